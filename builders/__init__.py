@@ -1,0 +1,1 @@
+"""Compute each feature once: sequence in, committed shards out."""

@@ -1,0 +1,101 @@
+"""What an extractor is, and how one is found by name.
+
+Belongs here: the protocol, its options, the registry. Does not: any one model (a file each beside this one).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from catalog import Channel
+
+GROUP = "featurestore.extractors"
+"""Entry-point group; a distribution adds an extractor by naming a `from_options` there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractorOptions:
+    """How an extractor is set. Plain values, so that a worker can make the same extractor again."""
+
+    bin_size: int = 4096
+    """Bases a bin (bp). A network with a fixed input reads that many bases around the centre of the bin instead."""
+    outputs: tuple[str, ...] | None = None
+    """Feature sets to write; None for the extractor's default."""
+    weights: Path | None = None
+    """File of weights (`sei.pth`, a safetensors file), for extractors that need one."""
+    projector: Path | None = None
+    """File of the class projection (`projvec_targets.npy` of Sei)."""
+    names: Path | None = None
+    """File that names the channels (`target.names` of Sei)."""
+    precision: str = "fp32"
+    """Arithmetic: `fp32`, `tf32`, `bf16`."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one."""
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Turns sequence into features. Cheap to make: weights are loaded by the first call."""
+
+    name: str
+    input_length: int
+    """Bases that one call sees around the centre of a bin (bp)."""
+    fingerprint: str
+    """Digest of everything that decides the values; known without loading weights into memory."""
+    batch_size: int
+    """Sequences a call that suit the device."""
+    flops_per_bin: float
+    """Floating-point operations a bin, for `plan`; 0 where it does not matter."""
+    licence: str
+    citation: str
+
+    @property
+    def channels(self) -> Mapping[str, tuple[Channel, ...]]:
+        """Channels of each feature set that one call returns."""
+        ...
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """How it was set, for the record."""
+        ...
+
+    def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
+        """Compute features.
+
+        Parameters
+        ----------
+        sequence
+            ASCII bases in either case, `N` where there is none, shape `(batch, input_length)`, uint8.
+
+        Returns
+        -------
+        For each feature set `(batch, channel)`, floating, finite.
+        """
+        ...
+
+
+def extractor_names() -> list[str]:
+    """List the extractors that are installed."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def load_extractor(name: str, options: ExtractorOptions) -> Extractor:
+    """Make an extractor by its registered name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or the options do not suit it.
+    """
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            made = entry.load()(options)
+            assert isinstance(made, Extractor)
+            return made
+    raise ValueError(f"no extractor is called {name!r}; installed are {', '.join(extractor_names())}")

@@ -1,0 +1,83 @@
+"""What a feature set is: its channels, its grid, and what it was computed with.
+
+Belongs here: the documents that describe features. Does not: computing them (`builders`), storing them (`featurestore`).
+"""
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from catalog.grid import Grid
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""A name that is also a folder: letters, digits, `.`, `_`, `-`."""
+
+
+class Channel(BaseModel):
+    """One column of a feature set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Unique in its set: the label that figures, subsets and prompts use."""
+    description: str = ""
+    """What a high value means, in words."""
+    group: str = ""
+    """Channels of one kind share a group (`E` for the enhancer classes of Sei)."""
+    low_signal: bool = False
+    """Loaders may drop it: the model's authors say that it carries little."""
+
+
+class FeatureSet(BaseModel):
+    """The features that one extractor writes under one name: everything that a reader must know about them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    extractor: Name
+    fingerprint: str
+    """Digest of everything that decides the values: weights, code version, precision, options."""
+    channels: tuple[Channel, ...]
+    bin_size: int
+    offsets: tuple[int, ...]
+    pad: tuple[float, ...]
+    """The extractor's output on sequence that is all N: the row of every bin outside its contig."""
+    chunk_bins: int = Field(ge=1)
+    """Bins an inner chunk: what one read fetches at the least."""
+    shard_bins: int = Field(ge=1)
+    """Bins a shard at the most: one object, one task, one commit."""
+    licence: str = ""
+    citation: str = ""
+    options: dict[str, JsonValue] = {}
+    """How the extractor was set, for people; `fingerprint` is what is compared."""
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_are_distinct(cls, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+        names = [channel.name for channel in channels]
+        repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if not names or repeated:
+            raise ValueError(f"a feature set has channels of distinct names; repeated: {repeated[:5] or 'none given'}")
+        return channels
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "FeatureSet":
+        _ = self.grid
+        if len(self.pad) != len(self.channels):
+            raise ValueError(f"pad has one value a channel: expected {len(self.channels)}, got {len(self.pad)}")
+        if not all(math.isfinite(value) for value in self.pad):
+            raise ValueError("pad holds NaN or infinity; NaN means never built, so no extractor may return it")
+        if self.shard_bins % self.chunk_bins:
+            raise ValueError(f"a shard is whole chunks: {self.shard_bins} bins is no multiple of {self.chunk_bins}")
+        return self
+
+    @property
+    def grid(self) -> Grid:
+        """The tilings that the set is computed on."""
+        return Grid(bin_size=self.bin_size, offsets=self.offsets)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names in the order of the array's last axis."""
+        return tuple(channel.name for channel in self.channels)

@@ -1,0 +1,123 @@
+"""Bin arithmetic: from base pairs to bins and back.
+
+Belongs here: `Grid`, and pure functions of a grid and integers.
+Does not: reading arrays (`featurestore.reader`), contig lengths (`catalog.assembly`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Placement(NamedTuple):
+    """Where one window lies on a grid."""
+
+    phase: int
+    """Index into `Grid.offsets`."""
+    first_bin: int
+    """Row of the window's first bin; negative where the window begins before base 0."""
+    residual: int
+    """Centre of the placed window minus the centre asked for (bp, signed)."""
+
+
+class Placements(NamedTuple):
+    """Where many windows lie on a grid: `Placement`, one array a field, each `(windows,)` int64."""
+
+    phases: NDArray[np.int64]
+    first_bins: NDArray[np.int64]
+    residuals: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Non-overlapping tilings of a contig into bins, one tiling a phase.
+
+    Bin `j` of the phase with offset `o` covers `[j * bin_size - o, (j + 1) * bin_size - o)`,
+    so row 0 of every phase covers base 0.
+    """
+
+    bin_size: int = 4096
+    """Bases that one bin summarises (bp, >= 1)."""
+    offsets: tuple[int, ...] = (0,)
+    """How far each phase starts left of base 0 (bp, distinct, 0 <= offset < bin_size)."""
+
+    def __post_init__(self) -> None:
+        if self.bin_size < 1:
+            raise ValueError(f"bin_size is a number of bases, at least 1; got {self.bin_size}")
+        if not self.offsets:
+            raise ValueError("a grid has at least one phase; use offsets=(0,)")
+        for offset in self.offsets:
+            if not 0 <= offset < self.bin_size:
+                raise ValueError(
+                    f"a phase offset must lie in [0, bin_size) = [0, {self.bin_size}), got {offset}; "
+                    f"the same tiling has offset {offset % self.bin_size}"
+                )
+        if len(set(self.offsets)) != len(self.offsets):
+            raise ValueError(f"phase offsets must be distinct, got {self.offsets}")
+
+    def n_bins(self, length: int, phase: int = 0) -> int:
+        """Count the rows of one phase that touch a contig of `length` bp."""
+        return -(-(length + self.offsets[phase]) // self.bin_size)
+
+    def max_bins(self, length: int) -> int:
+        """Count the rows of the phase that has most of them on a contig of `length` bp."""
+        return self.n_bins(length, self.offsets.index(max(self.offsets)))
+
+    def span(self, phase: int, index: int) -> tuple[int, int]:
+        """Give the bases `[start, end)` of one bin; they may reach past the contig."""
+        start = index * self.bin_size - self.offsets[phase]
+        return start, start + self.bin_size
+
+    def place(self, centres: ArrayLike, n_bins: int) -> Placements:
+        """Put windows of `n_bins` bins as near to their centres as the phases allow.
+
+        For odd `n_bins` the middle of the middle bin is the centre (for an odd `bin_size` its base
+        `bin_size // 2`); for even `n_bins` the centre is the boundary between the two middle bins.
+        Of two equally near placements the phase named first wins, then the one further left.
+
+        Parameters
+        ----------
+        centres
+            Positions, shape `(windows,)`, integer, 0-based bp.
+        n_bins
+            Bins a window, >= 1.
+        """
+        if n_bins < 1:
+            raise ValueError(f"a window has at least 1 bin, got n_bins={n_bins}")
+        starts = np.asarray(centres, dtype=np.int64) - self._centre_from_start(n_bins)
+        offsets = np.asarray(self.offsets, dtype=np.int64)[:, None]
+        # Distance from the wanted start to the phase's next bin edge at or left of it, in [0, bin_size).
+        behind = (starts + offsets) % self.bin_size
+        residuals = np.where(2 * behind <= self.bin_size, -behind, self.bin_size - behind)
+        phases = np.abs(residuals).argmin(axis=0)
+        residual = np.take_along_axis(residuals, phases[None], axis=0)[0]
+        first = (starts + residual + offsets[phases, 0]) // self.bin_size
+        return Placements(phases.astype(np.int64), first, residual)
+
+    def nearest(self, centre: int, n_bins: int) -> Placement:
+        """Put one window as near to its centre as the phases allow; the rule is that of `place`."""
+        phases, first_bins, residuals = self.place([centre], n_bins)
+        return Placement(int(phases[0]), int(first_bins[0]), int(residuals[0]))
+
+    def refined(self) -> "Grid":
+        """Add the phases that halve the distance between neighbouring bin edges.
+
+        From `(0,)` and 4,096 bp: 2048, then 1024 and 3072, then the four between, and so on.
+        """
+        parts = 2
+        while self.bin_size % parts == 0:
+            step = self.bin_size // parts
+            missing = [o for o in range(0, self.bin_size, step) if o not in self.offsets]
+            if missing:
+                return replace(self, offsets=(*self.offsets, *missing))
+            parts *= 2
+        raise ValueError(
+            f"bins of {self.bin_size} bp cannot be halved beyond the {len(self.offsets)} phases there are; "
+            "name further offsets yourself"
+        )
+
+    def _centre_from_start(self, n_bins: int) -> int:
+        """Bases between the start of a window and its centre."""
+        return n_bins // 2 * self.bin_size + (self.bin_size // 2 if n_bins % 2 else 0)
