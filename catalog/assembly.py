@@ -120,7 +120,7 @@ def sha512t24u(data: bytes) -> str:
 
 
 def collection_digest(contigs: tuple[Contig, ...]) -> str:
-    """Digest a set of contigs as GA4GH sequence collections 1.0 does: names and sequences are inherent, order counts."""
+    """Digest a set of contigs as GA4GH sequence collections 1.0 does, over names and sequences, in order."""
     names = _json_digest([contig.name for contig in contigs])
     sequences = _json_digest([contig.digest for contig in contigs])
     return _json_digest({"names": names, "sequences": sequences})

@@ -180,9 +180,7 @@ def _open_indexed(path: Path, cache: Path, *, is_bgzf: bool) -> Any:
     try:
         import pyfaidx
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "reading FASTA needs pyfaidx: pip install 'genomic-featurestore[build]'"
-        ) from error
+        raise ModuleNotFoundError("reading FASTA needs pyfaidx: pip install 'genomic-featurestore[build]'") from error
     beside = [Path(f"{path}.fai"), *([Path(f"{path}.gzi")] if is_bgzf else [])]
     newest = path.stat().st_mtime
     if all(index.is_file() and index.stat().st_mtime >= newest for index in beside):

@@ -1,6 +1,7 @@
 """What a feature set is: its channels, its grid, and what it was computed with.
 
-Belongs here: the documents that describe features. Does not: computing them (`builders`), storing them (`featurestore`).
+Belongs here: the documents that describe features. Does not: computing them (`builders`) or storing them
+(`featurestore`).
 """
 
 import math

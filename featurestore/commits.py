@@ -1,0 +1,128 @@
+"""Which shards are whole: one small record each, created once and never changed.
+
+Belongs here: the record and the log of one feature set. Does not: writing the shards (`featurestore.writer`).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from featurestore import layout
+from featurestore.remote import Objects
+
+_MAX_RECORD_BYTES = 1 << 16
+
+
+class CommitConflict(RuntimeError):
+    """Two writers made different bytes of one shard."""
+
+
+class DamagedRecord(ValueError):
+    """A record in the store that cannot be read."""
+
+
+class Commit(BaseModel):
+    """That one shard is whole, what it digests to, and how it came about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feature_set: str
+    contig: str
+    phase: int = Field(ge=0)
+    shard: int = Field(ge=0)
+    first_bin: int = Field(ge=0)
+    n_bins: int = Field(ge=1)
+    size: int = Field(ge=1)
+    """Of the shard object (bytes)."""
+    crc32c: str
+    """Of the object, 8 hexadecimal digits."""
+    sha256: str
+    fingerprint: str
+    """Of the extractor that made the values."""
+    run: str
+    """Which build it was."""
+    device: str
+    seconds: float
+    """Spent on the shard: sequence, features, encoding and writing."""
+    versions: dict[str, str]
+    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def key(self) -> str:
+        """Where the record lies."""
+        return layout.commit_key(self.feature_set, self.contig, self.phase, self.shard)
+
+
+class CommitLog:
+    """The commit records of one feature set."""
+
+    def __init__(self, objects: Objects, feature_set: str) -> None:
+        self._objects = objects
+        self.feature_set = feature_set
+
+    def shards(self) -> dict[str, set[tuple[int, int]]]:
+        """List the committed `(phase, shard)` of each contig, by the contig's folder name (one listing)."""
+        found: dict[str, set[tuple[int, int]]] = {}
+        for key, _ in self._objects.list(f"{layout.COMMITS}/{self.feature_set}"):
+            parsed = layout.parse_commit_key(key)
+            if parsed is not None:
+                contig, phase, shard = parsed
+                found.setdefault(contig, set()).add((phase, shard))
+        return found
+
+    def records(self) -> Iterator[Commit]:
+        """Read every record (one request each).
+
+        Raises
+        ------
+        DamagedRecord
+            If one cannot be read, or lies where another's should.
+        """
+        for key, size in self._objects.list(f"{layout.COMMITS}/{self.feature_set}"):
+            yield self._parse(key, size)
+
+    def read(self, contig: str, phase: int, shard: int) -> Commit | None:
+        """Read one record, or None if the shard is not committed."""
+        key = layout.commit_key(self.feature_set, contig, phase, shard)
+        try:
+            data = self._objects.get(key)
+        except FileNotFoundError:
+            return None
+        return _parse(key, data)
+
+    def add(self, commit: Commit) -> Commit:
+        """Commit a shard: create the record, or agree with the one that is there, which is then returned.
+
+        Raises
+        ------
+        CommitConflict
+            If another writer committed other bytes.
+        """
+        if self._objects.create(commit.key, commit.model_dump_json(indent=1).encode()):
+            return commit
+        other = self.read(commit.contig, commit.phase, commit.shard)
+        if other is None or other.sha256 != commit.sha256:
+            raise CommitConflict(
+                f"{commit.key} was committed by run {other.run if other else '?'} with other bytes than those of run "
+                f"{commit.run}; the extractor is not deterministic across these devices: build with one kind of "
+                "device, then check with `featurestore verify --crc`"
+            )
+        return other
+
+    def _parse(self, key: str, size: int) -> Commit:
+        if size > _MAX_RECORD_BYTES:
+            raise DamagedRecord(f"{key} has {size} bytes; a commit record has a few hundred. Remove it and build again")
+        return _parse(key, self._objects.get(key))
+
+
+def _parse(key: str, data: bytes) -> Commit:
+    try:
+        commit = Commit.model_validate_json(data)
+    except ValidationError as error:
+        raise DamagedRecord(
+            f"{key} is no commit record ({error.error_count()} faults); remove it and build again"
+        ) from error
+    if commit.key != key:
+        raise DamagedRecord(f"{key} holds the record of {commit.key}; remove it and build again")
+    return commit

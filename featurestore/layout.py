@@ -1,0 +1,119 @@
+"""Where everything lies in a store (format 1), and how large its pieces are.
+
+Belongs here: keys and shapes, pure. Does not: any reading or writing.
+
+    zarr.json                                        the assembly and the format
+    features/<set>/zarr.json                         the feature set
+    features/<set>/{channel,offset}                  coordinates; xarray's DataTree hands `channel` down to every contig
+    features/<set>/<contig>/values                   (phase, bin, channel) float16, NaN where nothing was built
+    commits/<set>/<contig>/<phase>-<shard>.json      exists only for a shard that was written whole
+"""
+
+import re
+from dataclasses import dataclass
+
+from catalog import FeatureSet
+
+FORMAT = 1
+FEATURES = "features"
+COMMITS = "commits"
+DIMENSIONS = ("phase", "bin", "channel")
+
+_MAX_SHARD_BYTES = 256 << 20
+_MAX_CHUNK_BYTES = 512 << 10
+_ITEM_BYTES = 2
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
+_COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<shard>\d+)\.json$")
+
+
+def chunk_bins(n_channels: int) -> int:
+    """Choose the bins of an inner chunk: a power of two from 16 to 256, at most 512 KiB where 16 bins allow it."""
+    bins = 256
+    while bins > 16 and bins * n_channels * _ITEM_BYTES > _MAX_CHUNK_BYTES:
+        bins //= 2
+    return bins
+
+
+def shard_bins(n_channels: int, wanted: int) -> int:
+    """Round the wanted bins of a shard down to whole chunks and 256 MB, but to one chunk at least."""
+    chunk = chunk_bins(n_channels)
+    most = _MAX_SHARD_BYTES // (n_channels * _ITEM_BYTES)
+    return max(chunk, min(wanted, most) // chunk * chunk)
+
+
+def contig_key(contig: str) -> str:
+    """Write a contig's name as one folder name: unusual characters become `=` and two hexadecimal digits a byte.
+
+    (`HLA-A*01:01` is `HLA-A=2A01=3A01`: object stores rewrite `%` and some file systems refuse `:`.)
+    """
+    key = _UNSAFE.sub(lambda match: "".join(f"={byte:02X}" for byte in match[0].encode()), contig)
+    return key if key.strip(".") else key.replace(".", "=2E")
+
+
+def set_path(feature_set: str) -> str:
+    """Path of a feature set's group."""
+    return f"{FEATURES}/{feature_set}"
+
+
+def contig_path(feature_set: str, contig: str) -> str:
+    """Path of the group of one contig."""
+    return f"{FEATURES}/{feature_set}/{contig_key(contig)}"
+
+
+def values_path(feature_set: str, contig: str) -> str:
+    """Path of the array of one contig."""
+    return f"{contig_path(feature_set, contig)}/values"
+
+
+def shard_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
+    """Key of one shard object, as Zarr's default chunk key encoding writes it."""
+    return f"{values_path(feature_set, contig)}/c/{phase}/{shard}/0"
+
+
+def commit_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
+    """Key of the record that says that a shard is whole."""
+    return f"{COMMITS}/{feature_set}/{contig_key(contig)}/{phase}-{shard}.json"
+
+
+def parse_commit_key(key: str) -> tuple[str, int, int] | None:
+    """Give the contig's folder name, phase and shard of a commit record's key, or None if it is no such key."""
+    match = _COMMIT.match(key)
+    return (match["contig"], int(match["phase"]), int(match["shard"])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContigLayout:
+    """The array of one feature set on one contig."""
+
+    feature_set: FeatureSet
+    length: int
+    """Of the contig (bp)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(phase, bin, channel)`."""
+        grid = self.feature_set.grid
+        return len(grid.offsets), grid.max_bins(self.length), len(self.feature_set.channels)
+
+    @property
+    def shard_bins(self) -> int:
+        """Bins a shard on this contig: a short contig has no larger shard than it fills.
+
+        Depends on the contig and the bin size alone, so that later phases leave it as it is.
+        """
+        chunk = self.feature_set.chunk_bins
+        most_rows = -(-(self.length + self.feature_set.bin_size - 1) // self.feature_set.bin_size)
+        return min(self.feature_set.shard_bins, -(-most_rows // chunk) * chunk)
+
+    def n_bins(self, phase: int) -> int:
+        """Rows of one phase."""
+        return self.feature_set.grid.n_bins(self.length, phase)
+
+    def n_shards(self, phase: int) -> int:
+        """Shards of one phase."""
+        return -(-self.n_bins(phase) // self.shard_bins)
+
+    def shard_span(self, phase: int, shard: int) -> tuple[int, int]:
+        """Rows `[first, end)` that one shard holds."""
+        first = shard * self.shard_bins
+        return first, min(first + self.shard_bins, self.n_bins(phase))

@@ -1,0 +1,268 @@
+"""A store: one assembly, and the feature sets computed on it.
+
+Belongs here: create, open, describe, declare feature sets and contigs. Does not: shards (`featurestore.writer`),
+windows (`featurestore.reader`).
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import zarr
+from pydantic import ValidationError
+from zarr.errors import ContainsArrayError, ContainsGroupError
+
+from catalog import Assembly, AssemblyMismatch, FeatureSet
+from featurestore import layout
+from featurestore.commits import CommitLog
+from featurestore.layout import ContigLayout
+from featurestore.reader import FeatureReader, NotBuilt
+from featurestore.remote import Objects, StorageOptions, connect
+from featurestore.rows import RowSource, TensorStoreRows, ZarrRows
+from featurestore.writer import array_settings, strings_in_zarr
+
+
+class NotAStore(ValueError):
+    """A place that holds no feature store, or one that this version cannot read."""
+
+
+class FingerprintMismatch(ValueError):
+    """Features of another extractor, of other weights, or of other settings."""
+
+
+class Store:
+    """A feature store, on disk or in an object store. Made by `create` and `open_store`."""
+
+    def __init__(self, objects: Objects, assembly: Assembly) -> None:
+        self.objects = objects
+        self.assembly = assembly
+
+    @property
+    def url(self) -> str:
+        """Where the store lies; a local store is shown as its path."""
+        return self.objects.url.removeprefix("file://")
+
+    def feature_sets(self) -> list[str]:
+        """List the names of the feature sets."""
+        try:
+            group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.FEATURES, mode="r")
+        except FileNotFoundError:
+            return []
+        return sorted(group.group_keys())
+
+    def feature_set(self, name: str) -> FeatureSet:
+        """Read the description of one feature set.
+
+        Raises
+        ------
+        NotBuilt
+            If there is none of that name; the message lists those there are.
+        """
+        found = self._read_feature_set(name)
+        if found is None:
+            there = self.feature_sets()
+            raise NotBuilt(
+                f"{self.url} has no feature set {name!r}; it has {', '.join(there) or 'none yet'}. "
+                f"`featurestore build {self.url} --fasta {self.assembly.name}.fa --extractor NAME` builds one"
+            )
+        return found
+
+    def contigs(self, feature_set: str) -> list[str]:
+        """List the contigs that have an array in a feature set, in the assembly's order."""
+        group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.set_path(feature_set), mode="r")
+        there = set(group.group_keys())
+        return [name for name in self.assembly.lengths if layout.contig_key(name) in there]
+
+    def commits(self, feature_set: str) -> CommitLog:
+        """Give the commit records of a feature set."""
+        return CommitLog(self.objects, feature_set)
+
+    def __getitem__(self, name: str) -> FeatureReader:
+        """Give the reader of one feature set; NotBuilt if there is none of that name."""
+        return FeatureReader(self, self.feature_set(name), self.rows(name))
+
+    def rows(self, feature_set: str) -> RowSource:
+        """Give the fastest engine that reads this URL: tensorstore, else zarr."""
+        kvstore = self.objects.kvstore()
+        if kvstore is None:
+            return ZarrRows(self.objects.zarr(read_only=True), feature_set)
+        return TensorStoreRows(kvstore, feature_set)
+
+    def require_assembly(self, assembly: Assembly) -> None:
+        """Refuse another assembly.
+
+        Raises
+        ------
+        AssemblyMismatch
+            If the digests differ; the message names the first contig that does.
+        """
+        if assembly.digest == self.assembly.digest:
+            return
+        ours = {contig.name: contig.digest for contig in self.assembly.contigs}
+        theirs = {contig.name: contig.digest for contig in assembly.contigs}
+        differing = [name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name)]
+        where = f"they first differ at {differing[0]}" if differing else "their contigs are in another order"
+        raise AssemblyMismatch(
+            f"{self.url} holds {self.assembly.name} ({self.assembly.digest}), but the sequence is {assembly.name} "
+            f"({assembly.digest}); {where}. "
+            "Build another assembly into a store of its own"
+        )
+
+    def declare(self, feature_set: FeatureSet, contigs: Iterable[str]) -> FeatureSet:
+        """Make room for a feature set on some contigs: groups, coordinates and empty arrays.
+
+        What is there already is kept: phases that are new are added to it, phases that the store has stay.
+
+        Returns
+        -------
+        The feature set as the store now has it: its phases may be more, and in another order, than those given.
+
+        Raises
+        ------
+        FingerprintMismatch
+            If the store has a set of that name made with other weights, code, settings, channels or bins.
+        """
+        present = self._read_feature_set(feature_set.name)
+        if present is None:
+            agreed = feature_set
+        else:
+            self._require_same(present, feature_set)
+            added = tuple(offset for offset in feature_set.offsets if offset not in present.offsets)
+            agreed = present.model_copy(update={"offsets": (*present.offsets, *added)})
+        store = self.objects.zarr(read_only=False)
+        group = zarr.open_group(store, path=layout.set_path(agreed.name), mode="a")
+        known = self.contigs(agreed.name) if present is not None else []
+        for contig in dict.fromkeys([*known, *contigs]):
+            self._declare_contig(group, agreed, contig)
+        if present != agreed:
+            _write_coordinates(group, agreed)
+            # Last: readers learn of a phase when every array has it.
+            group.attrs.update({"feature_set": agreed.model_dump(mode="json"), "coordinates": "offset"})
+        return agreed
+
+    def _declare_contig(self, group: "zarr.Group", feature_set: FeatureSet, contig: str) -> None:
+        expected = ContigLayout(feature_set, self.assembly.lengths[contig])
+        key = layout.contig_key(contig)
+        try:
+            inside = group.create_group(key, attributes={"contig": contig, "length": expected.length})
+        except ContainsGroupError:
+            inside = _group(group, key)
+        try:
+            inside.create_array("values", **array_settings(expected))
+        except (ContainsArrayError, ContainsGroupError):
+            array = inside["values"]
+            assert isinstance(array, zarr.Array)
+            if array.shape != expected.shape:
+                array.resize(expected.shape)
+
+    def _require_same(self, present: FeatureSet, wanted: FeatureSet) -> None:
+        for field in ("extractor", "fingerprint", "bin_size", "channel_names"):
+            here, there = getattr(present, field), getattr(wanted, field)
+            if here != there:
+                shown = "other channels" if field == "channel_names" else f"{field} {here}, not {there}"
+                raise FingerprintMismatch(
+                    f"{self.url} already has {present.name!r} with {shown}: other weights, code or settings made it. "
+                    "Build with those, or into another store"
+                )
+
+    def _read_feature_set(self, name: str) -> FeatureSet | None:
+        try:
+            group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.set_path(name), mode="r")
+        except FileNotFoundError:
+            return None
+        document = group.attrs.asdict().get("feature_set")
+        if document is None:
+            return None  # its build was stopped before it was declared whole
+        try:
+            return FeatureSet.model_validate(document)
+        except ValidationError as error:
+            raise NotAStore(f"{self.url} has a damaged description of {name!r}: {error}") from error
+
+
+def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: StorageOptions | None = None) -> Store:
+    """Create a store for an assembly, or open the one that is there.
+
+    Parameters
+    ----------
+    url
+        A local path or any fsspec URL.
+    storage_options
+        As fsspec and s3fs name them.
+
+    Raises
+    ------
+    AssemblyMismatch
+        If a store of another assembly is there.
+    """
+    objects = connect(url, storage_options, make=True)
+    if _root_attributes(objects) is None:
+        document = {"format": layout.FORMAT, "assembly": assembly.model_dump(mode="json")}
+        zarr.create_group(objects.zarr(read_only=False), attributes={"featurestore": document}, overwrite=False)
+    store = _open(objects)
+    store.require_assembly(assembly)
+    return store
+
+
+def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions | None = None) -> Store:
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    url
+        A local path, `s3://bucket/prefix`, or any other fsspec URL.
+    storage_options
+        As fsspec and s3fs name them: `key`, `secret`, `endpoint_url`, `region`, `anon`; else from the environment.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    NotAStore
+        If what is there is no feature store, or of a format that this version does not know.
+    """
+    return _open(connect(url, storage_options))
+
+
+def _open(objects: Objects) -> Store:
+    attributes = _root_attributes(objects)
+    if attributes is None:
+        raise FileNotFoundError(f"no store at {objects.url}; `featurestore build {objects.url} --fasta ...` makes one")
+    document = attributes.get("featurestore")
+    if not isinstance(document, dict):
+        raise NotAStore(f"{objects.url} is a Zarr group, but no feature store: its attributes lack 'featurestore'")
+    if document.get("format") != layout.FORMAT:
+        raise NotAStore(
+            f"{objects.url} has format {document.get('format')!r}; this version reads format {layout.FORMAT}: "
+            "use the version of genomic-featurestore that wrote it"
+        )
+    try:
+        return Store(objects, Assembly.model_validate(document.get("assembly")))
+    except ValidationError as error:
+        raise NotAStore(f"{objects.url} has a damaged description of its assembly: {error}") from error
+
+
+def _root_attributes(objects: Objects) -> dict[str, Any] | None:
+    try:
+        return zarr.open_group(objects.zarr(read_only=True), mode="r").attrs.asdict()
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise NotAStore(f"{objects.url} cannot be read as a Zarr group: {error}") from error
+
+
+def _group(parent: "zarr.Group", key: str) -> "zarr.Group":
+    child = parent[key]
+    assert isinstance(child, zarr.Group)
+    return child
+
+
+def _write_coordinates(group: "zarr.Group", feature_set: FeatureSet) -> None:
+    # An offset of 0 is the fill value, and by default zarr leaves a chunk of fill values out.
+    config: Any = {"write_empty_chunks": True}
+    offsets = np.asarray(feature_set.offsets, dtype=np.int64)
+    group.create_array("offset", data=offsets, dimension_names=["phase"], config=config, overwrite=True)
+    if "channel" not in group:
+        with strings_in_zarr():
+            names = np.asarray(feature_set.channel_names)
+            group.create_array("channel", data=names, dimension_names=["channel"])

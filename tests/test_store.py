@@ -1,0 +1,332 @@
+"""What is written is what is read, by every reader; what was never built is refused."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import obstore
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import featurestore
+from catalog import AssemblyMismatch, Grid, UnknownContig
+from featurestore import (
+    CommitConflict,
+    ContigLayout,
+    DamagedChunk,
+    FingerprintMismatch,
+    MemoryRows,
+    NotAStore,
+    NotBuilt,
+    TensorStoreRows,
+    ZarrRows,
+    layout,
+    verify,
+    write_shard,
+)
+from featurestore.testing import ORIGIN, assembly_of, built_store, feature_set_of, grids, random_sequences, values_of
+
+LENGTHS = {"chr1": 1000, "chr2": 77, "tiny": 3}
+GRID = Grid(bin_size=16, offsets=(0, 8))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> featurestore.Store:
+    built_store(tmp_path_factory.mktemp("store"), LENGTHS, GRID)
+    return featurestore.open(tmp_path_factory.getbasetemp() / "store0")
+
+
+def expected_window(contig: str, centre: int, n_bins: int) -> tuple[np.ndarray, list[int], int]:
+    """Look each bin up by hand: try every phase and every first bin, keep the nearest."""
+    half = n_bins // 2 * 16 + (8 if n_bins % 2 else 0)
+    candidates = [
+        (abs(j * 16 - offset + half - centre), phase, j)
+        for phase, offset in enumerate(GRID.offsets)
+        for j in range(-200, 200)
+    ]
+    _, phase, first = min(candidates)
+    feature_set = feature_set_of(GRID)
+    values = values_of(feature_set, LENGTHS[contig], phase)
+    rows = [values[j] if 0 <= j < len(values) else np.float16(feature_set.pad) for j in range(first, first + n_bins)]
+    starts = [j * 16 - GRID.offsets[phase] for j in range(first, first + n_bins)]
+    return np.stack(rows), starts, starts[0] + half - centre
+
+
+@given(st.sampled_from(sorted(LENGTHS)), st.data(), st.integers(1, 90))
+@settings(max_examples=150, deadline=None)
+def test_a_window_holds_the_rows_nearest_its_centre_and_pad_outside(
+    store: featurestore.Store, contig: str, data: st.DataObject, n_bins: int
+) -> None:
+    centre = data.draw(st.integers(0, LENGTHS[contig] - 1))
+    window = store["demo"].window(contig, centre, n_bins=n_bins)
+    values, starts, residual = expected_window(contig, centre, n_bins)
+    np.testing.assert_array_equal(window.values, values)
+    assert window.starts.tolist() == starts
+    assert window.residual == residual
+    assert abs(window.residual) <= 4  # two phases, bins of 16 bp
+    assert window.values.dtype == np.float16
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(LENGTHS)), st.floats(0, 0.999)), min_size=1, max_size=20), st.data())
+@settings(max_examples=50, deadline=None)
+def test_every_engine_gives_the_same_windows(
+    store: featurestore.Store, places: list[tuple[str, float]], data: st.DataObject
+) -> None:
+    contigs = [contig for contig, _ in places]
+    centres = [int(LENGTHS[contig] * share) for contig, share in places]
+    n_bins = data.draw(st.integers(1, 40))
+    reader = store["demo"]
+    assert isinstance(reader.source, TensorStoreRows)
+    fast = reader.windows(contigs, centres, n_bins)
+    slow = reader.with_source(ZarrRows(store.objects.zarr(read_only=True), "demo")).windows(contigs, centres, n_bins)
+    held = reader.with_source(MemoryRows(reader.source, reader.n_rows)).windows(contigs, centres, n_bins)
+    for other in (slow, held):
+        np.testing.assert_array_equal(fast.values, other.values)
+        np.testing.assert_array_equal(fast.starts, other.starts)
+        np.testing.assert_array_equal(fast.residuals, other.residuals)
+    one = reader.window(contigs[-1], centres[-1], n_bins=n_bins)
+    np.testing.assert_array_equal(fast.values[-1], one.values)
+
+
+@given(grids(max_bin_size=20), st.integers(1, 300), st.integers(1, 4), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_plain_zarr_reads_back_every_value_of_any_layout(
+    tmp_path_factory: pytest.TempPathFactory, grid: Grid, length: int, chunks: int, channels: int
+) -> None:
+    path = tmp_path_factory.mktemp("any")
+    shape = {"n_channels": channels, "chunk_bins": 2, "shard_bins": 2 * chunks}
+    built_store(path, {"c": length}, grid, **shape)
+    array = zarr.open_array(str(path), path="features/demo/c/values", mode="r")
+    feature_set = feature_set_of(grid, **shape)
+    for phase in range(len(grid.offsets)):
+        expected = values_of(feature_set, length, phase)
+        np.testing.assert_array_equal(array[phase, : len(expected)], expected)
+        assert np.isnan(array[phase, len(expected) :]).all()
+    assert verify(featurestore.open(path), crc=True).is_sound
+
+
+def test_plain_zarr_sees_groups_attributes_and_checksummed_shards(store: featurestore.Store) -> None:
+    group = zarr.open_group(store.url, mode="r")
+    assert group.attrs["featurestore"]["format"] == 1
+    assert group.attrs["featurestore"]["assembly"]["digest"] == store.assembly.digest
+    metadata = json.loads(Path(store.url, "features/demo/chr1/values/zarr.json").read_text())
+    (sharding,) = metadata["codecs"]
+    assert sharding["name"] == "sharding_indexed"
+    assert [codec["name"] for codec in sharding["configuration"]["codecs"]] == ["bytes", "zstd", "crc32c"]
+    assert metadata["dimension_names"] == ["phase", "bin", "channel"]
+    assert metadata["fill_value"] == "NaN"
+
+
+def test_xarray_opens_a_contig_and_the_tree_inherits_the_channels(store: featurestore.Store) -> None:
+    plain = xr.open_zarr(store.url, group="features/demo/chr1", consolidated=False)
+    expected = values_of(feature_set_of(GRID), 1000, 1)
+    np.testing.assert_array_equal(plain["values"][1].to_numpy(), expected)
+    tree = xr.open_datatree(store.url, engine="zarr", group="features/demo", consolidated=False)
+    assert tree["chr2"]["channel"].values.tolist() == ["channel0", "channel1", "channel2"]
+    assert tree["offset"].values.tolist() == [0, 8]
+
+
+def test_to_xarray_is_lazy_and_knows_where_each_bin_starts(store: featurestore.Store) -> None:
+    dataset = store["demo"].to_xarray("1")
+    assert not dataset["values"].variable._in_memory
+    assert dataset["start"].sel(bin=2).values.tolist() == [32, 24]
+    np.testing.assert_array_equal(
+        dataset["values"].sel(channel="channel2")[0].to_numpy(), values_of(feature_set_of(GRID), 1000, 0)[:, 2]
+    )
+    assert set(store["demo"].to_xarray().children) == set(LENGTHS)
+    assert store["demo"].to_xarray("chr1", chunks={})["values"].chunks is not None
+
+
+def test_another_fsspec_url_holds_the_same_store() -> None:
+    url = "memory://some/where.store"
+    built_store(url, LENGTHS, GRID)
+    store = featurestore.open(url)
+    window = store["demo"].window("chr1", 999, n_bins=9)
+    np.testing.assert_array_equal(window.values, expected_window("chr1", 999, 9)[0])
+    assert verify(store, crc=True).is_sound
+    assert store["demo"].to_xarray("chr2").sizes["channel"] == 3
+
+
+def test_adding_a_phase_leaves_what_is_there(tmp_path: Path) -> None:
+    built_store(tmp_path, {"c": 128}, Grid(bin_size=16), shard_bins=4)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("c/0/*/0")}
+    store = featurestore.open(tmp_path)
+    agreed = store.declare(feature_set_of(Grid(bin_size=16, offsets=(5, 0))), ["c"])
+    assert agreed.offsets == (0, 5)
+    store = featurestore.open(tmp_path)
+    reader = store["demo"]
+    assert reader.window("c", 8, n_bins=1).residual == 0
+    with pytest.raises(NotBuilt, match=r"offset 5 .*featurestore build .*--contigs c --offsets 0,5"):
+        reader.window("c", 3, n_bins=1)
+    contig = ContigLayout(agreed, 128)
+    assert contig.shape == (2, 9, 3)
+    for shard in range(contig.n_shards(1)):
+        first, end = contig.shard_span(1, shard)
+        values = values_of(agreed, 128, 1)[first:end]
+        write_shard(store.objects, contig, values, contig="c", phase=1, shard=shard, origin=ORIGIN)
+    np.testing.assert_array_equal(reader.window("c", 3, n_bins=1).values, values_of(agreed, 128, 1)[:1])
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("c/0/*/0")} == before
+    assert verify(featurestore.open(tmp_path), crc=True).is_sound
+
+
+def test_a_shard_that_was_never_built_is_an_error_that_names_the_command(tmp_path: Path) -> None:
+    store = built_store(tmp_path, LENGTHS, GRID, contigs=["chr1"])
+    with pytest.raises(NotBuilt, match=r"featurestore build .* --extractor demo --contigs chr2"):
+        store["demo"].window("chr2", 10, n_bins=3)
+    with pytest.raises(NotBuilt, match="has no feature set 'sei'; it has demo"):
+        _ = store["sei"]
+    with pytest.raises(NotBuilt, match="--contigs chr2"):
+        store["demo"].to_xarray("chr2")
+    Path(tmp_path, layout.commit_key("demo", "chr1", 0, 1)).unlink()
+    with pytest.raises(NotBuilt, match="bins 4-7 of the phase with offset 0 "):
+        store["demo"].window("chr1", 16 * 5 + 8, n_bins=1)
+    assert store["demo"].window("chr1", 16 * 9 + 8, n_bins=1).values.shape == (1, 3)
+    assert verify(store).missing == 1
+
+
+def test_a_reader_sees_shards_that_were_committed_after_its_first_read(tmp_path: Path) -> None:
+    store = built_store(tmp_path, LENGTHS, GRID, contigs=["chr1"])
+    reader = store["demo"]
+    with pytest.raises(NotBuilt):
+        reader.window("tiny", 1, n_bins=1)
+    built_store(tmp_path, LENGTHS, GRID, contigs=["tiny"])
+    assert np.isfinite(reader.window("tiny", 1, n_bins=1).values).all()
+
+
+@pytest.mark.parametrize(
+    ("contig", "centre", "n_bins", "error", "message"),
+    [
+        pytest.param("chr9", 5, 3, UnknownContig, "no contig 'chr9'; it has chr1, chr2, tiny", id="unknown contig"),
+        pytest.param("chr2", 77, 3, ValueError, "bases are 0 to 76", id="centre one past the end"),
+        pytest.param("chr2", -1, 3, ValueError, "centre -1 lies outside chr2", id="centre before base 0"),
+        pytest.param("chr2", 5, 0, ValueError, "at least 1 bin", id="no bins"),
+    ],
+)
+def test_bad_windows_are_refused(
+    store: featurestore.Store, contig: str, centre: int, n_bins: int, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        store["demo"].window(contig, centre, n_bins=n_bins)
+
+
+def test_bad_lists_of_windows_are_refused(store: featurestore.Store) -> None:
+    with pytest.raises(ValueError, match="got 2 contigs and 1 centres"):
+        store["demo"].windows(["chr1", "chr1"], [5], 3)
+    with pytest.raises(ValueError, match="integer positions"):
+        store["demo"].windows(["chr1"], [5.5], 3)
+    with pytest.raises(ValueError, match="integer positions"):
+        store["demo"].windows([], [], 3)
+
+
+def test_an_other_assembly_and_an_other_fingerprint_are_refused(tmp_path: Path) -> None:
+    store = built_store(tmp_path, LENGTHS, GRID)
+    other = assembly_of(random_sequences(LENGTHS, seed=1), name="other")
+    with pytest.raises(AssemblyMismatch, match="first differ at chr1.* store of its own"):
+        featurestore.create(tmp_path, other)
+    with pytest.raises(FingerprintMismatch, match="fingerprint f0, not f1.*another store"):
+        store.declare(feature_set_of(GRID, fingerprint="f1"), ["chr1"])
+
+
+def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="featurestore build"):
+        featurestore.open(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="featurestore build"):
+        featurestore.open(tmp_path)
+    zarr.create_group(str(tmp_path / "plain"))
+    with pytest.raises(NotAStore, match="lack 'featurestore'"):
+        featurestore.open(tmp_path / "plain")
+    zarr.create_group(str(tmp_path / "newer"), attributes={"featurestore": {"format": 99}})
+    with pytest.raises(NotAStore, match="format 99; this version reads format 1"):
+        featurestore.open(tmp_path / "newer")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (1e6, "1000000.0")], ids=["NaN", "infinite", "too large"]
+)
+def test_values_that_cannot_be_stored_are_refused_before_anything_is_written(
+    tmp_path: Path, value: float, shown: str
+) -> None:
+    store = featurestore.create(tmp_path, assembly_of(random_sequences({"c": 32})))
+    feature_set = store.declare(feature_set_of(Grid(bin_size=16)), ["c"])
+    values = np.zeros((2, 3), dtype=np.float32)
+    values[1, 2] = value
+    with pytest.raises(ValueError, match=rf"channel 'channel2' of row 1 is {shown}.*finite"):
+        write_shard(store.objects, ContigLayout(feature_set, 32), values, contig="c", phase=0, shard=0, origin=ORIGIN)
+    assert not list(tmp_path.rglob("c/0/*/0"))
+    assert not list(Path(tmp_path).glob("commits/**/*.json"))
+
+
+def test_two_writers_of_a_shard_agree_or_are_told(tmp_path: Path) -> None:
+    store = featurestore.create(tmp_path, assembly_of(random_sequences({"c": 32})))
+    contig = ContigLayout(store.declare(feature_set_of(Grid(bin_size=16)), ["c"]), 32)
+    place = {"contig": "c", "phase": 0, "shard": 0, "origin": ORIGIN}
+    first = write_shard(store.objects, contig, np.zeros((2, 3)), **place)
+    assert write_shard(store.objects, contig, np.zeros((2, 3)), **place) == first
+    with pytest.raises(CommitConflict, match="verify --crc"):
+        write_shard(store.objects, contig, np.ones((2, 3)), **place)
+    assert verify(store, crc=True).is_sound
+
+
+def test_a_shard_left_without_a_record_is_written_again(tmp_path: Path) -> None:
+    store = featurestore.create(tmp_path, assembly_of(random_sequences({"c": 32})))
+    contig = ContigLayout(store.declare(feature_set_of(Grid(bin_size=16)), ["c"]), 32)
+    key = layout.shard_key("demo", "c", 0, 0)
+    store.objects.put(key, b"torn")
+    assert verify(store).orphans == [key]
+    write_shard(store.objects, contig, np.ones((2, 3)), contig="c", phase=0, shard=0, origin=ORIGIN)
+    np.testing.assert_array_equal(store["demo"].window("c", 8, n_bins=1).values, np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damage_is_found_by_verify_and_never_read_as_values(tmp_path: Path, damage: str) -> None:
+    store = built_store(tmp_path, {"c": 64}, Grid(bin_size=16), chunk_bins=4)
+    key = layout.shard_key("demo", "c", 0, 0)
+    path = tmp_path / key
+    data = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        data[len(data) // 4] ^= 1
+        path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    (fault,) = verify(store, crc=True).faults
+    assert fault.where == key
+    assert f"remove {layout.commit_key('demo', 'c', 0, 0)}" in fault.mend
+    for source in (store.rows("demo"), ZarrRows(store.objects.zarr(read_only=True), "demo")):
+        with pytest.raises(DamagedChunk, match="featurestore verify"):
+            store["demo"].with_source(source).window("c", 8, n_bins=1)
+
+
+def test_changed_array_metadata_is_a_fault(tmp_path: Path) -> None:
+    store = built_store(tmp_path, {"c": 64}, Grid(bin_size=16))
+    path = tmp_path / "features/demo/c/values/zarr.json"
+    path.write_text(path.read_text().replace('"NaN"', "0.0"))
+    assert [fault.where for fault in verify(store).faults] == ["features/demo/c/values/zarr.json"]
+
+
+def test_a_contig_with_an_unusual_name_is_one_folder_deep(tmp_path: Path) -> None:
+    name = "HLA-A*01:01/x|ü"
+    store = built_store(tmp_path, {name: 40}, Grid(bin_size=16))
+    assert store.contigs("demo") == [name]
+    assert np.isfinite(store["demo"].window(name, 20, n_bins=1).values).all()
+    assert verify(featurestore.open(tmp_path), crc=True).is_sound
+
+
+def test_reading_after_a_fork_is_refused_with_the_mend(
+    store: featurestore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = store["demo"]
+    reader.window("chr1", 100, n_bins=3)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(RuntimeError, match="spawn"):
+        reader.window("chr1", 100, n_bins=3)
+
+
+def test_nothing_here_warns(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        built_store(tmp_path, LENGTHS, GRID)
+    assert obstore.__name__ == "obstore"
