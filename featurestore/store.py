@@ -124,12 +124,7 @@ class Store:
             If the store has a set of that name made with other weights, code, settings, channels or bins.
         """
         present = self._read_feature_set(feature_set.name)
-        if present is None:
-            agreed = feature_set
-        else:
-            self._require_same(present, feature_set)
-            added = tuple(offset for offset in feature_set.offsets if offset not in present.offsets)
-            agreed = present.model_copy(update={"offsets": (*present.offsets, *added)})
+        agreed = feature_set if present is None else self.agreed(feature_set)
         store = self.objects.zarr(read_only=False)
         group = zarr.open_group(store, path=layout.set_path(agreed.name), mode="a")
         known = self.contigs(agreed.name) if present is not None else []
@@ -156,7 +151,15 @@ class Store:
             if array.shape != expected.shape:
                 array.resize(expected.shape)
 
-    def _require_same(self, present: FeatureSet, wanted: FeatureSet) -> None:
+    def agreed(self, wanted: FeatureSet) -> FeatureSet:
+        """Give the store's own description of a feature set that it has, with the wanted phases added.
+
+        Raises
+        ------
+        FingerprintMismatch
+            If it was made with other weights, code, settings, channels or bins.
+        """
+        present = self.feature_set(wanted.name)
         for field in ("extractor", "fingerprint", "bin_size", "channel_names"):
             here, there = getattr(present, field), getattr(wanted, field)
             if here != there:
@@ -165,6 +168,8 @@ class Store:
                     f"{self.url} already has {present.name!r} with {shown}: other weights, code or settings made it. "
                     "Build with those, or into another store"
                 )
+        added = tuple(offset for offset in wanted.offsets if offset not in present.offsets)
+        return present.model_copy(update={"offsets": (*present.offsets, *added)})
 
     def _read_feature_set(self, name: str) -> FeatureSet | None:
         try:

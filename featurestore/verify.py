@@ -51,7 +51,7 @@ class Verification:
         return not self.faults
 
 
-def verify(store: Store, *, crc: bool = False, progress: Callable[[Commit], None] | None = None) -> Verification:
+def verify(store: Store, *, crc: bool = False, progress: Callable[[int], None] | None = None) -> Verification:
     """Check every feature set of a store.
 
     Parameters
@@ -59,7 +59,7 @@ def verify(store: Store, *, crc: bool = False, progress: Callable[[Commit], None
     crc
         Also read every shard and compare its checksums; otherwise only presence and size are compared.
     progress
-        Called with each record after its shard was looked at.
+        Called with the number of shards looked at so far.
     """
     found = Verification(depth="crc" if crc else "quick")
     for name in store.feature_sets():
@@ -79,7 +79,7 @@ def verify(store: Store, *, crc: bool = False, progress: Callable[[Commit], None
             committed.add(key)
             _check_shard(store, commit, key, sizes.get(key), crc=crc, found=found)
             if progress is not None:
-                progress(commit)
+                progress(found.shards)
         found.missing += len(planned - committed)
         found.orphans += sorted(key for key in sizes if "/values/c/" in key and key not in committed)
     return found

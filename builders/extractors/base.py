@@ -5,7 +5,7 @@ Belongs here: the protocol, its options, the registry. Does not: any one model (
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,14 +46,17 @@ class Extractor(Protocol):
     name: str
     input_length: int
     """Bases that one call sees around the centre of a bin (bp)."""
-    fingerprint: str
-    """Digest of everything that decides the values; known without loading weights into memory."""
     batch_size: int
     """Sequences a call that suit the device."""
     flops_per_bin: float
     """Floating-point operations a bin, for `plan`; 0 where it does not matter."""
     licence: str
     citation: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the values; known without loading weights into memory."""
+        ...
 
     @property
     def channels(self) -> Mapping[str, tuple[Channel, ...]]:
@@ -86,16 +89,21 @@ def extractor_names() -> list[str]:
 
 
 def load_extractor(name: str, options: ExtractorOptions) -> Extractor:
-    """Make an extractor by its registered name.
+    """Make an extractor by its registered name, or by `module:factory` for one that is not installed.
 
     Raises
     ------
     ValueError
         If there is none of that name, or the options do not suit it.
     """
-    for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            made = entry.load()(options)
-            assert isinstance(made, Extractor)
-            return made
-    raise ValueError(f"no extractor is called {name!r}; installed are {', '.join(extractor_names())}")
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entry = EntryPoint(name, name, GROUP) if ":" in name else known.get(name)
+    if entry is None:
+        raise ValueError(
+            f"no extractor is called {name!r}; installed are {', '.join(extractor_names())}, and module:factory names "
+            "one of your own"
+        )
+    made = entry.load()(options)
+    if not isinstance(made, Extractor):
+        raise TypeError(f"{name} makes a {type(made).__name__}, which is no extractor (builders/extractors/base.py)")
+    return made

@@ -1,0 +1,165 @@
+"""Verbs that compute features.
+
+    featurestore plan genome.store --fasta genome.fa --extractor motif
+    featurestore build genome.store --fasta genome.fa --extractor motif
+
+Belongs here: options of a build. Does not: logic that a Python user could not call (`builders.run`, `builders.plan`).
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(rich_markup_mode=None)
+
+StoreUrl = Annotated[
+    str, typer.Argument(metavar="STORE", help="Where the store is, or is to be made: a path or any fsspec URL.")
+]
+Fasta = Annotated[
+    Path, typer.Option(help="The genome: .fa, or .fa.gz made by bgzip (or gzip, unpacked once into the cache).")
+]
+ExtractorName = Annotated[str, typer.Option("--extractor", help="motif, sei, or module:factory of your own.")]
+Outputs = Annotated[
+    str | None, typer.Option(help="Feature sets to write, comma-separated; by default the extractor's own choice.")
+]
+Offsets = Annotated[str, typer.Option(help="Phases: how far each tiling starts left of base 0, comma-separated bp.")]
+BinSize = Annotated[int, typer.Option(help="Bases a bin (bp).")]
+Contigs = Annotated[str | None, typer.Option(help="Contigs to build, comma-separated; by default all.")]
+Weights = Annotated[Path | None, typer.Option(help="File of weights, e.g. sei.pth.")]
+Projector = Annotated[Path | None, typer.Option(help="File of the class projection, e.g. projvec_targets.npy.")]
+Names = Annotated[Path | None, typer.Option(help="File that names the channels, e.g. target.names.")]
+Precision = Annotated[str, typer.Option(help="Arithmetic: fp32, tf32 or bf16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ShardBins = Annotated[
+    int | None, typer.Option(help="Bins a shard at the most: one task, one object. [default: 16384, at most 256 MB]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command()
+def plan(
+    store: StoreUrl,
+    fasta: Fasta,
+    extractor: ExtractorName = "motif",
+    outputs: Outputs = None,
+    offsets: Offsets = "0",
+    bin_size: BinSize = 4096,
+    contigs: Contigs = None,
+    weights: Weights = None,
+    projector: Projector = None,
+    names: Names = None,
+    precision: Precision = "fp32",
+    shard_bins: ShardBins = None,
+    bins_per_second: Annotated[
+        float | None, typer.Option(help="Speed to reckon hours with (bins/s, all workers together).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a build would do: shards, bins, bytes, objects and hours. Computes and writes nothing."""
+    from builders.extractors import ExtractorOptions, load_extractor
+    from builders.plan import plan_build
+
+    options = ExtractorOptions(
+        bin_size=bin_size,
+        outputs=_names(outputs),
+        weights=weights,
+        projector=projector,
+        names=names,
+        precision=precision,
+        device="cpu",
+    )
+    made = plan_build(
+        store,
+        fasta=fasta,
+        extractor=load_extractor(extractor, options),
+        bin_size=bin_size,
+        offsets=_offsets(offsets),
+        contigs=_names(contigs),
+        shard_bins=shard_bins,
+    )
+    figures = made.to_json()
+    if bins_per_second is not None:
+        figures["hours"] = made.hours(bins_per_second)
+    if as_json:
+        print(json.dumps(figures, indent=1))
+        return
+    sets = ", ".join(f"{item.name} ({len(item.channels):,} channels)" for item in made.feature_sets)
+    print(f"{sets} in bins of {bin_size:,} bp, offsets {offsets} bp")
+    print(f"{len(made.todo):,} of {len(made.tasks):,} shards to build: {made.bins_todo:,} of {made.n_bins:,} bins")
+    print(f"at most {made.bytes:,} bytes (before compression) in about {made.objects:,} objects")
+    if bins_per_second is not None:
+        print(f"{made.hours(bins_per_second):,.2f} hours at {bins_per_second:,g} bins/s")
+
+
+@app.command()
+def build(
+    store: StoreUrl,
+    fasta: Fasta,
+    extractor: ExtractorName = "motif",
+    outputs: Outputs = None,
+    offsets: Offsets = "0",
+    bin_size: BinSize = 4096,
+    contigs: Contigs = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes. [default: one a GPU; on a CPU one a core, or one for a network]"),
+    ] = None,
+    weights: Weights = None,
+    projector: Projector = None,
+    names: Names = None,
+    precision: Precision = "fp32",
+    device: Device = "auto",
+    shard_bins: ShardBins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute features of a genome into a store. Run it again to go on; exits 0 only when all is committed."""
+    from builders.extractors import ExtractorOptions
+    from builders.run import build as run_build
+    from featurestore.progress import bar
+
+    options = ExtractorOptions(
+        bin_size=bin_size,
+        outputs=_names(outputs),
+        weights=weights,
+        projector=projector,
+        names=names,
+        precision=precision,
+        device=device,
+    )
+    with bar("build", unit="bins") as advance:
+        report = run_build(
+            store,
+            fasta=fasta,
+            extractor=extractor,
+            options=options,
+            offsets=_offsets(offsets),
+            contigs=_names(contigs),
+            workers=workers,
+            shard_bins=shard_bins,
+            progress=advance,
+        )
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        for task, reason in report.failed.items():
+            print(f"failed: {task}: {reason}", file=sys.stderr)
+        print(
+            f"{report.was_there + report.built} of {report.planned} shards committed, {report.built} by this run: "
+            f"{report.bins:,} bins in {report.seconds:.1f} s ({report.bins_per_second:,.0f} bins/s), "
+            f"{report.bytes:,} bytes"
+        )
+    raise typer.Exit(0 if report.is_complete else 1)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
+
+
+def _offsets(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"--offsets takes whole numbers of bp, as in 0,2048; got {text!r}") from error

@@ -1,0 +1,208 @@
+"""What a build has to do: which shards, how many bins, bytes and hours. Nothing is computed and nothing is written.
+
+Belongs here: the work list, pure but for listing commit records. Does not: doing the work (`builders.run`).
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from builders.extractors import Extractor
+from catalog import Assembly, FeatureSet, Grid
+from featurestore import ContigLayout, StorageOptions, Store, layout
+from featurestore import open as open_store
+
+DEFAULT_SHARD_BINS = 16_384
+"""67 Mbp: of the order of a minute of work for a motif scan on a core, or for Sei on a large GPU."""
+_BYTES_A_VALUE = 2
+
+
+class ShardTask(NamedTuple):
+    """One shard of every feature set of an extractor: what one worker computes in one go."""
+
+    contig: str
+    phase: int
+    shard: int
+    first: int
+    end: int
+    """Bins `[first, end)` of the phase."""
+
+    @property
+    def n_bins(self) -> int:
+        """Bins to compute."""
+        return self.end - self.first
+
+    def __str__(self) -> str:
+        return f"{self.contig} phase {self.phase} shard {self.shard} (bins {self.first}-{self.end - 1})"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """The shards of a build, and those of them that are still to be built."""
+
+    feature_sets: tuple[FeatureSet, ...]
+    tasks: tuple[ShardTask, ...]
+    todo: tuple[ShardTask, ...]
+    flops_per_bin: float
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of all shards."""
+        return sum(task.n_bins for task in self.tasks)
+
+    @property
+    def bins_todo(self) -> int:
+        """Bins of the shards still to be built."""
+        return sum(task.n_bins for task in self.todo)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all values before compression (bytes): the store is not larger."""
+        return self.n_bins * sum(len(feature_set.channels) for feature_set in self.feature_sets) * _BYTES_A_VALUE
+
+    @property
+    def objects(self) -> int:
+        """Objects that the whole build writes: shards, records, and metadata of groups and arrays."""
+        contigs = len({task.contig for task in self.tasks})
+        return len(self.feature_sets) * (2 * len(self.tasks) + 2 * contigs + 5) + 2
+
+    def hours(self, bins_per_second: float) -> float:
+        """Time that the shards still to be built take at a given speed (hours)."""
+        return self.bins_todo / bins_per_second / 3600
+
+    def to_json(self) -> dict[str, object]:
+        """Give the figures as plain JSON."""
+        return {
+            "feature_sets": {item.name: len(item.channels) for item in self.feature_sets},
+            "bin_size": self.feature_sets[0].bin_size,
+            "offsets": list(self.feature_sets[0].offsets),
+            "shards": len(self.tasks),
+            "shards_todo": len(self.todo),
+            "bins": self.n_bins,
+            "bins_todo": self.bins_todo,
+            "bytes": self.bytes,
+            "objects": self.objects,
+            "flops_todo": self.bins_todo * self.flops_per_bin,
+        }
+
+
+def describe(
+    extractor: Extractor,
+    grid: Grid,
+    *,
+    pads: Mapping[str, Sequence[float]] | None = None,
+    shard_bins: int | None = None,
+) -> tuple[FeatureSet, ...]:
+    """Describe the feature sets that an extractor writes on a grid.
+
+    Parameters
+    ----------
+    pads
+        The extractor's output on all-N sequence for each set; zeros stand in where only sizes matter.
+    shard_bins
+        Bins a shard at the most; rounded so that the sets of one forward pass share their shards.
+    """
+    wanted = DEFAULT_SHARD_BINS if shard_bins is None else shard_bins
+    if wanted < 1:
+        raise ValueError(f"a shard has at least 1 bin, got shard_bins={wanted}")
+    widths = [len(channels) for channels in extractor.channels.values()]
+    coarsest = max(layout.chunk_bins(width) for width in widths)
+    common = max(coarsest, min(layout.shard_bins(width, wanted) for width in widths) // coarsest * coarsest)
+    return tuple(
+        FeatureSet(
+            name=name,
+            extractor=extractor.name,
+            fingerprint=extractor.fingerprint,
+            channels=channels,
+            bin_size=grid.bin_size,
+            offsets=grid.offsets,
+            pad=tuple(pads[name]) if pads is not None else (0.0,) * len(channels),
+            chunk_bins=layout.chunk_bins(len(channels)),
+            shard_bins=common,
+            licence=extractor.licence,
+            citation=extractor.citation,
+            options=extractor.options,
+        )
+        for name, channels in extractor.channels.items()
+    )
+
+
+def plan_build(
+    store_url: str,
+    *,
+    fasta: str | os.PathLike[str],
+    extractor: Extractor,
+    bin_size: int = 4096,
+    offsets: Sequence[int] = (0,),
+    contigs: Sequence[str] | None = None,
+    shard_bins: int | None = None,
+) -> BuildPlan:
+    """Plan the build that `builders.run.build` would carry out; computes and writes nothing.
+
+    The store need not exist. One that does must be of the same assembly and extractor (AssemblyMismatch,
+    FingerprintMismatch), and what it has is not planned again.
+    """
+    assembly = Assembly.from_fasta(fasta)
+    chosen = [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
+    described = describe(extractor, Grid(bin_size=bin_size, offsets=tuple(offsets)), shard_bins=shard_bins)
+    store = existing_store(store_url, assembly, described)
+    known = set(store.feature_sets()) if store is not None else set()
+    if store is not None:
+        described = tuple(store.agreed(item) if item.name in known else item for item in described)
+    return make_plan(described, assembly, chosen, offsets=offsets, store=store, flops_per_bin=extractor.flops_per_bin)
+
+
+def existing_store(
+    url: str,
+    assembly: Assembly,
+    feature_sets: Sequence[FeatureSet],
+    *,
+    storage_options: StorageOptions | None = None,
+) -> Store | None:
+    """Open the store if it is there, and refuse to add to it what does not belong."""
+    try:
+        store = open_store(url, storage_options=storage_options)
+    except FileNotFoundError:
+        return None
+    store.require_assembly(assembly)
+    known = set(store.feature_sets())
+    for item in feature_sets:
+        if item.name in known:
+            store.agreed(item)
+    return store
+
+
+def make_plan(
+    feature_sets: Sequence[FeatureSet],
+    assembly: Assembly,
+    contigs: Iterable[str],
+    *,
+    offsets: Sequence[int],
+    store: Store | None = None,
+    flops_per_bin: float = 0.0,
+) -> BuildPlan:
+    """List the shards of some feature sets on some contigs.
+
+    Parameters
+    ----------
+    feature_sets
+        Those that one extractor writes; they share their phases and shards.
+    offsets
+        Phases to build (bp); the sets may have more.
+    store
+        Whose commit records say what is done already; None where there is no store yet.
+    """
+    done = [store.commits(item.name).shards() if store is not None else {} for item in feature_sets]
+    tasks: list[ShardTask] = []
+    todo: list[ShardTask] = []
+    for contig in contigs:
+        key = layout.contig_key(contig)
+        shape = ContigLayout(feature_sets[0], assembly.lengths[contig])
+        for phase in (phase for phase, offset in enumerate(feature_sets[0].offsets) if offset in offsets):
+            for shard in range(shape.n_shards(phase)):
+                task = ShardTask(contig, phase, shard, *shape.shard_span(phase, shard))
+                tasks.append(task)
+                if not all((phase, shard) in shards.get(key, set()) for shards in done):
+                    todo.append(task)
+    return BuildPlan(tuple(feature_sets), tuple(tasks), tuple(todo), flops_per_bin)

@@ -1,0 +1,52 @@
+"""A tiny extractor for tests here and in other distributions: base composition, computed the obvious way.
+
+Belongs here: what tests of builds need. Does not: anything that a user builds with.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from builders.extractors import ExtractorOptions
+from catalog import Channel
+
+_BASES = "ACGTN"
+
+
+class CompositionExtractor:
+    """Count each base of the bin. Refuses sequence that holds `X`, which makes a shard that cannot be built."""
+
+    name = "composition"
+    flops_per_bin = 0.0
+    batch_size = 7
+    licence = "none needed"
+    citation = ""
+
+    def __init__(self, bin_size: int, precision: str = "fp32") -> None:
+        self.input_length = bin_size
+        self.fingerprint = hashlib.sha256(f"composition {bin_size} {precision}".encode()).hexdigest()
+
+    @classmethod
+    def from_options(cls, options: ExtractorOptions) -> "CompositionExtractor":
+        """Make one for bins of the size asked for."""
+        return cls(options.bin_size, options.precision)
+
+    @property
+    def channels(self) -> dict[str, tuple[Channel, ...]]:
+        """One set of five counts, and one of one column."""
+        return {"composition": tuple(Channel(name=base) for base in _BASES), "length": (Channel(name="bases"),)}
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """What it was set to."""
+        return {"bin_size": self.input_length}
+
+    def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Count the bases of each sequence."""
+        if (sequence == ord("X")).any():
+            raise ValueError("this sequence holds an X")
+        upper = sequence & 0xDF
+        counts = np.stack([(upper == ord(base)).sum(axis=1) for base in _BASES], axis=1).astype(np.float32)
+        return {"composition": counts, "length": counts[:, :4].sum(axis=1, keepdims=True)}

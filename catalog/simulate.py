@@ -1,0 +1,469 @@
+"""A genome whose rules of expression are known: sequence, genes, annotations, expression, and the truth behind them.
+
+    from catalog.simulate import simulate
+    simulation = simulate(Path("demo-genome"))
+
+Belongs here: the grammar, its parameters, and the files. Does not: motifs (`catalog.motifs`), features, models.
+
+`GRAMMAR` has the rules in full, and `simulation.json` repeats them. In short, a gene has a promoter of class A or B and
+strength s, and enhancers of the same letter 50 to 450 kb away add up to E, each weakened by its distance:
+
+    log expression = base of the class + 2 s + 2 s E + noise
+    expression     = max(0, exp(log expression) - 1)
+
+A promoter without sites (s = 0) hears no enhancer, so the two do not simply add up. The numbers are round ones that a
+biologist would find plausible; they were not tuned to any model's advantage.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from catalog.motifs import IUPAC, find_motif
+
+PROXIMAL = {"A": ("SP1", "NRF1", "ETS", "YY1"), "B": ("CREB", "POU2F")}
+"""Motifs whose number sets a promoter's strength, by class."""
+DISTAL = {"A": ("NFKB", "AP1"), "B": ("GATA", "CEBPB")}
+"""Motifs of the enhancers, by kind."""
+ELEMENT_BP = 1000
+"""Length of a promoter (half on each side of the start site) and of an enhancer."""
+GRAMMAR = (
+    "Background: independent bases. The G+C share is constant within an isochore and varies between them. Three CpGs "
+    "in four have decayed to TpG or CpA. Each contig begins with a run of N.",
+    "Promoter: 1,000 bp centred on the start site. Class A (housekeeping-like): 65 % G+C, no CpG decay, SP1, NRF1, ETS "
+    "and YY1 sites. Class B (regulated): background, a TATA box 30 bp upstream, CREB and POU2F sites. The number of "
+    "sites (TATA not counted) is uniform from 0 to max_promoter_sites; strength s = sites / max_promoter_sites.",
+    "Enhancer: 1,000 bp of background, kind A with NFKB and AP1 sites, kind B with GATA and CEBPB sites. Their number "
+    "is uniform from min_enhancer_sites to max_enhancer_sites; strength w = sites / 8.",
+    "Site: drawn from its consensus, each allowed base being equally likely, on either strand (TATA: on the gene's).",
+    "An enhancer acts on a gene if its kind is the promoter's class and the distance d between its middle and the "
+    "start site lies in [min_distance, max_distance], on either side. E = sum of w exp(-d / decay) over these.",
+    "log expression = base of the class + promoter_effect s + enhancer_effect s E + noise. The noise is Gaussian and "
+    "leaves noiseless_share of the variance to the rest. expression = max(0, exp(log expression) - 1).",
+    "Decoys: single sites that turn up by chance, enhancers of the other kind, enhancers out of reach.",
+    "Annotations are made up. Name and summary word the promoter's class (housekeeping-like for A, tissue-specific for "
+    "B); the wording is right in wording_accuracy of the genes. A quarter of the genes has no summary. Tissues, "
+    "aliases and designations mean nothing.",
+)
+"""The rules in words."""
+
+_BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+_SITE_SLOT_BP = 25  # longer than any motif used: sites in different slots never overlap
+_PROMOTER_GC = 0.65
+_CPG_DECAY = 0.75
+_TATA_UPSTREAM_BP = 30
+_SITES_OF_STRENGTH_1 = 8
+_NO_SUMMARY = 0.25
+_LINE_BASES = 60
+_TRUTH: dict[str, pl.DataType] = {
+    **dict.fromkeys(("element_id", "element", "contig"), pl.String()),
+    **dict.fromkeys(("start", "end"), pl.Int64()),
+    "class": pl.String(),
+    "strength": pl.Float64(),
+    "sites": pl.List(pl.Struct({"motif": pl.String(), "start": pl.Int64(), "strand": pl.String()})),
+    **dict.fromkeys(("gene_id", "strand"), pl.String()),
+    "tss": pl.Int64(),
+    "acting_enhancers": pl.List(pl.String()),
+    **dict.fromkeys(("enhancer_sum", "noiseless_log_expression"), pl.Float64()),
+}
+"""Columns of `truth.parquet`; those from `gene_id` on are null for enhancers."""
+_TISSUES = ("liver", "brain", "heart", "testis", "lymph node", "skin", "kidney", "placenta")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationConfig:
+    """How large the genome is and how its genes are regulated. The defaults make 82 Mbp, or 20,000 bins of 4,096 bp."""
+
+    seed: int = 0
+    n_contigs: int = 6
+    contig_length: int = 13_650_000
+    """Bases a contig (bp)."""
+    leading_n: int = 10_000
+    """Unknown bases at the start of each contig (bp)."""
+    isochore_bp: int = 100_000
+    """Bases of equal G+C share (bp)."""
+    gc_mean: float = 0.44
+    """Mean G+C share before the CpGs decay, which leaves 0.41."""
+    gc_sd: float = 0.04
+    """Standard deviation of the G+C share between isochores."""
+    n_genes: int = 2000
+    class_a_share: float = 0.6
+    """Chance that a promoter is of class A, in [0, 1]; enhancers are of either kind evenly."""
+    max_promoter_sites: int = 6
+    enhancers_per_mbp: float = 7.3
+    """Density over the genome; 7.3 puts one into 3 % of the bins of 4,096 bp."""
+    min_enhancer_sites: int = 4
+    max_enhancer_sites: int = 12
+    min_distance: int = 50_000
+    """Nearest that an enhancer acts (bp, included)."""
+    max_distance: int = 450_000
+    """Farthest that an enhancer acts (bp, included)."""
+    decay: int = 150_000
+    """Distance over which an enhancer's effect falls to 1/e (bp)."""
+    base_a: float = 1.5
+    """Log expression of a class-A promoter without sites."""
+    base_b: float = 0.5
+    """Log expression of a class-B promoter without sites."""
+    promoter_effect: float = 2.0
+    enhancer_effect: float = 2.0
+    noiseless_share: float = 0.8
+    """Share of the variance of log expression that the sequence explains, in (0, 1]."""
+    wording_accuracy: float = 0.8
+    """Chance that an annotation words the promoter class rightly, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        at_least = {"n_contigs": 1, "isochore_bp": 1, "n_genes": 1, "leading_n": 0, "decay": 1, "enhancers_per_mbp": 0}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is at least {least}; got {getattr(self, name)}")
+        for name in ("class_a_share", "wording_accuracy", "gc_mean", "gc_sd"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} lies in [0, 1]; got {getattr(self, name)}")
+        if not 0 < self.noiseless_share <= 1:
+            raise ValueError(f"noiseless_share lies in (0, 1], 1 meaning no noise; got {self.noiseless_share}")
+        if not 0 <= self.min_distance <= self.max_distance:
+            raise ValueError(
+                f"enhancers act between min_distance and max_distance, 0 <= min <= max; got {self.min_distance} and "
+                f"{self.max_distance}"
+            )
+        most = ELEMENT_BP // _SITE_SLOT_BP
+        # The promoter keeps two slots free for the TATA box.
+        if not 1 <= self.max_promoter_sites <= most - 2:
+            raise ValueError(f"max_promoter_sites lies in [1, {most - 2}]; got {self.max_promoter_sites}")
+        if not 1 <= self.min_enhancer_sites <= self.max_enhancer_sites <= most:
+            raise ValueError(
+                f"an enhancer holds 1 <= min_enhancer_sites <= max_enhancer_sites <= {most} sites; got "
+                f"{self.min_enhancer_sites} and {self.max_enhancer_sites}"
+            )
+        elements = -(-self.n_genes // self.n_contigs) + -(-self.n_enhancers // self.n_contigs)
+        needed = self.leading_n + elements * ELEMENT_BP
+        if self.contig_length < needed:
+            raise ValueError(
+                f"a contig of {self.contig_length} bp cannot hold {elements} promoters and enhancers of "
+                f"{ELEMENT_BP} bp after {self.leading_n} N; give contig_length >= {needed}, or fewer genes"
+            )
+
+    @property
+    def n_enhancers(self) -> int:
+        """Enhancers in the whole genome."""
+        return round(self.enhancers_per_mbp * self.n_contigs * self.contig_length / 1e6)
+
+
+class Simulation(NamedTuple):
+    """Where the files of one simulated genome lie."""
+
+    genome: Path
+    """FASTA, upper case."""
+    genes: Path
+    """TSV: gene_id, symbol, contig, strand, tss (0-based), biotype."""
+    targets: Path
+    """TSV: gene_id, expression (TPM-like, >= 0)."""
+    annotations: Path
+    """TSV in the manner of NCBI Gene, made up: gene_id, ncbi_gene_id, symbol, name, aliases, designations, summary."""
+    truth: Path
+    """Parquet: one row a promoter or enhancer, its sites, and for promoters the gene's noiseless log expression."""
+    description: Path
+    """JSON: the config, the grammar in words, the noise."""
+
+
+class _Site(NamedTuple):
+    """One planted motif: `start` in bp on the forward strand."""
+
+    motif: str
+    start: int
+    strand: str
+    word: bytes
+    """Bases as they stand on the forward strand."""
+
+
+class _Element(NamedTuple):
+    """A promoter or an enhancer: 1 kb from `start`."""
+
+    kind: str
+    contig: str
+    start: int
+    cls: str
+    strand: str
+    """The gene's; `+` for enhancers, which have none."""
+    strength: float
+    sites: list[_Site]
+
+    @property
+    def middle(self) -> int:
+        """The start site of a promoter (0-based bp)."""
+        return self.start + ELEMENT_BP // 2
+
+
+def simulate(out: Path, config: SimulationConfig = SimulationConfig()) -> Simulation:
+    """Make a genome and everything that a model of expression needs, with the truth beside it.
+
+    The same config gives the same bytes. The default takes seconds and 85 MB of disk. Files that are there already are
+    replaced.
+
+    Parameters
+    ----------
+    out
+        Folder to write into; made if it is missing.
+    config
+        Size and rules.
+
+    Raises
+    ------
+    NotADirectoryError
+        If `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; give a folder for the simulated genome")
+    out.mkdir(parents=True, exist_ok=True)
+    files = Simulation(
+        genome=out / "genome.fa",
+        genes=out / "genes.tsv",
+        targets=out / "targets.tsv",
+        annotations=out / "annotations.tsv",
+        truth=out / "truth.parquet",
+        description=out / "simulation.json",
+    )
+    # One stream a purpose: more noise or other annotations leave the genome as it is.
+    layout_rng, sequence_rng, noise_rng, text_rng = (
+        np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
+    )
+    elements = _elements(config, layout_rng)
+    _write_genome(files.genome, elements, config, sequence_rng)
+
+    truth = _truth(elements, config)
+    promoters = truth.filter(pl.col("element") == "promoter")
+    noiseless = promoters["noiseless_log_expression"].to_numpy()
+    noise_sd = float(noiseless.std()) * math.sqrt(1 / config.noiseless_share - 1)
+    log_expression = noiseless + noise_sd * noise_rng.standard_normal(len(noiseless))
+    genes = _genes(promoters)
+
+    truth.write_parquet(files.truth)
+    genes.write_csv(files.genes, separator="\t")
+    genes.select("gene_id", expression=np.maximum(0.0, np.expm1(log_expression))).write_csv(
+        files.targets, separator="\t", float_precision=6
+    )
+    _annotations(genes, promoters["class"].to_list(), config, text_rng).write_csv(files.annotations, separator="\t")
+    description = {
+        "format": 1,
+        "note": "A simulated genome: no sequence, gene or annotation in it is real.",
+        "config": asdict(config),
+        "n_enhancers": config.n_enhancers,
+        "noise_sd": noise_sd,
+        "grammar": list(GRAMMAR),
+    }
+    files.description.write_text(json.dumps(description, indent=2) + "\n")
+    return files
+
+
+def _elements(config: SimulationConfig, rng: Generator) -> list[_Element]:
+    """Lay promoters and enhancers out, contig by contig, by position."""
+    elements = []
+    for index in range(config.n_contigs):
+        n_genes, n_enhancers = (
+            len(range(index, total, config.n_contigs)) for total in (config.n_genes, config.n_enhancers)
+        )
+        n = n_genes + n_enhancers
+        # Points thrown at random onto what is left when every element is taken out; then each element is put back at
+        # its point. That is uniform over all layouts without overlap, and needs no second throw.
+        free = config.contig_length - config.leading_n - n * ELEMENT_BP
+        points = np.sort(rng.integers(0, free + 1, n))
+        starts = config.leading_n + points + ELEMENT_BP * np.arange(n)
+        is_promoter = rng.permutation(n) < n_genes
+        make = {True: _promoter, False: _enhancer}
+        elements += [
+            make[bool(promoter)](f"sim{index + 1}", int(start), config, rng)
+            for start, promoter in zip(starts, is_promoter, strict=True)
+        ]
+    return elements
+
+
+def _promoter(contig: str, start: int, config: SimulationConfig, rng: Generator) -> _Element:
+    cls = "A" if rng.random() < config.class_a_share else "B"
+    strand = _strand(rng)
+    n_sites = int(rng.integers(0, config.max_promoter_sites + 1))
+    sites = []
+    taken: tuple[int, ...] = ()
+    if cls == "B":
+        length = len(find_motif("TATA").consensus)
+        tss = start + ELEMENT_BP // 2
+        first = tss - _TATA_UPSTREAM_BP if strand == "+" else tss + _TATA_UPSTREAM_BP - length + 1
+        sites.append(_site("TATA", first, strand, rng))
+        taken = tuple({(first - start) // _SITE_SLOT_BP, (first + length - 1 - start) // _SITE_SLOT_BP})
+    sites += _cluster(PROXIMAL[cls], n_sites, start, rng, taken=taken)
+    return _Element("promoter", contig, start, cls, strand, n_sites / config.max_promoter_sites, sites)
+
+
+def _enhancer(contig: str, start: int, config: SimulationConfig, rng: Generator) -> _Element:
+    cls = "A" if rng.random() < 0.5 else "B"
+    n_sites = int(rng.integers(config.min_enhancer_sites, config.max_enhancer_sites + 1))
+    sites = _cluster(DISTAL[cls], n_sites, start, rng)
+    return _Element("enhancer", contig, start, cls, "+", n_sites / _SITES_OF_STRENGTH_1, sites)
+
+
+def _cluster(
+    motifs: tuple[str, ...], n_sites: int, start: int, rng: Generator, *, taken: tuple[int, ...] = ()
+) -> list[_Site]:
+    """Put sites into slots of the element that begins at `start`, one a slot, so that none overlaps another."""
+    slots = [slot for slot in range(ELEMENT_BP // _SITE_SLOT_BP) if slot not in taken]
+    sites = []
+    for slot in sorted(rng.choice(slots, n_sites, replace=False).tolist()):
+        motif = motifs[int(rng.integers(len(motifs)))]
+        room = _SITE_SLOT_BP - len(find_motif(motif).consensus)
+        sites.append(_site(motif, start + slot * _SITE_SLOT_BP + int(rng.integers(room + 1)), _strand(rng), rng))
+    return sites
+
+
+def _site(motif: str, start: int, strand: str, rng: Generator) -> _Site:
+    consensus = find_motif(motif).consensus
+    word = "".join(IUPAC[letter][int(rng.integers(len(IUPAC[letter])))] for letter in consensus).encode()
+    return _Site(motif, start, strand, word if strand == "+" else word.translate(_COMPLEMENT)[::-1])
+
+
+def _strand(rng: Generator) -> str:
+    return "+" if rng.random() < 0.5 else "-"
+
+
+def _write_genome(path: Path, elements: list[_Element], config: SimulationConfig, rng: Generator) -> None:
+    with path.open("wb") as file:
+        for name in _contig_names(config):
+            sequence = _background(config, rng)
+            for element in elements:
+                if element.contig == name:
+                    _plant(element, sequence, rng)
+            file.write(f">{name} simulated\n".encode())
+            whole = len(sequence) // _LINE_BASES * _LINE_BASES
+            lines = np.full((whole // _LINE_BASES, _LINE_BASES + 1), ord("\n"), dtype=np.uint8)
+            lines[:, :_LINE_BASES] = sequence[:whole].reshape(-1, _LINE_BASES)
+            file.write(lines.data)
+            if whole < len(sequence):
+                file.write(sequence[whole:].tobytes() + b"\n")
+
+
+def _background(config: SimulationConfig, rng: Generator) -> NDArray[np.uint8]:
+    """Draw one contig without its elements: ASCII, shape `(contig_length,)`."""
+    sequence = np.empty(config.contig_length, dtype=np.uint8)
+    for start in range(0, config.contig_length, config.isochore_bp):
+        gc = float(np.clip(rng.normal(config.gc_mean, config.gc_sd), 0.2, 0.8))
+        part = sequence[start : start + config.isochore_bp]
+        part[:] = _random_bases(len(part), gc, rng)
+    cpg = np.flatnonzero((sequence[:-1] == ord("C")) & (sequence[1:] == ord("G")))
+    fate = rng.random(len(cpg))
+    sequence[cpg[fate < _CPG_DECAY / 2]] = ord("T")
+    sequence[cpg[(fate >= _CPG_DECAY / 2) & (fate < _CPG_DECAY)] + 1] = ord("A")
+    sequence[: config.leading_n] = ord("N")
+    return sequence
+
+
+def _random_bases(length: int, gc: float, rng: Generator) -> NDArray[np.uint8]:
+    """Draw independent bases; the G+C share is rounded to 1/128, since a base is looked up by a random byte."""
+    n_gc = 2 * round(128 * gc)
+    n_at = 256 - n_gc
+    of_byte = np.repeat(_BASES, [n_at // 2, n_gc // 2, n_gc // 2, n_at // 2])
+    return of_byte[rng.integers(0, 256, length, dtype=np.uint8)]
+
+
+def _plant(element: _Element, sequence: NDArray[np.uint8], rng: Generator) -> None:
+    if element.kind == "promoter" and element.cls == "A":
+        sequence[element.start : element.start + ELEMENT_BP] = _random_bases(ELEMENT_BP, _PROMOTER_GC, rng)
+    for site in element.sites:
+        sequence[site.start : site.start + len(site.word)] = np.frombuffer(site.word, dtype=np.uint8)
+
+
+def _truth(elements: list[_Element], config: SimulationConfig) -> pl.DataFrame:
+    """Tabulate every element, and for each promoter what acts on it and the noiseless log expression."""
+    numbers = {"promoter": count(1), "enhancer": count(1)}
+    ids = [f"{element.kind}{next(numbers[element.kind]):06d}" for element in elements]
+    regulation = _regulation(ids, elements, config)
+    rows = []
+    for name, element in zip(ids, elements, strict=True):
+        row = {
+            "element_id": name,
+            "element": element.kind,
+            "contig": element.contig,
+            "start": element.start,
+            "end": element.start + ELEMENT_BP,
+            "class": element.cls,
+            "strength": element.strength,
+            "sites": [{"motif": site.motif, "start": site.start, "strand": site.strand} for site in element.sites],
+        }
+        if element.kind == "promoter":
+            gene_id = f"SIMG{name.removeprefix('promoter')}"
+            row |= {"gene_id": gene_id, "strand": element.strand, "tss": element.middle, **next(regulation)}
+        rows.append(row)
+    return pl.DataFrame(rows, schema=_TRUTH)
+
+
+def _regulation(ids: list[str], elements: list[_Element], config: SimulationConfig) -> Iterator[dict[str, Any]]:
+    """Work the rule out for each promoter, in order."""
+    named = list(zip(ids, elements, strict=True))
+    enhancers = {
+        (contig, cls): [(name, e) for name, e in named if (e.kind, e.contig, e.cls) == ("enhancer", contig, cls)]
+        for contig in _contig_names(config)
+        for cls in "AB"
+    }
+    base = {"A": config.base_a, "B": config.base_b}
+    for promoter in elements:
+        if promoter.kind != "promoter":
+            continue
+        candidates = enhancers[promoter.contig, promoter.cls]
+        distances = np.array([abs(e.middle - promoter.middle) for _, e in candidates], dtype=np.float64)
+        strengths = np.array([e.strength for _, e in candidates], dtype=np.float64)
+        acts = (distances >= config.min_distance) & (distances <= config.max_distance)
+        enhancer_sum = float((strengths[acts] * np.exp(-distances[acts] / config.decay)).sum())
+        response = config.promoter_effect + config.enhancer_effect * enhancer_sum
+        yield {
+            "acting_enhancers": [candidates[index][0] for index in np.flatnonzero(acts)],
+            "enhancer_sum": enhancer_sum,
+            "noiseless_log_expression": base[promoter.cls] + promoter.strength * response,
+        }
+
+
+def _genes(promoters: pl.DataFrame) -> pl.DataFrame:
+    number = pl.col("gene_id").str.strip_prefix("SIMG").cast(pl.Int64).cast(pl.String)
+    return promoters.select(
+        "gene_id",
+        pl.concat_str(pl.lit("SIM"), number).alias("symbol"),
+        "contig",
+        "strand",
+        "tss",
+        pl.lit("protein_coding").alias("biotype"),
+    )
+
+
+def _annotations(genes: pl.DataFrame, classes: list[str], config: SimulationConfig, rng: Generator) -> pl.DataFrame:
+    """Make up text; `GRAMMAR` says what in it is true."""
+    rows = []
+    for index, (gene_id, symbol, cls) in enumerate(zip(genes["gene_id"], genes["symbol"], classes, strict=True)):
+        number = index + 1
+        is_right = rng.random() < config.wording_accuracy
+        is_housekeeping = (cls == "A") == is_right
+        tissue = _TISSUES[int(rng.integers(len(_TISSUES)))]
+        kind = "housekeeping-like" if is_housekeeping else "tissue-specific"
+        seen = "Broad expression in many tissues" if is_housekeeping else f"Restricted expression toward {tissue}"
+        has_summary = rng.random() >= _NO_SUMMARY
+        rows.append(
+            {
+                "gene_id": gene_id,
+                "ncbi_gene_id": str(999_000_000 + number),
+                "symbol": symbol,
+                "name": f"simulated gene {number}, {kind}",
+                "aliases": f"{symbol}A|SG-{number}",
+                "designations": f"simulated protein {number}|hypothetical protein {symbol}",
+                "summary": f"This simulated gene is {kind}. {seen}. [made up, not from NCBI]" if has_summary else None,
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _contig_names(config: SimulationConfig) -> list[str]:
+    return [f"sim{index + 1}" for index in range(config.n_contigs)]

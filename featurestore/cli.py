@@ -1,0 +1,239 @@
+"""The command `featurestore`.
+
+    featurestore info genome.store
+    featurestore get genome.store motif chr1:1000000 --n-bins 251
+
+Belongs here: the verbs that read a store, the door to those of other packages, and how errors are shown. Each verb
+parses, calls the library and prints.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from featurestore import layout
+from featurestore.progress import bar
+from featurestore.store import Store, open_store
+from featurestore.verify import verify as verify_store
+
+GROUP = "featurestore.commands"
+"""Entry-point group; each entry is a Typer application whose verbs are added to this one."""
+_EXTRAS = {"builders": "build", "model": "model"}
+
+app = typer.Typer(
+    name="featurestore",
+    help="Run a sequence model over a genome once; slice any window of bins from the store.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+StoreUrl = Annotated[
+    str, typer.Argument(metavar="STORE", help="The store: a local path, s3://bucket/prefix, or any fsspec URL.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 not all of it, 2 a mistake in what was asked."""
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        _add(entry)
+    try:
+        # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
+        return app(args=None if argv is None else list(argv), standalone_mode=False) or 0
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError) as error:
+        return _explain(error)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")):  # a wrong option: the usage is the mend
+            error.show()  # type: ignore[attr-defined]
+            return 2
+        raise
+
+
+def _add(entry: EntryPoint) -> None:
+    try:
+        app.add_typer(entry.load())
+    except ModuleNotFoundError as error:
+        missing = error.name
+        extra = _EXTRAS.get(entry.name, "all")
+
+        def explain() -> None:
+            """Say which extra is missing."""
+            raise ModuleNotFoundError(
+                f"these verbs need {missing}, which is not installed: pip install 'genomic-featurestore[{extra}]'"
+            )
+
+        app.command(f"{entry.name}-verbs", help=f"Not installed: pip install 'genomic-featurestore[{extra}]'.")(explain)
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("FEATURESTORE_DEBUG"):
+        raise error
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    print(f"error: {text or type(error).__name__}", file=sys.stderr)
+    return 2
+
+
+@app.callback()
+def _root() -> None:
+    """Run a sequence model over a genome once; slice any window of bins from the store."""
+
+
+@app.command()
+def info(store: StoreUrl, as_json: AsJson = False) -> None:
+    """Describe a store: its assembly, its feature sets, and how they were made."""
+    opened = open_store(store)
+    described = describe_store(opened)
+    if as_json:
+        print(json.dumps(described, indent=1))
+        return
+    console = Console()
+    console.print(f"{opened.url}\n{opened.assembly.name}  {opened.assembly.digest}", highlight=False)
+    console.print(
+        f"{len(opened.assembly.contigs)} contigs, {sum(opened.assembly.lengths.values()):,} bp", highlight=False
+    )
+    for item in described["feature_sets"]:
+        console.print(
+            f"\n{item['name']}: {len(item['channels'])} channels, bins of {item['bin_size']:,} bp, "
+            f"offsets {', '.join(map(str, item['offsets']))} bp, by {item['extractor']} {item['fingerprint'][:12]}",
+            highlight=False,
+        )
+        console.print(
+            f"  {', '.join(item['channels'][:12])}{', ...' if len(item['channels']) > 12 else ''}", highlight=False
+        )
+        console.print(f"  licence: {item['licence'] or 'not stated'}", highlight=False)
+
+
+def describe_store(store: Store) -> dict[str, Any]:
+    """Give what `featurestore info` tells, as plain JSON."""
+    sets = [store.feature_set(name) for name in store.feature_sets()]
+    return {
+        "url": store.url,
+        "format": layout.FORMAT,
+        "assembly": store.assembly.model_dump(mode="json"),
+        "feature_sets": [
+            item.model_dump(mode="json", exclude={"channels", "pad"}) | {"channels": list(item.channel_names)}
+            for item in sets
+        ],
+    }
+
+
+@app.command()
+def status(store: StoreUrl, as_json: AsJson = False) -> None:
+    """Tell which shards are committed, by feature set and contig. Exits 1 while any are missing."""
+    opened = open_store(store)
+    rows = [row for name in opened.feature_sets() for row in shard_status(opened, name)]
+    complete = bool(rows) and all(row["committed"] == row["shards"] for row in rows)
+    if as_json:
+        print(json.dumps({"complete": complete, "contigs": rows}, indent=1))
+    else:
+        table = Table("feature set", "contig", "offset", "shards", "committed", box=None)
+        for row in rows:
+            table.add_row(*(str(row[field]) for field in ("feature_set", "contig", "offset", "shards", "committed")))
+        Console().print(table)
+        print("complete" if complete else "not complete: run the same `featurestore build` again")
+    raise typer.Exit(0 if complete else 1)
+
+
+def shard_status(store: Store, feature_set: str) -> list[dict[str, Any]]:
+    """Count shards and committed shards of every contig and phase of a feature set."""
+    reader = store[feature_set]
+    committed = store.commits(feature_set).shards()
+    return [
+        {
+            "feature_set": feature_set,
+            "contig": contig,
+            "offset": offset,
+            "shards": reader.layout(contig).n_shards(phase),
+            "committed": sum(done == phase for done, _ in committed.get(layout.contig_key(contig), ())),
+        }
+        for contig in store.contigs(feature_set)
+        for phase, offset in enumerate(reader.feature_set.offsets)
+    ]
+
+
+@app.command()
+def verify(
+    store: StoreUrl,
+    crc: Annotated[
+        bool, typer.Option("--crc", help="Read every shard and compare its checksums, not only its size.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that everything committed is there and whole. Exits 0 only when it is."""
+    opened = open_store(store)
+    total = sum(row["committed"] for name in opened.feature_sets() for row in shard_status(opened, name))
+    with bar("verify", unit="shards") as advance:
+        found = verify_store(opened, crc=crc, progress=lambda done: advance(done, total))
+    if as_json:
+        faults = [{"where": fault.where, "what": fault.what, "mend": fault.mend} for fault in found.faults]
+        figures = {"depth": found.depth, "shards": found.shards, "bytes": found.bytes, "missing": found.missing}
+        print(json.dumps({"sound": found.is_sound, "faults": faults, "orphans": found.orphans} | figures, indent=1))
+    else:
+        for fault in found.faults:
+            print(f"fault: {fault}")
+        print(
+            f"{'sound' if found.is_sound else 'NOT sound'}: {found.shards} shards, {found.bytes:,} bytes, "
+            f"{len(found.faults)} faults, {found.missing} shards not built yet, "
+            f"{len(found.orphans)} objects without record"
+        )
+    raise typer.Exit(0 if found.is_sound else 1)
+
+
+@app.command()
+def get(
+    store: StoreUrl,
+    feature_set: Annotated[
+        str, typer.Argument(metavar="SET", help="Name of the feature set, as `featurestore info` lists it.")
+    ],
+    place: Annotated[
+        str, typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp, e.g. chr1:1000000.")
+    ],
+    n_bins: Annotated[int, typer.Option(help="Bins of the window.")] = 251,
+    out: Annotated[Path | None, typer.Option(help="Write .npz or .tsv there instead of printing.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read one window and print it: a row a bin, its first base and the channels."""
+    contig, _, position = place.rpartition(":")
+    if not contig or not position.replace(",", "").isdigit():
+        raise ValueError(f"a place is written CONTIG:POSITION, as in chr1:1000000; got {place!r}")
+    reader = open_store(store)[feature_set]
+    window = reader.window(contig, int(position.replace(",", "")), n_bins=n_bins)
+    names = reader.channel_names
+    if out is not None and out.suffix == ".npz":
+        np.savez(out, values=window.values, starts=window.starts, channels=np.asarray(names), residual=window.residual)
+        print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")
+        return
+    if as_json:
+        document = {
+            "contig": window.contig,
+            "centre": window.centre,
+            "residual": window.residual,
+            "channels": list(names),
+        }
+        print(json.dumps(document | {"starts": window.starts.tolist(), "values": window.values.tolist()}))
+        return
+    if out is not None and out.suffix != ".tsv":
+        raise ValueError(f"--out takes .npz or .tsv, got {out}")
+    lines = ["\t".join(["contig", "start", *names])]
+    for start, row in zip(window.starts.tolist(), window.values.tolist(), strict=True):
+        lines.append("\t".join([window.contig, str(start), *(f"{value:.6g}" for value in row)]))
+    text = "\n".join(lines) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text)
+        print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")

@@ -1,0 +1,173 @@
+"""Genes as training examples: features around the TSS, a prompt, and a target.
+
+Belongs here: joining a gene table, annotations and expression to windows. Does not: reading those tables (`catalog`),
+models (`model`).
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple, overload
+
+import polars as pl
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from catalog import genes as gene_tables
+from catalog import ncbi
+from featurestore import StorageOptions
+from featurestore import open as open_store
+from loaders.torch_dataset import WindowDataset
+
+_LOG = logging.getLogger(__name__)
+
+
+class GeneBatch(NamedTuple):
+    """Some genes, ready for a model."""
+
+    features: Tensor
+    """Features, shape `(genes, n_bins, channels)`, float32."""
+    prompts: list[str]
+    """What the language model reads before the bins; empty where there is no annotation."""
+    targets: Tensor
+    """Expression as measured, shape `(genes,)`, float32; NaN where it is not known."""
+    indices: Tensor
+    """Place of each gene in the dataset, shape `(genes,)`, int64."""
+
+
+class GeneDataset(Dataset[GeneBatch]):
+    """Genes with their windows, prompts and targets, map-style.
+
+    Parameters
+    ----------
+    windows
+        One window a gene, centred on its TSS.
+    genes
+        Rows of the gene table in the windows' order (`catalog.genes.GENE_SCHEMA`).
+    prompts
+        One text a gene.
+    targets
+        Expression of each gene, >= 0; NaN where it is not known.
+    """
+
+    def __init__(
+        self, windows: WindowDataset, genes: pl.DataFrame, *, prompts: Sequence[str], targets: Sequence[float]
+    ) -> None:
+        if not len(windows) == len(genes) == len(prompts) == len(targets):
+            raise ValueError(
+                f"one window, row, prompt and target a gene: got {len(windows)}, {len(genes)}, {len(prompts)} and "
+                f"{len(targets)}"
+            )
+        self.windows = windows
+        self.genes = genes
+        self.prompts = list(prompts)
+        self.targets = torch.tensor(targets, dtype=torch.float32)
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a window; may be set at any time."""
+        return self.windows.n_bins
+
+    @n_bins.setter
+    def n_bins(self, n_bins: int) -> None:
+        self.windows.n_bins = n_bins
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the features' last axis."""
+        return self.windows.channel_names
+
+    @property
+    def gene_ids(self) -> list[str]:
+        """Identifier of each gene."""
+        return self.genes["gene_id"].to_list()
+
+    @property
+    def fingerprint(self) -> str:
+        """What the features were made with."""
+        return self.windows.fingerprint
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @overload
+    def __getitem__(self, index: int) -> GeneBatch: ...
+    @overload
+    def __getitem__(self, index: Sequence[int]) -> GeneBatch: ...
+    def __getitem__(self, index: int | Sequence[int]) -> GeneBatch:
+        """Read some genes; a single index gives a batch of one."""
+        indices = list(index) if isinstance(index, Sequence) else [int(index)]
+        places = torch.tensor(indices, dtype=torch.int64)
+        return GeneBatch(
+            self.windows[indices], [self.prompts[place] for place in indices], self.targets[places], places
+        )
+
+    def subset(self, gene_ids: Sequence[str]) -> "GeneDataset":
+        """Give the dataset of some of the genes, in the order of this one; it shares what was read already."""
+        wanted = set(gene_ids)
+        keep = [place for place, gene in enumerate(self.gene_ids) if gene in wanted]
+        return GeneDataset(
+            self.windows.subset(keep),
+            self.genes[keep],
+            prompts=[self.prompts[place] for place in keep],
+            targets=self.targets[keep].tolist(),
+        )
+
+
+def gene_dataset(
+    url: str | os.PathLike[str],
+    feature_set: str,
+    genes: pl.DataFrame,
+    *,
+    annotations: pl.DataFrame | None = None,
+    targets: pl.DataFrame | None = None,
+    n_bins: int = 251,
+    storage_options: StorageOptions | None = None,
+    **settings: Any,
+) -> GeneDataset:
+    """Join a gene table to the windows of a store.
+
+    Parameters
+    ----------
+    genes
+        Table of `catalog.genes.read_genes`.
+    annotations
+        Table of `catalog.ncbi.read_annotations`; None for prompts of what the gene table knows.
+    targets
+        Table of `catalog.expression.read_targets`. Genes without a target are left out; None keeps all, with NaN.
+    settings
+        Further arguments of `WindowDataset`: `residence`, `channels`, `orient`, ...
+
+    Raises
+    ------
+    ValueError
+        If no gene lies on the store's assembly, or none has a target; both sides' names are shown.
+    """
+    assembly = open_store(url, storage_options=storage_options).assembly
+    placed = gene_tables.match_contigs(genes, assembly)
+    if targets is None:
+        values = [float("nan")] * len(placed)
+    else:
+        joined = placed.join(targets, on="gene_id", how="inner", maintain_order="left")
+        if joined.is_empty():
+            raise ValueError(
+                f"no gene has a target: genes are named like {placed['gene_id'][0]}, targets like "
+                f"{targets['gene_id'][0] if len(targets) else 'nothing'}; give both the same identifiers"
+            )
+        if len(joined) < len(placed):
+            _LOG.info("%d of %d genes have no target and are left out", len(placed) - len(joined), len(placed))
+        values, placed = joined["value"].to_list(), joined.select(placed.columns)
+    if annotations is None:
+        annotations = pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA)
+    windows = WindowDataset(
+        url,
+        feature_set,
+        contigs=placed["contig"].to_list(),
+        centres=placed["tss"].to_numpy(),
+        strands=placed["strand"].to_list(),
+        n_bins=n_bins,
+        storage_options=storage_options,
+        **settings,
+    )
+    return GeneDataset(windows, placed, prompts=ncbi.prompts_for(placed, annotations), targets=values)

@@ -1,0 +1,201 @@
+"""A build writes what the extractor says of each bin's own sequence, once, and goes on where it stopped."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import featurestore
+from builders.extractors import ExtractorOptions, load_extractor
+from builders.plan import describe, make_plan
+from builders.run import build
+from builders.sequence import bases, bin_sequences, is_unknown
+from builders.testing import CompositionExtractor
+from builders.worker import compute, pad_rows
+from catalog import Assembly, AssemblyMismatch, Fasta, FastaError, Grid, UnknownContig
+from featurestore import FingerprintMismatch, NotBuilt, verify
+from featurestore.testing import grids, random_sequences, write_fasta
+
+COMPOSITION = "builders.testing:CompositionExtractor.from_options"
+LENGTHS = {"chr1": 5003, "chr2": 640, "short": 5}
+OPTIONS = ExtractorOptions(bin_size=16, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def sequences() -> dict[str, str]:
+    made = random_sequences(LENGTHS, seed=3)
+    made["chr2"] = "n" * 200 + made["chr2"][200:].lower()
+    return made
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory: pytest.TempPathFactory, sequences: dict[str, str]) -> Path:
+    return write_fasta(tmp_path_factory.mktemp("genome") / "tiny.fa", sequences)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, fasta: Path) -> Path:
+    path = tmp_path_factory.mktemp("build") / "tiny.store"
+    report = build(
+        str(path), fasta=fasta, extractor=COMPOSITION, options=OPTIONS, offsets=(0, 5), workers=2, shard_bins=256
+    )
+    assert report.is_complete
+    assert report.built == report.planned == 2 * 2 + 2 + 2
+    return path
+
+
+def by_hand(sequences: dict[str, str], contig: str, start: int) -> list[int]:
+    held = [sequences[contig][p].upper() if 0 <= p < LENGTHS[contig] else "N" for p in range(start, start + 16)]
+    return [held.count(base) for base in "ACGTN"]
+
+
+@given(st.sampled_from(sorted(LENGTHS)), st.floats(0, 0.999), st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_a_window_of_the_store_is_the_extractor_on_that_sequence(
+    built: Path, sequences: dict[str, str], contig: str, share: float, n_bins: int
+) -> None:
+    store = featurestore.open(built)
+    window = store["composition"].window(contig, int(share * LENGTHS[contig]), n_bins=n_bins)
+    assert window.values.tolist() == [by_hand(sequences, contig, int(start)) for start in window.starts]
+    length = store["length"].window(contig, int(share * LENGTHS[contig]), n_bins=n_bins)
+    np.testing.assert_array_equal(length.values[:, 0], window.values[:, :4].sum(axis=1))
+
+
+def test_running_a_build_again_computes_nothing_and_a_lost_record_only_its_shard(
+    built: Path, fasta: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.store"
+    shutil.copytree(built, copy)
+    settings = {"fasta": fasta, "extractor": COMPOSITION, "options": OPTIONS, "offsets": (0, 5), "shard_bins": 256}
+    again = build(str(copy), **settings)
+    assert (again.built, again.extractor_calls, again.is_complete) == (0, 0, True)
+    for record in copy.glob("commits/*/chr1/1-0.json"):
+        record.unlink()
+    with pytest.raises(NotBuilt):
+        featurestore.open(copy)["composition"].window("chr1", 3, n_bins=1)
+    mended = build(str(copy), **settings)
+    assert (mended.built, mended.bins, mended.is_complete) == (1, 256, True)
+    for path in built.rglob("c/*/*/0"):
+        assert (copy / path.relative_to(built)).read_bytes() == path.read_bytes()
+
+
+def test_contigs_and_phases_can_be_added_and_what_is_there_stays(fasta: Path, tmp_path: Path) -> None:
+    url = str(tmp_path / "s")
+    first = build(url, fasta=fasta, extractor=COMPOSITION, options=OPTIONS, contigs=["2"], workers=1)
+    assert (first.planned, first.is_complete) == (1, True)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("c/*/*/0")}
+    more = build(url, fasta=fasta, extractor=COMPOSITION, options=OPTIONS, offsets=(7,), workers=1)
+    assert more.is_complete
+    store = featurestore.open(url)
+    assert store.feature_set("composition").offsets == (0, 7)
+    assert {path: path.read_bytes() for path in kept} == kept
+    with pytest.raises(NotBuilt, match="--contigs chr1"):
+        store["composition"].window("chr1", 8, n_bins=1)
+    assert store["composition"].window("chr1", 1, n_bins=1).residual == 0
+    assert verify(store, crc=True).is_sound
+
+
+def test_a_poisoned_shard_is_reported_and_the_rest_is_built(tmp_path: Path) -> None:
+    sequences = random_sequences({"good": 600, "bad": 9000}, seed=1)
+    sequences["bad"] = sequences["bad"][:5000] + "X" + sequences["bad"][5001:]
+    path = write_fasta(tmp_path / "x.fa", sequences)
+    report = build(str(tmp_path / "s"), fasta=path, extractor=COMPOSITION, options=OPTIONS, workers=1, shard_bins=256)
+    assert not report.is_complete
+    assert list(report.failed) == ["bad phase 0 shard 1 (bins 256-511)"]
+    assert "holds an X" in report.failed["bad phase 0 shard 1 (bins 256-511)"]
+    assert report.built == report.planned - 1
+    store = featurestore.open(tmp_path / "s")
+    assert np.isfinite(store["composition"].window("bad", 16 * 530, n_bins=3).values).all()
+    with pytest.raises(NotBuilt):
+        store["composition"].window("bad", 5000, n_bins=3)
+
+
+def test_input_that_does_not_fit_the_store_is_refused(built: Path, fasta: Path, tmp_path: Path) -> None:
+    other = write_fasta(tmp_path / "other.fa", random_sequences(LENGTHS, seed=9))
+    with pytest.raises(AssemblyMismatch, match="store of its own"):
+        build(str(built), fasta=other, extractor=COMPOSITION, options=OPTIONS)
+    changed = ExtractorOptions(bin_size=16, device="cpu", precision="bf16")
+    with pytest.raises(FingerprintMismatch, match="another store"):
+        build(str(built), fasta=fasta, extractor=COMPOSITION, options=changed)
+    with pytest.raises(UnknownContig, match="it has chr1, chr2, short"):
+        build(str(built), fasta=fasta, extractor=COMPOSITION, options=OPTIONS, contigs=["chr7"])
+    with pytest.raises(ValueError, match=r"installed are .*motif.*module:factory"):
+        build(str(built), fasta=fasta, extractor="enformer", options=OPTIONS)
+    with pytest.raises(ValueError, match=r"same tiling has offset 4"):
+        build(str(built), fasta=fasta, extractor=COMPOSITION, options=OPTIONS, offsets=(20,))
+    (tmp_path / "empty.fa").touch()
+    with pytest.raises(FastaError, match="is empty"):
+        build(str(tmp_path / "none"), fasta=tmp_path / "empty.fa", extractor=COMPOSITION, options=OPTIONS)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_plan_counts_what_the_build_then_writes(built: Path, fasta: Path) -> None:
+    assembly = Assembly.from_fasta(fasta)
+    sets = describe(CompositionExtractor(16), Grid(bin_size=16, offsets=(0, 5)), shard_bins=256)
+    plan = make_plan(sets, assembly, assembly.lengths, offsets=(0, 5))
+    assert plan.n_bins == plan.bins_todo == sum(-(-(n + o) // 16) for n in LENGTHS.values() for o in (0, 5))
+    files = [path for path in built.rglob("*") if path.is_file()]
+    assert plan.objects == len(files) - len(list(built.glob("features/zarr.json"))) + 1
+    assert plan.bytes == plan.n_bins * 6 * 2
+    assert plan.hours(10.0) == pytest.approx(plan.n_bins / 36000)
+    resumed = make_plan(sets, assembly, assembly.lengths, offsets=(0, 5), store=featurestore.open(built))
+    assert (resumed.todo, resumed.tasks) == ((), plan.tasks)
+
+
+def test_sets_of_one_pass_share_their_shards_whatever_their_width() -> None:
+    class Wide(CompositionExtractor):
+        @property
+        def channels(self):  # type: ignore[no-untyped-def]
+            return {"narrow": super().channels["length"], "wide": super().channels["composition"] * 1}
+
+    sets = describe(Wide(16), Grid(bin_size=16), shard_bins=1000)
+    assert len({item.shard_bins for item in sets}) == 1
+    assert all(item.shard_bins % item.chunk_bins == 0 for item in sets)
+    with pytest.raises(ValueError, match="at least 1 bin"):
+        describe(Wide(16), Grid(bin_size=16), shard_bins=0)
+
+
+@given(grids(max_bin_size=12), st.integers(1, 60), st.integers(1, 30), st.data())
+@settings(max_examples=60, deadline=None)
+def test_bin_sequences_are_the_bases_around_each_bin_centre(
+    tmp_path_factory: pytest.TempPathFactory, grid: Grid, length: int, input_length: int, data: st.DataObject
+) -> None:
+    sequence = random_sequences({"c": length}, seed=length)
+    path = write_fasta(tmp_path_factory.mktemp("s") / "s.fa", sequence, width=7)
+    phase = data.draw(st.integers(0, len(grid.offsets) - 1))
+    n_bins = grid.n_bins(length, phase)
+    first = data.draw(st.integers(0, n_bins - 1))
+    with Fasta(path) as fasta:
+        found = bin_sequences(fasta, "c", grid, phase, first, n_bins, input_length)
+    for row, index in zip(found, range(first, n_bins), strict=True):
+        start = grid.span(phase, index)[0] + grid.bin_size // 2 - input_length // 2
+        expected = "".join(sequence["c"][p] if 0 <= p < length else "N" for p in range(start, start + input_length))
+        assert row.tobytes().decode() == expected
+
+
+def test_sequence_wholly_outside_is_all_n(fasta: Path) -> None:
+    with Fasta(fasta) as opened:
+        assert bases(opened, "short", -20, -4).tobytes() == b"N" * 16
+        assert bases(opened, "short", 5, 9).tobytes() == b"NNNN"
+    assert is_unknown(np.frombuffer(b"NnNNACGNNNNN", dtype=np.uint8).reshape(3, 4)).tolist() == [True, False, True]
+
+
+def test_an_extractor_that_breaks_its_promise_is_named() -> None:
+    class Broken(CompositionExtractor):
+        result: np.ndarray
+
+        def __call__(self, sequence: np.ndarray) -> dict[str, np.ndarray]:
+            return {**super().__call__(sequence), "length": self.result}
+
+    extractor = Broken(16)
+    extractor.result = np.full((1, 1), np.nan)
+    with pytest.raises(ValueError, match=r"NaN or infinity in 'length'.*check its weights"):
+        pad_rows(extractor)
+    extractor.result = np.zeros((1, 2))
+    with pytest.raises(ValueError, match=r"gave \(1, 2\) for 'length', expected shape \(1, 1\)"):
+        compute(extractor, np.full((1, 16), 78, dtype=np.uint8))
+    with pytest.raises(TypeError, match="is no extractor"):
+        load_extractor("builtins:dict.fromkeys", "ab")  # type: ignore[arg-type]
