@@ -5,10 +5,15 @@ Conventions, here and in every package: positions are 0-based, half-open, in bp,
 """
 
 from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
+from catalog.expression import read_targets
 from catalog.fasta import Fasta, FastaError
 from catalog.feature_set import Channel, FeatureSet
+from catalog.genes import match_contigs, read_genes, write_genes
 from catalog.grid import Grid, Placement, Placements
 from catalog.interval import Interval
+from catalog.ncbi import annotate, prompts_for, read_annotations
+from catalog.splits import Split
+from catalog.tables import TableError
 
 __all__ = [
     "Assembly",
@@ -22,5 +27,14 @@ __all__ = [
     "Interval",
     "Placement",
     "Placements",
+    "Split",
+    "TableError",
     "UnknownContig",
+    "annotate",
+    "match_contigs",
+    "prompts_for",
+    "read_annotations",
+    "read_genes",
+    "read_targets",
+    "write_genes",
 ]

@@ -20,6 +20,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from catalog.simulate import SimulationConfig
+from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
 from featurestore.progress import bar
 from featurestore.store import Store, open_store
@@ -129,6 +131,21 @@ def describe_store(store: Store) -> dict[str, Any]:
             for item in sets
         ],
     }
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the genome and its tables.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    n_genes: Annotated[int | None, typer.Option(help="Genes to plant. [default: 2000]")] = None,
+    n_contigs: Annotated[int | None, typer.Option(help="Contigs. [default: 6]")] = None,
+    contig_length: Annotated[int | None, typer.Option(help="Length of each contig (bp). [default: 13.6 Mbp]")] = None,
+) -> None:
+    """Make a genome with a known regulatory grammar, its genes, their expression and annotations: all made up."""
+    chosen = {"seed": seed, "n_genes": n_genes, "n_contigs": n_contigs, "contig_length": contig_length}
+    config = SimulationConfig(**{name: value for name, value in chosen.items() if value is not None})
+    for name, path in simulate_genome(out, config)._asdict().items():
+        print(f"{name}\t{path}")
 
 
 @app.command()

@@ -204,6 +204,7 @@ def test_a_frame_of_another_schema_is_not_written(tmp_path: Path) -> None:
         ),
         pytest.param("chr1\t100\t200\t-\tA\n", ("A", "A", "chr1", "-", 199, None), id="strand before name"),
         pytest.param("chr1\t100\t200\t.\tA\n", ("A", "A", "chr1", ".", 100, None), id="unknown strand before name"),
+        pytest.param("chr1\t9\t20\t.\t-\n", ("chr1:10-20", "chr1:10-20", "chr1", "-", 19, None), id="strand fifth"),
         pytest.param("chr1 100 200 A 0 +\n", ("A", "A", "chr1", "+", 100, None), id="spaces"),
         pytest.param(
             'browser position chr1\ntrack name="x"\nchr1\t100\t200\tA\n',
