@@ -2,16 +2,45 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
-OUT ?= demo-out
+DEMO ?= demo-out
+REAL ?= real-out
 
-.PHONY: setup demo real test test-slow lint clean
+.PHONY: help setup demo real test test-slow lint clean
+
+help:
+	@echo "make setup      make .venv with everything"
+	@echo "make demo       simulate, build, train and evaluate; figures in $(DEMO)/report.html (DEMO=folder)"
+	@echo "make real       the same way over real files (DATA=folder, default $(DATA))"
+	@echo "make test       lint, types, import rules and tests, under 10 minutes on 2 cores"
+	@echo "make test-slow  the tests that take minutes each"
 
 setup: $(VENV)/.ready
 
-# torch first: a later line then finds it installed and does not look for another build.
+# torch first: the lines after it then find it installed and look for no other build.
 $(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+demo: setup
+	$(BIN)/featurestore demo --out $(DEMO)
+
+real: setup
+	BIN=$(BIN) sh docs/real.sh $(DATA) $(REAL)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf $(DEMO) $(REAL)
