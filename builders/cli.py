@@ -59,7 +59,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a build would do: shards, bins, bytes, objects and hours. Computes and writes nothing."""
-    from builders.extractors import ExtractorOptions, load_extractor
+    from builders.extractors.base import ExtractorOptions, load_extractor
     from builders.plan import plan_build
 
     options = ExtractorOptions(
@@ -116,7 +116,7 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Compute features of a genome into a store. Run it again to go on; exits 0 only when all is committed."""
-    from builders.extractors import ExtractorOptions
+    from builders.extractors.base import ExtractorOptions
     from builders.run import build as run_build
     from featurestore.progress import bar
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from builders.extractors import Extractor
+from builders.extractors.base import Extractor
 from catalog import Assembly, FeatureSet, Grid
 from featurestore import ContigLayout, StorageOptions, Store, layout
 from featurestore import open as open_store

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster, as_completed
 
-from builders.extractors import ExtractorOptions, load_extractor
+from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.plan import BuildPlan, describe, existing_store, make_plan
 from builders.worker import ExtractorPlugin, Job, Receipt, build_shard_on_worker, pad_rows_on_worker
 from catalog import Assembly, FeatureSet, Grid

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from builders.extractors import ExtractorOptions
+from builders.extractors.base import ExtractorOptions
 from catalog import Channel
 
 _BASES = "ACGTN"

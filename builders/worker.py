@@ -16,7 +16,7 @@ import numpy as np
 from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
-from builders.extractors import Extractor, ExtractorOptions, load_extractor
+from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
 from builders.plan import ShardTask
 from builders.sequence import UNKNOWN, bin_sequences, is_unknown
 from catalog import Fasta

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featurestore
-from builders.extractors import ExtractorOptions, load_extractor
+from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.plan import describe, make_plan
 from builders.run import build
 from builders.sequence import bases, bin_sequences, is_unknown

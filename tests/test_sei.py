@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from builders.extractors import Extractor, ExtractorOptions
+from builders.extractors.base import Extractor, ExtractorOptions
 from builders.extractors.sei import SeiExtractor, _no_tf32
 from builders.extractors.sei_classes import class_channels
 from builders.extractors.sei_network import (

@@ -1,5 +1,4 @@
-"""Models that turn sequence into features, one file a model."""
+"""Models that turn sequence into features, one file a model; what they share is in `builders.extractors.base`.
 
-from builders.extractors.base import Extractor, ExtractorOptions, extractor_names, load_extractor
-
-__all__ = ["Extractor", "ExtractorOptions", "extractor_names", "load_extractor"]
+Nothing is imported here: `sei_network` must load where there is numpy and torch and nothing else.
+"""
