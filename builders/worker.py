@@ -74,6 +74,14 @@ class ExtractorPlugin(WorkerPlugin):
         return f"cuda:{int(worker.name) % n_gpus}" if n_gpus and str(worker.name).isdigit() else self._options.device
 
 
+_calls = 0
+
+
+def calls_made() -> int:
+    """Count the calls of any extractor that this process has made."""
+    return _calls
+
+
 def compute(extractor: Extractor, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
     """Call an extractor and check that it keeps its promises.
 
@@ -82,6 +90,8 @@ def compute(extractor: Extractor, sequences: NDArray[np.uint8]) -> dict[str, NDA
     ValueError
         If a set is missing, has another shape than its channels say, or holds NaN or infinity.
     """
+    global _calls
+    _calls += 1
     features = extractor(sequences)
     for name, channels in extractor.channels.items():
         expected = (len(sequences), len(channels))

@@ -8,7 +8,7 @@
 
 from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord
 from featurestore.layout import ContigLayout
-from featurestore.reader import FeatureReader, NotBuilt, Window, Windows
+from featurestore.reader import FeatureReader, NotBuilt, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import DamagedChunk, MemoryRows, RowRequest, RowSource, TensorStoreRows, ZarrRows
 from featurestore.store import FingerprintMismatch, NotAStore, Store, create
@@ -43,6 +43,7 @@ __all__ = [
     "connect",
     "create",
     "open",
+    "parse_place",
     "verify",
     "write_shard",
 ]

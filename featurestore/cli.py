@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,10 +21,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from catalog.simulate import SimulationConfig
+from catalog.grammar import SimulationConfig
 from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
 from featurestore.progress import bar
+from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
 from featurestore.verify import verify as verify_store
 
@@ -48,8 +50,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 not all of it, 2 a mistake in what was asked."""
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        _add(entry)
+    _add_verbs()
     try:
         # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
         return app(args=None if argv is None else list(argv), standalone_mode=False) or 0
@@ -63,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             error.show()  # type: ignore[attr-defined]
             return 2
         raise
+
+
+@cache
+def _add_verbs() -> None:
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        _add(entry)
 
 
 def _add(entry: EntryPoint) -> None:
@@ -224,11 +231,9 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Read one window and print it: a row a bin, its first base and the channels."""
-    contig, _, position = place.rpartition(":")
-    if not contig or not position.replace(",", "").isdigit():
-        raise ValueError(f"a place is written CONTIG:POSITION, as in chr1:1000000; got {place!r}")
+    contig, position = parse_place(place)
     reader = open_store(store)[feature_set]
-    window = reader.window(contig, int(position.replace(",", "")), n_bins=n_bins)
+    window = reader.window(contig, position, n_bins=n_bins)
     names = reader.channel_names
     if out is not None and out.suffix == ".npz":
         np.savez(out, values=window.values, starts=window.starts, channels=np.asarray(names), residual=window.residual)

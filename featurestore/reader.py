@@ -75,6 +75,14 @@ class WindowPlan:
     residuals: NDArray[np.int64]
 
 
+def parse_place(place: str) -> tuple[str, int]:
+    """Read `chr1:1,000,000` as a contig and a position (0-based bp)."""
+    contig, _, position = place.rpartition(":")
+    if not contig or not position.replace(",", "").isdecimal():
+        raise ValueError(f"a place is written CONTIG:POSITION, as in chr1:1000000; got {place!r}")
+    return contig, int(position.replace(",", ""))
+
+
 def plan_windows(
     grid: Grid, lengths: Sequence[int], contigs: Sequence[str], centres: NDArray[np.int64], n_bins: int
 ) -> WindowPlan:

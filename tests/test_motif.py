@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from builders.extractors import motif as scan
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.extractors.base import motif as scan
 from builders.extractors.motif import FALSE_POSITIVE_RATE, LEAST_SHARE, MotifExtractor, scores, threshold
 from catalog.motifs import IUPAC, MOTIFS, Motif, find_motif, pwm
 

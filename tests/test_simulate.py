@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from builders.extractors.motif import MotifExtractor
+from catalog.grammar import DISTAL, PROXIMAL, SimulationConfig
 from catalog.motifs import IUPAC, find_motif
-from catalog.simulate import DISTAL, PROXIMAL, Simulation, SimulationConfig, simulate
+from catalog.simulate import Simulation, simulate
 
 SMALL = SimulationConfig(seed=3, n_contigs=2, contig_length=1_500_007, n_genes=120, enhancers_per_mbp=40)
 

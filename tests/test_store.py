@@ -225,9 +225,9 @@ def test_bad_lists_of_windows_are_refused(store: featurestore.Store) -> None:
 def test_an_other_assembly_and_an_other_fingerprint_are_refused(tmp_path: Path) -> None:
     store = built_store(tmp_path, LENGTHS, GRID)
     other = assembly_of(random_sequences(LENGTHS, seed=1), name="other")
-    with pytest.raises(AssemblyMismatch, match="first differ at chr1.* store of its own"):
+    with pytest.raises(AssemblyMismatch, match=r"first differ at chr1.* store of its own"):
         featurestore.create(tmp_path, other)
-    with pytest.raises(FingerprintMismatch, match="fingerprint f0, not f1.*another store"):
+    with pytest.raises(FingerprintMismatch, match=r"fingerprint f0, not f1.*another store"):
         store.declare(feature_set_of(GRID, fingerprint="f1"), ["chr1"])
 
 
