@@ -123,8 +123,11 @@ class _ObstoreObjects(Objects):
                 spec["endpoint"] = endpoint
             if endpoint or region:
                 spec["aws_region"] = region or "us-east-1"
+            # Named outright: a search through every place that may hold credentials writes to stderr on its way.
             if self._options.get("anon"):
                 spec["aws_credentials"] = {"type": "anonymous"}
+            elif "AWS_ACCESS_KEY_ID" in os.environ:
+                spec["aws_credentials"] = {"type": "environment"}
             return spec
         if parts.scheme in {"http", "https"}:
             return {"driver": "http", "base_url": self.url.rstrip("/") + "/"}
