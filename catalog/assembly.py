@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.fasta import Fasta
 
-_DIGEST_STEP = 1 << 24
+_DIGEST_STEP = 1 << 20
+"""Bases read at a time: Bio.bgzf appends block to block, so that longer reads cost their square."""
 
 
 class UnknownContig(KeyError):
@@ -156,7 +157,7 @@ def _stem(path: Path) -> str:
 def _remembered(path: Path) -> tuple[Contig, ...] | None:
     try:
         return tuple(Contig.model_validate(entry) for entry in json.loads(path.read_text()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None  # a cache that cannot be read is made again
 
 

@@ -7,12 +7,15 @@ The user's folder is never written to: an index that is missing there, and the p
 random access), go to the cache directory.
 """
 
+import bisect
 import gzip
 import hashlib
 import os
 import shutil
+import struct
 import tempfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +33,13 @@ _UNSUPPORTED = {
     b"\x43\x27\x41\x1a": "UCSC 2bit",
     b"\x1a\x41\x27\x43": "UCSC 2bit",
 }
+_COMPRESSED_ENDINGS = (".gz", ".bgz", ".bz2", ".zip")
+"""Endings from which pyfaidx infers compression, whatever the content."""
+_TAIL_BYTES = 1 << 16
+_IS_BASE = np.array([33 <= byte < 127 and byte != ord(">") for byte in range(256)])
+_IS_BREAK = np.array([byte in b"\r\n" for byte in range(256)])
+_DAMAGE = (zlib.error, EOFError, ValueError, RuntimeError, struct.error)
+"""What zlib, Bio.bgzf and pyfaidx raise on bytes that are not as they should be."""
 
 
 class FastaError(ValueError):
@@ -69,18 +79,33 @@ class Fasta:
         identity = f"{self.path}\n{stat.st_size}\n{stat.st_mtime_ns}"
         self.cache = cache_directory() / "fasta" / hashlib.sha256(identity.encode()).hexdigest()[:24]
         """Folder for what is derived from this version of the file; made on first need."""
+        was_derived = self.cache.exists()
+        try:
+            self._open(kind)
+        except FastaError:
+            if not was_derived:
+                raise
+            # What lies in the cache may be what is damaged: derive it anew before the file is blamed.
+            shutil.rmtree(self.cache, ignore_errors=True)
+            self._open(kind)
+
+    def _open(self, kind: str) -> None:
         readable = _unpacked(self.path, self.cache) if kind == "gzip" else self.path
         self._faidx = _open_indexed(readable, self.cache, is_bgzf=kind == "bgzf")
+        self._derived = self.cache if kind == "gzip" else Path(self._faidx.indexname)
         self.lengths: dict[str, int] = {name: record.rlen for name, record in self._faidx.index.items()}
         """Contig lengths in bp, in the order of the file."""
-        empty = [name for name, length in self.lengths.items() if length == 0]
-        if empty or not self.lengths:
-            raise FastaError(
-                f"{self.path} holds no sequence{' for ' + ', '.join(empty[:5]) if empty else ''}; "
-                "it may be truncated: fetch it again"
-            )
-        if kind != "bgzf":
-            self._check_the_index_fits(readable)
+        try:
+            empty = [name for name, length in self.lengths.items() if length == 0]
+            if empty or not self.lengths:
+                raise FastaError(
+                    f"{self.path} holds no sequence{' for ' + ', '.join(empty[:5]) if empty else ''}; "
+                    f"it may be truncated: fetch it again and remove {self._derived}"
+                )
+            self._check_the_index_fits()
+        except FastaError:
+            self.close()
+            raise
 
     def fetch(self, contig: str, start: int, end: int) -> NDArray[np.uint8]:
         """Read bases `[start, end)` as ASCII, shape `(end - start,)`, uint8, in the case of the file.
@@ -92,18 +117,17 @@ class Fasta:
         """
         if not 0 <= start < end <= self.lengths[contig]:
             raise ValueError(f"[{start}, {end}) does not lie in {contig}, which has {self.lengths[contig]} bases")
-        try:
-            bases = self._faidx.fetch(contig, start + 1, end).seq.encode("ascii")
-        except (zlib.error, EOFError, ValueError, UnicodeError) as error:
+        record = self._faidx.index[contig]
+        first = _position(record, start)
+        data = np.frombuffer(self._read(first, _position(record, end - 1) + 1 - first), dtype=np.uint8)
+        bases = _without_breaks(data, start % record.lenc, record.lenc, record.lenb)
+        if len(bases) != end - start or not _IS_BASE[bases].all():
             raise FastaError(
-                f"{self.path} breaks off or is damaged inside {contig}:{start + 1}-{end}: {error}; fetch it again"
-            ) from error
-        if len(bases) != end - start:
-            raise FastaError(
-                f"{self.path} gave {len(bases)} of the {end - start} bases of {contig}:{start + 1}-{end}; "
-                "it is truncated, or was changed after it was indexed: fetch it again and remove its .fai"
+                f"{self.path} does not have the {end - start} bases of {contig}:{start + 1}-{end} where its index "
+                "says: it is truncated, was changed after it was indexed, or its lines have different widths; fetch it "
+                f"again and remove {self._derived}, or rewrap it (`seqkit seq -w 60`)"
             )
-        return np.frombuffer(bases, dtype=np.uint8)
+        return bases
 
     def close(self) -> None:
         """Close the file."""
@@ -117,41 +141,89 @@ class Fasta:
     ) -> None:
         self.close()
 
-    def _check_the_index_fits(self, readable: Path) -> None:
-        last = max(self._faidx.index.values(), key=lambda record: record.offset)
-        lines, rest = divmod(last.rlen, last.lenc)
-        expected = last.offset + lines * last.lenb + rest - (0 if rest else last.lenb - last.lenc)
-        size = readable.stat().st_size
-        if size < expected:
+    def _check_the_index_fits(self) -> None:
+        records = self._faidx.index.values()
+        is_sane = all(record.offset > 0 and 1 <= record.lenc <= record.lenb <= record.lenc + 2 for record in records)
+        # One more byte than the last base, so that a file which goes on is noticed too.
+        last = max(records, key=lambda record: record.offset)
+        tail = self._read(_position(last, last.rlen - 1), _TAIL_BYTES) if is_sane else b""
+        if not tail or tail[1:].strip():
+            size = self.path.stat().st_size
             raise FastaError(
-                f"{self.path} has {size} bytes, but its index ({self._faidx.indexname}) expects {expected}; "
-                "the file is truncated, or the index belongs to another one: fetch the file again and remove the index"
+                f"{self.path} ({size} bytes) {'goes on after' if tail else 'ends before'} the last base in its index "
+                f"({self._faidx.indexname}); the file is truncated, or the index is, or belongs to another file: "
+                f"fetch the file again and remove {self._derived}"
             )
 
+    def _read(self, position: int, size: int) -> bytes:
+        """Read up to `size` bytes from a position of the unpacked file."""
+        file = self._faidx.file
+        try:
+            with self._faidx.lock:
+                if not self._faidx._bgzf:
+                    file.seek(position)
+                else:
+                    # Not by pyfaidx, which takes a position on the edge of two blocks for one in the former: where
+                    # that is full (65,536 bytes, as Bio.bgzf writes them), it cannot be addressed.
+                    from Bio.bgzf import make_virtual_offset
 
-def _kind(path: Path) -> str:
-    """Tell `plain`, `gzip` and `bgzf` apart by content; refuse the rest."""
+                    blocks = self._faidx.gzi_index
+                    block = blocks[bisect.bisect_right(blocks, position, key=lambda block: block.ustart) - 1]
+                    place = make_virtual_offset(block.cstart, position - block.ustart)  # type: ignore[no-untyped-call]  # Biopython has no annotations here
+                    file.seek(place)
+                return bytes(file.read(size))
+        except _DAMAGE as error:
+            raise FastaError(
+                f"{self.path} breaks off or is damaged near byte {position} of the unpacked file: {error}; "
+                f"fetch it again and remove {self._derived}"
+            ) from error
+
+
+def _position(record: Any, base: int) -> int:
+    """Where a base lies in the unpacked file (bytes), by the index record of its contig."""
+    line, column = divmod(base, record.lenc)
+    return int(record.offset + line * record.lenb + column)
+
+
+def _without_breaks(data: NDArray[np.uint8], column: int, line_bases: int, line_bytes: int) -> NDArray[np.uint8]:
+    """Take the line breaks out of sequence that begins at a column; nothing is left where they are not in place."""
+    rest = data[line_bytes - column :]
+    lines = rest[: len(rest) // line_bytes * line_bytes].reshape(-1, line_bytes)
+    bases = np.concatenate([data[: line_bases - column], lines[:, :line_bases].ravel(), rest[lines.size :]])
+    breaks = np.concatenate([data[line_bases - column : line_bytes - column], lines[:, line_bases:].ravel()])
+    return bases if _IS_BREAK[breaks].all() else bases[:0]
+
+
+def _kind(path: Path, *, shown: Path | None = None) -> str:
+    """Tell `plain`, `gzip` and `bgzf` apart by content; refuse the rest, under the name to be shown."""
+    shown = shown or path
     with path.open("rb") as file:
         head = file.read(18)
         if not head:
-            raise FastaError(f"{path} is empty; expected FASTA records")
+            raise FastaError(f"{shown} is empty; expected FASTA records: fetch it again")
         for magic, name in _UNSUPPORTED.items():
             if head.startswith(magic):
                 raise FastaError(
-                    f"{path} is {name}-compressed, which has no random access here; unpack it and compress it with "
+                    f"{shown} is {name}-compressed, which has no random access here; unpack it and compress it with "
                     "bgzip (`bgzip genome.fa`), or leave it plain"
                 )
         if not head.startswith(b"\x1f\x8b"):
             if not head.lstrip().startswith(b">"):
-                raise FastaError(f"{path} is not FASTA: it begins with {head[:10]!r}, expected '>'")
+                raise FastaError(
+                    f"{shown} is not FASTA: it begins with {head[:10]!r}, expected '>'; give a .fa, or a .fa.gz made "
+                    "by bgzip"
+                )
+            if path.name.lower().endswith(_COMPRESSED_ENDINGS):
+                raise FastaError(f"{shown} is plain text under a compressed file's name; rename it, as in genome.fa")
             return "plain"
         if head[3] & 4 and head[12:14] == b"BC":
             file.seek(-min(len(_BGZF_END), path.stat().st_size), os.SEEK_END)
             if file.read() != _BGZF_END:
                 raise FastaError(
-                    f"{path} lacks the end mark of bgzip, so it is truncated; fetch it again (or run bgzip again)"
+                    f"{shown} lacks the end mark of bgzip, so it is truncated; fetch it again (or run bgzip again)"
                 )
-            return "bgzf"
+            # Under another name pyfaidx would read it as plain text.
+            return "bgzf" if path.name.lower().endswith((".gz", ".bgz")) else "gzip"
     return "gzip"
 
 
@@ -165,7 +237,7 @@ def _unpacked(path: Path, cache: Path) -> Path:
     try:
         with os.fdopen(handle, "wb") as out, gzip.open(path, "rb") as packed:
             shutil.copyfileobj(packed, out, length=1 << 22)
-        if _kind(Path(partial)) != "plain":
+        if _kind(Path(partial), shown=path) != "plain":
             raise FastaError(f"{path} is compressed twice; unpack it once")
         os.replace(partial, target)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -177,19 +249,41 @@ def _unpacked(path: Path, cache: Path) -> Path:
 
 def _open_indexed(path: Path, cache: Path, *, is_bgzf: bool) -> Any:
     """Open with the indexes beside the file if they are there and not older than it, else with our own."""
+    beside = [Path(f"{path}.fai"), *([Path(f"{path}.gzi")] if is_bgzf else [])]
+    stat = path.stat()
+    if all(index.is_file() and index.stat().st_mtime_ns >= stat.st_mtime_ns for index in beside):
+        return _faidx(path, beside, mend=f"remove {beside[0]}, it is made again")
+    own = [cache / index.name for index in beside]
+    if not all(index.is_file() for index in own):
+        cache.mkdir(parents=True, exist_ok=True)
+        # Made elsewhere and moved: another process may be opening the same file.
+        with tempfile.TemporaryDirectory(dir=cache, prefix="index.") as folder:
+            made = [Path(folder) / index.name for index in own]
+            mend = (
+                "fetch it again if it is damaged; else give each sequence a name of its own, and lines of one width "
+                "(`seqkit seq -w 60` rewraps them)"
+            )
+            _faidx(path, made, mend=mend).close()
+            for new, index in zip(made, own, strict=True):
+                # pyfaidx would rebuild, in place, an index that is older than a file from a clock that runs ahead.
+                os.utime(new, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+                os.replace(new, index)
+    return _faidx(path, own, mend=f"remove {cache}, it is made again")
+
+
+def _faidx(path: Path, indexes: Sequence[Path], *, mend: str) -> Any:
+    """Open with indexes at the given places; those that are not there are made."""
     try:
         import pyfaidx
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("reading FASTA needs pyfaidx: pip install 'genomic-featurestore[build]'") from error
-    beside = [Path(f"{path}.fai"), *([Path(f"{path}.gzi")] if is_bgzf else [])]
-    newest = path.stat().st_mtime
-    if all(index.is_file() and index.stat().st_mtime >= newest for index in beside):
-        indexes = beside
-    else:
-        cache.mkdir(parents=True, exist_ok=True)
-        indexes = [cache / index.name for index in beside]
-    options = {"gzi_indexname": str(indexes[1])} if is_bgzf else {}
+    options = {"gzi_indexname": str(indexes[1])} if len(indexes) > 1 else {}
     try:
-        return pyfaidx.Faidx(str(path), indexname=str(indexes[0]), as_raw=False, **options)
-    except (pyfaidx.FastaIndexingError, pyfaidx.IndexNotFoundError, ValueError, zlib.error, EOFError) as error:
-        raise FastaError(f"{path} cannot be indexed as FASTA: {error}") from error
+        return pyfaidx.Faidx(str(path), indexname=str(indexes[0]), **options)
+    except (
+        pyfaidx.FastaIndexingError,
+        pyfaidx.IndexNotFoundError,
+        pyfaidx.UnsupportedCompressionFormat,
+        *_DAMAGE,
+    ) as error:
+        raise FastaError(f"{path} cannot be indexed as FASTA: {error}; {mend}") from error

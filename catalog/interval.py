@@ -6,7 +6,7 @@ Belongs here: `Interval` and how it is written. Does not: bins (`catalog.grid`),
 import re
 from dataclasses import dataclass
 
-_REGION = re.compile(r"^(?P<contig>.+):(?P<start>[\d,]+)-(?P<end>[\d,]+)$")
+_REGION = re.compile(r"(?P<contig>.+):(?P<start>[0-9][0-9,]*)-(?P<end>[0-9][0-9,]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Interval:
     @classmethod
     def parse(cls, region: str) -> "Interval":
         """Read `chr1:1,001-2,000` as samtools and the UCSC browser write it: 1-based, both ends included."""
-        match = _REGION.match(region)
+        match = _REGION.fullmatch(region)
         if match is None:
             raise ValueError(f"a region is written contig:start-end, as in chr1:1,001-2,000; got {region!r}")
         start, end = (int(match[name].replace(",", "")) for name in ("start", "end"))

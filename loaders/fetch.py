@@ -91,6 +91,7 @@ class MirrorRows:
         """Folder of this store's copies."""
         self._max_bytes = max_bytes
         self._rows: RowSource | None = None
+        self._described: set[str] = set()
 
     def read(self, requests: Sequence[RowRequest]) -> list[NDArray[np.float16]]:
         """Copy the shards that are not here yet, then read many stretches in one batch."""
@@ -114,18 +115,16 @@ class MirrorRows:
         needed = {
             self._path(request, shard): (request, shard) for request in requests for shard in self._shards(request)
         }
-        absent = [path for path in needed if not path.exists()]
-        for path in needed.keys() - set(absent):
-            path.touch()
-        if not absent:
-            return
+        for contig in {request.contig for request in requests} - self._described:
+            # Once in each process, also where a copy is there: the store may have got more phases since.
+            metadata = f"{layout.values_path(self._reader.name, contig)}/zarr.json"
+            _write_whole(self.folder / metadata, self._reader.store.objects.get(metadata))
+            self._described.add(contig)
+        absent = [path for path in needed if not _mark_used(path)]
         for path in absent:
-            request, shard = needed[path]
-            metadata = f"{layout.values_path(self._reader.name, request.contig)}/zarr.json"
-            if not (self.folder / metadata).exists():
-                _write_whole(self.folder / metadata, self._reader.store.objects.get(metadata))
-            _write_whole(path, self._checked_shard(request, shard))
-        self._evict(keep=set(needed))
+            _write_whole(path, self._checked_shard(*needed[path]))
+        if absent:
+            self._evict(keep=set(needed))
 
     def _checked_shard(self, request: RowRequest, shard: int) -> bytes:
         key = layout.shard_key(self._reader.name, request.contig, request.phase, shard)
@@ -159,6 +158,15 @@ class MirrorRows:
             if path not in keep:
                 path.unlink(missing_ok=True)
                 excess -= size
+
+
+def _mark_used(path: Path) -> bool:
+    """Set a copy's time to now; False if there is none."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write_whole(path: Path, data: bytes) -> None:

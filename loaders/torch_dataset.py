@@ -124,8 +124,8 @@ class WindowDataset(Dataset[Tensor]):
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, index: Sequence[int]) -> Tensor: ...
-    def __getitem__(self, index: int | Sequence[int]) -> Tensor:
+    def __getitem__(self, index: Sequence[int] | NDArray[np.int64]) -> Tensor: ...
+    def __getitem__(self, index: int | Sequence[int] | NDArray[np.int64]) -> Tensor:
         """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
         if isinstance(index, Sequence | np.ndarray):
             return self._batch(list(index))
@@ -138,6 +138,7 @@ class WindowDataset(Dataset[Tensor]):
     def subset(self, indices: Sequence[int]) -> "WindowDataset":
         """Give the dataset of some of the windows, in the order named; it shares what was read already."""
         chosen = copy.copy(self)
+        chosen._reader = self.reader  # a copy is made as a pickle is, without it
         chosen.contigs = tuple(self.contigs[index] for index in indices)
         chosen.centres = self.centres[list(indices)]
         chosen._reversed = self._reversed[list(indices)]
@@ -148,8 +149,12 @@ class WindowDataset(Dataset[Tensor]):
 
     def _batch(self, indices: list[int]) -> Tensor:
         places = np.asarray(indices, dtype=np.int64)
-        if places.size and (places.min() < -len(self) or places.max() >= len(self)):
-            raise IndexError(f"this dataset has {len(self)} windows; got index {indices}")
+        outside = places[(places < -len(self)) | (places >= len(self))]
+        if outside.size or not indices:
+            raise IndexError(
+                f"this dataset has {len(self)} windows, 0 to {len(self) - 1}; got "
+                f"{f'index {outside[0]}' if indices else 'no index'}"
+            )
         contigs = [self.contigs[index] for index in indices]
         values = self.reader.windows(contigs, self.centres[places], self.n_bins).values
         if self._columns is not None:

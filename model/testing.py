@@ -1,0 +1,144 @@
+"""Small genes and small language models, for tests.
+
+Belongs here: what several test files need, made in memory or in a folder of the test. Does not: fixtures, assertions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    MistralConfig,
+    MistralModel,
+)
+
+from loaders import GeneBatch, GeneDataset
+from model.backbone import quiet_transformers
+from model.untrained import train_tokenizer
+
+Family = Literal["llama", "mistral", "gpt2", "bert"]
+CAUSAL: tuple[Family, ...] = ("llama", "mistral", "gpt2")
+FAMILIES: tuple[Family, ...] = (*CAUSAL, "bert")
+PROMPTS = (
+    "# Symbol: ABC1",
+    "# Symbol: MYH7, # Summary: myosin heavy chain of the heart, a slow and long story",
+    "",
+    "x",
+)
+
+
+class TinyGenes(GeneDataset):
+    """Genes in memory: `GeneDataset` without a store.
+
+    Parameters
+    ----------
+    features
+        Windows, shape `(genes, bins, channels)`; a smaller `n_bins` is their middle.
+    targets
+        Expression, shape `(genes,)`.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        targets: Tensor,
+        *,
+        prompts: Sequence[str] | None = None,
+        channel_names: Sequence[str] | None = None,
+        fingerprint: str = "tiny",
+    ) -> None:
+        genes, bins, channels = features.shape
+        self._features = features
+        self._n_bins = bins
+        self._names = tuple(channel_names or (f"channel {index}" for index in range(channels)))
+        self._fingerprint = fingerprint
+        self.targets = targets
+        self.prompts = list(prompts or (PROMPTS[index % len(PROMPTS)] for index in range(genes)))
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a window; may be set at any time."""
+        return self._n_bins
+
+    @n_bins.setter
+    def n_bins(self, n_bins: int) -> None:
+        self._n_bins = n_bins
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the features' last axis."""
+        return self._names
+
+    @property
+    def gene_ids(self) -> list[str]:
+        """Identifier of each gene."""
+        return [f"gene{index}" for index in range(len(self))]
+
+    @property
+    def fingerprint(self) -> str:
+        """What the features were made with: nothing."""
+        return self._fingerprint
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @overload
+    def __getitem__(self, index: int) -> GeneBatch: ...
+    @overload
+    def __getitem__(self, index: Sequence[int]) -> GeneBatch: ...
+    def __getitem__(self, index: int | Sequence[int]) -> GeneBatch:
+        """Give some genes."""
+        places = torch.tensor([index] if isinstance(index, int) else list(index), dtype=torch.int64)
+        start = self._features.shape[1] // 2 - self._n_bins // 2
+        features = self._features[places, start : start + self._n_bins]
+        return GeneBatch(features, [self.prompts[place] for place in places], self.targets[places], places)
+
+
+def tiny_genes(n_genes: int, *, n_bins: int = 7, channels: int = 4, seed: int = 0, noise: float = 0.1) -> TinyGenes:
+    """Make genes whose log expression is a linear function of the centre bin and of its neighbours' mean."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(n_genes, n_bins, channels, generator=generator)
+    signal = features[:, n_bins // 2, 0] + features[..., 1].mean(dim=1) * n_bins**0.5
+    signal = signal + noise * torch.randn(n_genes, generator=generator)
+    # Scales and offsets as far from standard as those of a real extractor.
+    return TinyGenes(features * 3 + 5, (signal + 4).clamp(min=0).expm1())
+
+
+def write_tiny_backbone(directory: Path, family: Family, *, layers: int = 3, positions: int = 48) -> Path:
+    """Write a random model of a family, with weights large enough for prompts and padding to matter."""
+    tokenizer = train_tokenizer(PROMPTS, 300)
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "max_position_embeddings": positions,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": None,
+    }
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
+        torch.manual_seed(0)
+        model: Any
+        if family == "llama":
+            model = LlamaModel(LlamaConfig(**shape, num_key_value_heads=2))
+        elif family == "mistral":
+            # A window shorter than the prompts: what a cache must not forget, nor remember too long.
+            model = MistralModel(MistralConfig(**shape, num_key_value_heads=2, sliding_window=6))
+        elif family == "gpt2":
+            model = GPT2Model(GPT2Config(**shape))
+        else:
+            model = BertModel(BertConfig(**shape))
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    return directory

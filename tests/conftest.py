@@ -1,0 +1,16 @@
+"""What every test starts from: a cache of its own, and no network."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Read once, when huggingface_hub is imported: a fixture would come too late.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATURESTORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.baselines import DECAYS, PENALTIES, CentreRidge, ClosedForm, ExponentialRidge, Mean, exponential_kernels
+from model.checkpoint import OtherStore
+from model.metrics import mse, spearman
+from model.testing import TinyGenes, tiny_genes
+
+
+def _split(n_bins: int = 7) -> tuple[TinyGenes, TinyGenes, TinyGenes]:
+    train, validation, test = (tiny_genes(size, seed=seed, noise=0.5) for seed, size in enumerate((120, 40, 60)))
+    for part in (train, validation, test):
+        part.n_bins = n_bins
+    return train, validation, test
+
+
+def _log(genes: TinyGenes) -> NDArray[np.float64]:
+    return np.asarray(np.log1p(genes.targets.double().numpy()))
+
+
+def test_the_mean_predicts_the_mean_of_the_training_genes() -> None:
+    train, validation, test = _split()
+    predictor = Mean(n_bins=7)
+    report = predictor.fit(train, validation)
+    np.testing.assert_allclose(predictor.predict(test), np.full(60, _log(train).mean()), rtol=1e-6)
+    assert math.isnan(report.validation_spearman)
+    assert report.to_json()["validation_spearman"] is None
+
+
+@pytest.mark.parametrize("form", [CentreRidge, ExponentialRidge])
+def test_ridge_solves_the_normal_equations_with_the_penalty_that_validates_best(form: type[ClosedForm]) -> None:
+    train, validation, test = _split()
+    predictor = form(n_bins=7)
+    predictor.fit(train, validation)
+    x, held_out, asked = (predictor.summarise(part[range(len(part))]) for part in (train, validation, test))
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    x, held_out, asked = ((part - mean) / scale for part in (x, held_out, asked))
+    target = _log(train)
+    slow = []
+    for penalty in PENALTIES:
+        gram = x.T @ x + penalty * np.eye(x.shape[1])
+        coefficients = np.linalg.solve(gram, x.T @ (target - target.mean()))
+        error = mse(held_out @ coefficients + target.mean(), _log(validation))
+        slow.append((error, asked @ coefficients + target.mean()))
+    np.testing.assert_allclose(predictor.predict(test), min(slow, key=lambda pair: pair[0])[1], rtol=1e-4)
+
+
+def test_the_ridge_at_the_centre_does_not_care_for_context() -> None:
+    predictions = []
+    for n_bins in (1, 3, 7):
+        train, validation, test = _split(n_bins)
+        predictor = CentreRidge(n_bins=n_bins)
+        predictor.fit(train, validation)
+        predictions.append(predictor.predict(test))
+    np.testing.assert_array_equal(predictions[0], predictions[1])
+    np.testing.assert_array_equal(predictions[0], predictions[2])
+
+
+def test_context_that_matters_is_found_by_the_decaying_sums() -> None:
+    train, validation, test = _split()
+    scores = {}
+    for form in (CentreRidge, ExponentialRidge):
+        predictor = form(n_bins=7)
+        predictor.fit(train, validation)
+        scores[form] = spearman(predictor.predict(test), _log(test))
+    assert scores[ExponentialRidge] > scores[CentreRidge] + 0.1
+
+
+@pytest.mark.parametrize("n_bins", [1, 51, 251])
+def test_kernels_are_one_at_the_tss_and_fall_off_on_their_own_side(n_bins: int) -> None:
+    kernels = exponential_kernels(n_bins)
+    centre = n_bins // 2
+    assert kernels.shape == (2 * len(DECAYS), n_bins)
+    np.testing.assert_array_equal(kernels[:, centre], 1)
+    np.testing.assert_array_equal(kernels[0::2, centre + 1 :], 0)
+    np.testing.assert_array_equal(kernels[1::2], kernels[0::2, ::-1])
+    assert (np.diff(kernels[0::2, : centre + 1], axis=1) > 0).all()
+
+
+def test_a_channel_that_does_not_vary_in_training_is_ignored() -> None:
+    train, validation, test = _split()
+    flat = [TinyGenes(part[range(len(part))].features.clone(), part.targets) for part in (train, validation, test)]
+    for part, value in zip(flat, (0.1, 0.1, 1e6), strict=True):
+        part._features[..., 2] = value
+    predictor = CentreRidge(n_bins=7)
+    predictor.fit(flat[0], flat[1])
+    assert np.abs(predictor.predict(flat[2])).max() < 100
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param(math.nan, "1 of 120 genes have no target.*give a table of targets", id="not measured"),
+        pytest.param(-1.0, "below 0", id="below zero"),
+    ],
+)
+def test_targets_that_are_no_expression_are_refused(value: float, message: str) -> None:
+    train, validation, _ = _split()
+    train.targets[3] = value
+    with pytest.raises(ValueError, match=message):
+        Mean(n_bins=7).fit(train, validation)
+
+
+def test_a_split_without_genes_is_refused() -> None:
+    train, _, _ = _split()
+    with pytest.raises(ValueError, match=r"at least 2 genes.*split otherwise"):
+        CentreRidge(n_bins=7).fit(train, tiny_genes(1))
+
+
+def test_windows_of_another_length_are_refused() -> None:
+    train, validation, test = _split()
+    with pytest.raises(ValueError, match=r"made for 3 bins.*set dataset.n_bins = 3"):
+        CentreRidge(n_bins=3).fit(train, validation)
+    predictor = CentreRidge(n_bins=7)
+    predictor.fit(train, validation)
+    test.n_bins = 5
+    with pytest.raises(ValueError, match=r"set dataset.n_bins = 7"):
+        predictor.predict(test)
+
+
+def test_validation_genes_of_another_store_are_refused() -> None:
+    train, validation, _ = _split()
+    other = TinyGenes(validation[range(40)].features, validation.targets, fingerprint="other")
+    with pytest.raises(OtherStore, match=r"train again"):
+        CentreRidge(n_bins=7).fit(train, other)
+
+
+def test_an_unfitted_predictor_says_so() -> None:
+    with pytest.raises(RuntimeError, match=r"call fit\(train, validation\)"):
+        CentreRidge(n_bins=7).predict(tiny_genes(3))

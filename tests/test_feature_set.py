@@ -1,0 +1,97 @@
+"""The description of a feature set survives JSON, and proves itself when it is made."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from catalog import Channel, FeatureSet, Grid
+from featurestore.testing import feature_set_of, grids
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+OPTIONS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FINITE | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@st.composite
+def feature_sets(draw: st.DrawFn) -> FeatureSet:
+    grid = draw(grids(max_bin_size=5_000))
+    names = draw(st.lists(st.text(max_size=12), min_size=1, max_size=5, unique=True))
+    channels = tuple(
+        Channel(
+            name=name, description=draw(st.text(max_size=8)), group=draw(st.text(max_size=3)), low_signal=low_signal
+        )
+        for name, low_signal in ((name, draw(st.booleans())) for name in names)
+    )
+    chunk_bins = draw(st.integers(1, 300))
+    return FeatureSet(
+        name=draw(NAMES),
+        extractor=draw(NAMES),
+        fingerprint=draw(st.text(max_size=64)),
+        channels=channels,
+        bin_size=grid.bin_size,
+        offsets=grid.offsets,
+        pad=tuple(draw(FINITE) for _ in names),
+        chunk_bins=chunk_bins,
+        shard_bins=chunk_bins * draw(st.integers(1, 100)),
+        licence=draw(st.text(max_size=8)),
+        citation=draw(st.text(max_size=8)),
+        options=draw(st.dictionaries(st.text(max_size=8), OPTIONS, max_size=3)),
+    )
+
+
+@given(feature_sets())
+@settings(deadline=None)
+def test_a_feature_set_survives_json(feature_set: FeatureSet) -> None:
+    assert FeatureSet.model_validate_json(feature_set.model_dump_json()) == feature_set
+    # As the store keeps it: among the attributes of a Zarr group.
+    assert FeatureSet.model_validate(json.loads(json.dumps(feature_set.model_dump(mode="json")))) == feature_set
+
+
+@given(feature_sets())
+@settings(deadline=None)
+def test_grid_and_channel_names_are_those_that_were_given(feature_set: FeatureSet) -> None:
+    assert feature_set.grid == Grid(bin_size=feature_set.bin_size, offsets=feature_set.offsets)
+    assert feature_set.channel_names == tuple(channel.name for channel in feature_set.channels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"name": "../other"}, "should match pattern", id="a name that leaves the folder"),
+        pytest.param({"name": ".hidden"}, "should match pattern", id="a name that begins with a dot"),
+        pytest.param({"name": "two words"}, "should match pattern", id="a space in the name"),
+        pytest.param({"name": "demo\n"}, "should match pattern", id="a line break after the name"),
+        pytest.param({"name": "a" * 101}, "at most 100 characters", id="an endless name"),
+        pytest.param({"extractor": ""}, "should match pattern", id="no extractor"),
+        pytest.param({"channels": []}, "distinct names; repeated: none given", id="no channels"),
+        pytest.param(
+            {"channels": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}, r"repeated: \['a'\]", id="a channel twice"
+        ),
+        pytest.param({"pad": [0.0]}, "expected 3, got 1", id="a pad of another width"),
+        pytest.param({"pad": [0.0, float("nan"), 0.0]}, "NaN means never built", id="NaN in the pad"),
+        pytest.param({"pad": [0.0, 0.0, float("inf")]}, "NaN or infinity", id="infinity in the pad"),
+        pytest.param({"shard_bins": 5}, "5 bins is no multiple of 2", id="part of a chunk in a shard"),
+        pytest.param({"chunk_bins": 0}, "greater than or equal to 1", id="no bins in a chunk"),
+        pytest.param({"shard_bins": 0}, "greater than or equal to 1", id="no bins in a shard"),
+        pytest.param({"bin_size": 0}, "at least 1; got 0", id="no bases in a bin"),
+        pytest.param({"offsets": [0, 20]}, "the same tiling has offset 4", id="an offset past the bin"),
+        pytest.param({"colour": "red"}, "Extra inputs are not permitted", id="an unknown field"),
+    ],
+)
+def test_a_description_that_does_not_hold_together_is_refused(changes: dict[str, Any], message: str) -> None:
+    document = feature_set_of(Grid(bin_size=16)).model_dump(mode="json")
+    with pytest.raises(ValidationError, match=message):
+        FeatureSet.model_validate(document | changes)
+
+
+def test_a_feature_set_does_not_change_after_it_was_made() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        feature_set_of(Grid(bin_size=16)).bin_size = 32

@@ -1,0 +1,160 @@
+"""The packages are those of this checkout, and the layout of a store keeps its promises."""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog import Grid
+from featurestore import ContigLayout, layout
+from featurestore.testing import built_store, feature_set_of, grids
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("catalog", "featurestore", "builders", "loaders", "model")
+
+
+def modules() -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from (ROOT / package).rglob("*.py")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_comes_from_this_checkout(package: str) -> None:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin == str(ROOT / package / "__init__.py"), (
+        f"{package} is imported from {spec.origin}: a folder or file of that name hides ours"
+    )
+
+
+def test_no_module_is_named_like_a_library_that_it_would_hide() -> None:
+    # A script that lies in a package's folder is run with that folder first on the path.
+    libraries = (set(packages_distributions()) | set(sys.stdlib_module_names)) - set(PACKAGES)
+    hiding = [str(path.relative_to(ROOT)) for path in modules() if path.stem in libraries - {"__init__"}]
+    assert hiding == []
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in modules()])
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_package_exports_is_there(package: str) -> None:
+    module = importlib.import_module(package)
+    exported = getattr(module, "__all__", [])
+    assert sorted(set(exported)) == sorted(exported)
+    assert [name for name in exported if not hasattr(module, name)] == []
+
+
+# Keys
+
+CONTIGS = st.text(min_size=1, max_size=8) | st.sampled_from(
+    ["chr1", ".", "..", "=2E", "a/b", "HLA-A*01:01", "ü", "%41"]
+)
+
+
+@given(CONTIGS, CONTIGS)
+def test_contigs_of_two_names_have_two_folders(one: str, other: str) -> None:
+    assert (layout.contig_key(one) == layout.contig_key(other)) == (one == other)
+
+
+@given(CONTIGS)
+def test_the_folder_of_a_contig_is_one_plain_name(contig: str) -> None:
+    key = layout.contig_key(contig)
+    assert key.isascii()
+    assert Path(key).name == key
+    assert Path("a", key, "b").parts == ("a", key, "b")
+    assert set(key) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-=")
+
+
+def test_the_usual_names_stay_as_they_are() -> None:
+    for contig in ("chr1", "1", "NC_000001.11", "chr1_KI270706v1_random", "chrUn_GL000220v1"):
+        assert layout.contig_key(contig) == contig
+    assert layout.contig_key("HLA-A*01:01") == "HLA-A=2A01=3A01"
+
+
+@given(CONTIGS, st.integers(0, 50), st.integers(0, 10**6))
+def test_a_commit_key_is_read_back(contig: str, phase: int, shard: int) -> None:
+    key = layout.commit_key("demo", contig, phase, shard)
+    assert layout.parse_commit_key(key) == (layout.contig_key(contig), phase, shard)
+
+
+@pytest.mark.parametrize(
+    "key", ["commits/demo/chr1/0-1.json.partial", "commits/demo/chr1/0.json", "features/demo/chr1/0-1.json", ""]
+)
+def test_what_is_no_commit_key_is_none(key: str) -> None:
+    assert layout.parse_commit_key(key) is None
+
+
+def test_shards_lie_where_zarr_puts_them(tmp_path: Path) -> None:
+    built_store(tmp_path, {"HLA-A*01:01": 200, "chr1": 100}, Grid(bin_size=16, offsets=(0, 5)))
+    for contig, length in {"HLA-A*01:01": 200, "chr1": 100}.items():
+        array = zarr.open_array(str(tmp_path), path=layout.values_path("demo", contig), mode="r")
+        planned = ContigLayout(feature_set_of(Grid(bin_size=16, offsets=(0, 5))), length)
+        assert array.shape == planned.shape
+        assert array.shards == (1, planned.shard_bins, 3)
+        keys = {
+            layout.shard_key("demo", contig, phase, shard)
+            for phase in range(2)
+            for shard in range(planned.n_shards(phase))
+        }
+        found = (tmp_path / layout.values_path("demo", contig) / "c").rglob("0")
+        assert {str(path.relative_to(tmp_path)) for path in found if path.is_file()} == keys
+
+
+# Shapes
+
+
+@given(st.integers(1, 40_000))
+def test_an_inner_chunk_is_a_power_of_two_of_bins_and_at_most_512_kib_where_16_bins_allow_it(n_channels: int) -> None:
+    bins = layout.chunk_bins(n_channels)
+    assert bins in (16, 32, 64, 128, 256)
+    assert bins * n_channels * 2 <= 512 * 1024 or bins == 16
+    assert 2 * bins * n_channels * 2 > 512 * 1024 or bins == 256, "a larger chunk would have fitted"
+
+
+@given(st.integers(1, 40_000), st.integers(1, 100_000))
+def test_a_shard_is_whole_chunks_no_more_than_wanted_and_at_most_256_mib(n_channels: int, wanted: int) -> None:
+    bins = layout.shard_bins(n_channels, wanted)
+    chunk = layout.chunk_bins(n_channels)
+    assert bins % chunk == 0
+    assert bins <= max(wanted, chunk)
+    assert bins * n_channels * 2 <= 256 << 20
+    assert bins + chunk > wanted or (bins + chunk) * n_channels * 2 > 256 << 20, "another chunk would have fitted"
+
+
+@given(grids(), st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 5))
+def test_the_shards_of_a_phase_hold_every_row_once(grid: Grid, length: int, chunk: int, chunks: int) -> None:
+    contig = ContigLayout(feature_set_of(grid, chunk_bins=chunk, shard_bins=chunk * chunks), length)
+    for phase in range(len(grid.offsets)):
+        spans = [contig.shard_span(phase, shard) for shard in range(contig.n_shards(phase))]
+        assert [row for first, end in spans for row in range(first, end)] == list(range(grid.n_bins(length, phase)))
+        assert all(0 < end - first <= contig.shard_bins for first, end in spans)
+    assert contig.shard_bins % chunk == 0
+    assert contig.shard_bins <= chunk * chunks
+    assert contig.shape == (len(grid.offsets), grid.max_bins(length), 3)
+
+
+@given(grids(), st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 5), st.data())
+def test_a_phase_that_is_added_leaves_the_shards_of_the_others(
+    grid: Grid, length: int, chunk: int, chunks: int, data: st.DataObject
+) -> None:
+    kept = data.draw(st.integers(1, len(grid.offsets)))
+    more = feature_set_of(grid, chunk_bins=chunk, shard_bins=chunk * chunks)
+    after = ContigLayout(more, length)
+    before = ContigLayout(
+        more.model_copy(update={"offsets": replace(grid, offsets=grid.offsets[:kept]).offsets}), length
+    )
+    assert before.shard_bins == after.shard_bins
+    for phase in range(kept):
+        spans = [before.shard_span(phase, shard) for shard in range(before.n_shards(phase))]
+        assert spans == [after.shard_span(phase, shard) for shard in range(after.n_shards(phase))]
