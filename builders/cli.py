@@ -81,6 +81,8 @@ def plan(
         shard_bins=shard_bins,
     )
     figures = made.to_json()
+    if bins_per_second is not None and not bins_per_second > 0:
+        raise ValueError(f"--bins-per-second is a speed, above 0; got {bins_per_second:g}")
     if bins_per_second is not None:
         figures["hours"] = made.hours(bins_per_second)
     if as_json:
@@ -155,7 +157,12 @@ def build(
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("an empty list was given; leave the option out for all, or name some, comma-separated")
+    return names
 
 
 def _offsets(text: str) -> tuple[int, ...]:

@@ -105,6 +105,8 @@ def build(
         If the input does not fit; nothing is written then.
     """
     options = options or ExtractorOptions()
+    if workers is not None and workers < 1:
+        raise ValueError(f"a build has at least 1 worker, got {workers}")
     grid = Grid(bin_size=options.bin_size, offsets=tuple(offsets))
     assembly = Assembly.from_fasta(fasta)
     chosen = [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
@@ -181,8 +183,6 @@ def _cluster(workers: int | None, *, one_core_each: bool, device: str) -> LocalC
     if workers is None:
         gpus = 0 if device == "cpu" else _n_gpus()
         workers = gpus or (cores if one_core_each else 1)
-    if workers < 1:
-        raise ValueError(f"a build has at least 1 worker, got {workers}")
     threads = 1 if one_core_each else max(1, cores // workers)
     return LocalCluster(
         n_workers=workers,

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from obstore.exceptions import BaseError
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +33,8 @@ from featurestore.verify import verify as verify_store
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""
 _EXTRAS = {"builders": "build", "model": "model"}
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="featurestore",
@@ -53,17 +56,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_verbs()
     try:
         # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
-        return app(args=None if argv is None else list(argv), standalone_mode=False) or 0
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError) as error:
+        status: int = app(args=None if argv is None else list(argv), standalone_mode=False) or 0
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        MemoryError,
+    ) as error:
         return _explain(error)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    except BaseError as error:  # of the object store: no credentials, no bucket, no answer
+        return _explain(error)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")):  # a wrong option: the usage is the mend
             error.show()  # type: ignore[attr-defined]
             return 2
         raise
+    if status == _INTERRUPTED:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    return status
 
 
 @cache
@@ -199,9 +213,8 @@ def verify(
 ) -> None:
     """Check that everything committed is there and whole. Exits 0 only when it is."""
     opened = open_store(store)
-    total = sum(row["committed"] for name in opened.feature_sets() for row in shard_status(opened, name))
     with bar("verify", unit="shards") as advance:
-        found = verify_store(opened, crc=crc, progress=lambda done: advance(done, total))
+        found = verify_store(opened, crc=crc, progress=advance)
     if as_json:
         faults = [{"where": fault.where, "what": fault.what, "mend": fault.mend} for fault in found.faults]
         figures = {"depth": found.depth, "shards": found.shards, "bytes": found.bytes, "missing": found.missing}
@@ -240,6 +253,8 @@ def get(
         print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")
         return
     if as_json:
+        if out is not None:
+            raise ValueError("--json prints; with --out the file's ending says the format: .tsv or .npz")
         document = {
             "contig": window.contig,
             "centre": window.centre,

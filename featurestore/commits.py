@@ -3,7 +3,6 @@
 Belongs here: the record and the log of one feature set. Does not: writing the shards (`featurestore.writer`).
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,23 +63,28 @@ class CommitLog:
     def shards(self) -> dict[str, set[tuple[int, int]]]:
         """List the committed `(phase, shard)` of each contig, by the contig's folder name (one listing)."""
         found: dict[str, set[tuple[int, int]]] = {}
-        for key, _ in self._objects.list(f"{layout.COMMITS}/{self.feature_set}"):
+        for key, _ in self.keys():
             parsed = layout.parse_commit_key(key)
             if parsed is not None:
                 contig, phase, shard = parsed
                 found.setdefault(contig, set()).add((phase, shard))
         return found
 
-    def records(self) -> Iterator[Commit]:
-        """Read every record (one request each).
+    def keys(self) -> list[tuple[str, int]]:
+        """List the keys of the records and their sizes (bytes)."""
+        return list(self._objects.walk(f"{layout.COMMITS}/{self.feature_set}"))
+
+    def load(self, key: str, size: int) -> Commit:
+        """Read the record at a key.
 
         Raises
         ------
         DamagedRecord
-            If one cannot be read, or lies where another's should.
+            If it cannot be read, or lies where another's should.
         """
-        for key, size in self._objects.list(f"{layout.COMMITS}/{self.feature_set}"):
-            yield self._parse(key, size)
+        if size > _MAX_RECORD_BYTES:
+            raise DamagedRecord(f"{key} has {size} bytes; a commit record has a few hundred. Remove it and build again")
+        return _parse(key, self._objects.get(key))
 
     def read(self, contig: str, phase: int, shard: int) -> Commit | None:
         """Read one record, or None if the shard is not committed."""
@@ -109,11 +113,6 @@ class CommitLog:
                 "device, then check with `featurestore verify --crc`"
             )
         return other
-
-    def _parse(self, key: str, size: int) -> Commit:
-        if size > _MAX_RECORD_BYTES:
-            raise DamagedRecord(f"{key} has {size} bytes; a commit record has a few hundred. Remove it and build again")
-        return _parse(key, self._objects.get(key))
 
 
 def _parse(key: str, data: bytes) -> Commit:

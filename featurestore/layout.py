@@ -23,6 +23,7 @@ _MAX_SHARD_BYTES = 256 << 20
 _MAX_CHUNK_BYTES = 512 << 10
 _ITEM_BYTES = 2
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
+_TAKEN = {"offset", "channel", "zarr.json"}
 _COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<shard>\d+)\.json$")
 
 
@@ -46,8 +47,14 @@ def contig_key(contig: str) -> str:
 
     (`HLA-A*01:01` is `HLA-A=2A01=3A01`: object stores rewrite `%` and some file systems refuse `:`.)
     """
-    key = _UNSAFE.sub(lambda match: "".join(f"={byte:02X}" for byte in match[0].encode()), contig)
-    return key if key.strip(".") else key.replace(".", "=2E")
+    key = _UNSAFE.sub(_escaped, contig)
+    # Names that mean something else in that folder.
+    return key if key.strip(".") and key not in _TAKEN else _escaped(key[0]) + key[1:]
+
+
+def _escaped(text: re.Match[str] | str) -> str:
+    found = text if isinstance(text, str) else text[0]
+    return "".join(f"={byte:02X}" for byte in found.encode())
 
 
 def set_path(feature_set: str) -> str:

@@ -54,8 +54,12 @@ class Objects(ABC):
         """Remove an object; nothing happens if it is absent."""
 
     @abstractmethod
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Give key and size (bytes) of every object below the folder `prefix`."""
+
+    @abstractmethod
+    def folders(self, prefix: str) -> list[str]:
+        """Give the names of the folders right below the folder `prefix`, sorted (one listing)."""
 
     @abstractmethod
     def zarr(self, *, read_only: bool) -> ZarrStore:
@@ -100,10 +104,14 @@ class _ObstoreObjects(Objects):
         except FileNotFoundError:
             return
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         for batch in obstore.list(self._store, prefix=prefix):
             for entry in batch:
                 yield entry["path"], entry["size"]
+
+    def folders(self, prefix: str) -> list[str]:
+        found = obstore.list_with_delimiter(self._store, prefix=prefix)
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
 
     def zarr(self, *, read_only: bool) -> ZarrStore:
         return ObjectStore(self._store, read_only=read_only)
@@ -166,11 +174,19 @@ class _FsspecObjects(Objects):
         if self._fs.exists(self._path(key)):
             self._fs.rm_file(self._path(key))
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         self._fs.invalidate_cache()
         start = len(self._fs._strip_protocol(self._root).rstrip("/")) + 1
         for path, entry in sorted(self._fs.find(self._path(prefix), detail=True).items()):
             yield path[start:], entry["size"]
+
+    def folders(self, prefix: str) -> list[str]:
+        self._fs.invalidate_cache()
+        try:
+            entries = self._fs.ls(self._path(prefix), detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory")
 
     def zarr(self, *, read_only: bool) -> ZarrStore:
         return FsspecStore.from_url(self.url, storage_options=self._options, read_only=read_only)

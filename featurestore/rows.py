@@ -63,12 +63,12 @@ class TensorStoreRows:
                 "this store was opened before the process forked, and tensorstore does not survive a fork; "
                 "start workers with multiprocessing_context='spawn' or 'forkserver', or use num_workers=0"
             )
-        with ts.Batch() as batch:
-            reads = [
-                self._array(request.contig)[request.phase, request.first : request.end].read(batch=batch)
-                for request in requests
-            ]
         try:
+            with ts.Batch() as batch:
+                reads = [
+                    self._array(request.contig)[request.phase, request.first : request.end].read(batch=batch)
+                    for request in requests
+                ]
             rows = [np.asarray(read.result()) for read in reads]
         except ValueError as error:
             raise DamagedChunk(

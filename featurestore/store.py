@@ -22,6 +22,9 @@ from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import RowSource, TensorStoreRows, ZarrRows
 from featurestore.writer import array_settings, strings_in_zarr
 
+_DESCRIPTION = "feature_set"
+"""Attribute of a set's group that holds its description; written last."""
+
 
 class NotAStore(ValueError):
     """A place that holds no feature store, or one that this version cannot read."""
@@ -45,11 +48,8 @@ class Store:
 
     def feature_sets(self) -> list[str]:
         """List the names of the feature sets."""
-        try:
-            group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.FEATURES, mode="r")
-        except FileNotFoundError:
-            return []
-        return sorted(group.group_keys())
+        # A group that says nothing yet is a set whose build was stopped before it was declared.
+        return [name for name in self.objects.folders(layout.FEATURES) if self._read_feature_set(name) is not None]
 
     def feature_set(self, name: str) -> FeatureSet:
         """Read the description of one feature set.
@@ -70,8 +70,7 @@ class Store:
 
     def contigs(self, feature_set: str) -> list[str]:
         """List the contigs that have an array in a feature set, in the assembly's order."""
-        group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.set_path(feature_set), mode="r")
-        there = set(group.group_keys())
+        there = set(self.objects.folders(layout.set_path(feature_set)))
         return [name for name in self.assembly.lengths if layout.contig_key(name) in there]
 
     def commits(self, feature_set: str) -> CommitLog:
@@ -133,7 +132,7 @@ class Store:
         if present != agreed:
             _write_coordinates(group, agreed)
             # Last: readers learn of a phase when every array has it.
-            group.attrs.update({"feature_set": agreed.model_dump(mode="json"), "coordinates": "offset"})
+            group.attrs.update({_DESCRIPTION: agreed.model_dump(mode="json"), "coordinates": "offset"})
         return agreed
 
     def _declare_contig(self, group: "zarr.Group", feature_set: FeatureSet, contig: str) -> None:
@@ -176,7 +175,9 @@ class Store:
             group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.set_path(name), mode="r")
         except FileNotFoundError:
             return None
-        document = group.attrs.asdict().get("feature_set")
+        except ValueError as error:
+            raise NotAStore(f"{self.url} has a damaged description of {name!r}: {error}") from error
+        document = group.attrs.asdict().get(_DESCRIPTION)
         if document is None:
             return None  # its build was stopped before it was declared whole
         try:
@@ -230,21 +231,22 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
 
 
 def _open(objects: Objects) -> Store:
+    where = objects.url.removeprefix("file://")
     attributes = _root_attributes(objects)
     if attributes is None:
-        raise FileNotFoundError(f"no store at {objects.url}; `featurestore build {objects.url} --fasta ...` makes one")
+        raise FileNotFoundError(f"no store at {where}; `featurestore build {where} --fasta ...` makes one")
     document = attributes.get("featurestore")
     if not isinstance(document, dict):
-        raise NotAStore(f"{objects.url} is a Zarr group, but no feature store: its attributes lack 'featurestore'")
+        raise NotAStore(f"{where} is a Zarr group, but no feature store: its attributes lack 'featurestore'")
     if document.get("format") != layout.FORMAT:
         raise NotAStore(
-            f"{objects.url} has format {document.get('format')!r}; this version reads format {layout.FORMAT}: "
+            f"{where} has format {document.get('format')!r}; this version reads format {layout.FORMAT}: "
             "use the version of genomic-featurestore that wrote it"
         )
     try:
         return Store(objects, Assembly.model_validate(document.get("assembly")))
     except ValidationError as error:
-        raise NotAStore(f"{objects.url} has a damaged description of its assembly: {error}") from error
+        raise NotAStore(f"{where} has a damaged description of its assembly: {error}") from error
 
 
 def _root_attributes(objects: Objects) -> dict[str, Any] | None:

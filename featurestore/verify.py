@@ -51,7 +51,7 @@ class Verification:
         return not self.faults
 
 
-def verify(store: Store, *, crc: bool = False, progress: Callable[[int], None] | None = None) -> Verification:
+def verify(store: Store, *, crc: bool = False, progress: Callable[[int, int], None] | None = None) -> Verification:
     """Check every feature set of a store.
 
     Parameters
@@ -59,30 +59,45 @@ def verify(store: Store, *, crc: bool = False, progress: Callable[[int], None] |
     crc
         Also read every shard and compare its checksums; otherwise only presence and size are compared.
     progress
-        Called with the number of shards looked at so far.
+        Called with the shards of the feature set at hand that were looked at, and how many it has.
     """
     found = Verification(depth="crc" if crc else "quick")
-    for name in store.feature_sets():
-        sizes = dict(store.objects.list(layout.set_path(name)))
+    for name in _set_names(store, found):
+        sizes = dict(store.objects.walk(layout.set_path(name)))
         planned = _check_arrays(store, name, found)
         committed: set[str] = set()
-        records = store.commits(name).records()
-        while True:
+        log = store.commits(name)
+        keys = log.keys()
+        for number, (record, size) in enumerate(keys, start=1):
             try:
-                commit = next(records, None)
+                commit = log.load(record, size)
             except DamagedRecord as error:
-                found.faults.append(Fault(f"{layout.COMMITS}/{name}", str(error), "remove the record and build again"))
-                break  # a generator that raised is spent; the other sets are still looked at
-            if commit is None:
-                break
+                found.faults.append(Fault(record, str(error), "remove the record and build again"))
+                continue
             key = layout.shard_key(name, commit.contig, commit.phase, commit.shard)
             committed.add(key)
             _check_shard(store, commit, key, sizes.get(key), crc=crc, found=found)
             if progress is not None:
-                progress(found.shards)
+                progress(number, len(keys))
         found.missing += len(planned - committed)
         found.orphans += sorted(key for key in sizes if "/values/c/" in key and key not in committed)
     return found
+
+
+def _set_names(store: Store, found: Verification) -> list[str]:
+    """List the feature sets; one whose description cannot be read is a fault, and the others are still looked at."""
+    names = []
+    for name in store.objects.folders(layout.FEATURES):
+        try:
+            store.feature_set(name)
+        except NotBuilt:
+            continue  # a build that was stopped before it had declared the set
+        except NotAStore as error:
+            where = f"{layout.set_path(name)}/zarr.json"
+            found.faults.append(Fault(where, str(error), "take it from a copy, or build into a new store"))
+            continue
+        names.append(name)
+    return names
 
 
 def _check_shard(store: Store, commit: Commit, key: str, size: int | None, *, crc: bool, found: Verification) -> None:
@@ -104,13 +119,8 @@ def _check_shard(store: Store, commit: Commit, key: str, size: int | None, *, cr
 
 def _check_arrays(store: Store, name: str, found: Verification) -> set[str]:
     """Compare every array's metadata with what the layout says; give the keys of all shards that may be there."""
+    feature_set = store.feature_set(name)
     planned: set[str] = set()
-    try:
-        feature_set = store.feature_set(name)
-    except (NotAStore, NotBuilt) as error:
-        where = f"{layout.set_path(name)}/zarr.json"
-        found.faults.append(Fault(where, str(error), "take it from a copy, or build again"))
-        return planned
     for contig in store.contigs(name):
         expected = ContigLayout(feature_set, store.assembly.lengths[contig])
         path = layout.values_path(name, contig)

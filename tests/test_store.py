@@ -36,8 +36,9 @@ GRID = Grid(bin_size=16, offsets=(0, 8))
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> featurestore.Store:
-    built_store(tmp_path_factory.mktemp("store"), LENGTHS, GRID)
-    return featurestore.open(tmp_path_factory.getbasetemp() / "store0")
+    path = tmp_path_factory.mktemp("store")
+    built_store(path, LENGTHS, GRID)
+    return featurestore.open(path)
 
 
 def expected_window(contig: str, centre: int, n_bins: int) -> tuple[np.ndarray, list[int], int]:
@@ -300,11 +301,39 @@ def test_damage_is_found_by_verify_and_never_read_as_values(tmp_path: Path, dama
             store["demo"].with_source(source).window("c", 8, n_bins=1)
 
 
+def test_a_damaged_record_or_description_is_a_fault_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
+    built_store(tmp_path, {"c": 640}, Grid(bin_size=16))
+    built_store(tmp_path, {"c": 640}, Grid(bin_size=16), name="other")
+    record = layout.commit_key("demo", "c", 0, 3)
+    (tmp_path / record).write_text("{}")
+    (tmp_path / "features/other/zarr.json").write_text("{nothing")
+    found = verify(featurestore.open(tmp_path), crc=True)
+    assert {fault.where for fault in found.faults} == {record, "features/other/zarr.json"}
+    assert found.shards == 9
+
+
+def test_a_set_that_was_never_declared_whole_is_none(tmp_path: Path) -> None:
+    store = built_store(tmp_path, {"c": 64}, Grid(bin_size=16))
+    zarr.create_group(str(tmp_path), path="features/half")
+    assert store.feature_sets() == ["demo"]
+    assert verify(store).is_sound
+    with pytest.raises(NotBuilt, match="it has demo"):
+        store.feature_set("half")
+
+
 def test_changed_array_metadata_is_a_fault(tmp_path: Path) -> None:
     store = built_store(tmp_path, {"c": 64}, Grid(bin_size=16))
     path = tmp_path / "features/demo/c/values/zarr.json"
     path.write_text(path.read_text().replace('"NaN"', "0.0"))
     assert [fault.where for fault in verify(store).faults] == ["features/demo/c/values/zarr.json"]
+
+
+@pytest.mark.parametrize("name", ["offset", "channel", "zarr.json", ".", ".."])
+def test_a_contig_may_have_a_name_that_means_something_else(tmp_path: Path, name: str) -> None:
+    store = built_store(tmp_path, {name: 40}, Grid(bin_size=16))
+    assert store.contigs("demo") == [name]
+    assert np.isfinite(store["demo"].window(name, 20, n_bins=1).values).all()
+    assert xr.open_datatree(store.url, engine="zarr", group="features/demo", consolidated=False)["channel"].size == 3
 
 
 def test_a_contig_with_an_unusual_name_is_one_folder_deep(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Belongs here: the protocol, its options, the registry. Does not: any one model (a file each beside this one).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -17,6 +18,9 @@ from catalog import Channel
 
 GROUP = "featurestore.extractors"
 """Entry-point group; a distribution adds an extractor by naming a `from_options` there."""
+
+
+PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,12 @@ class ExtractorOptions:
     """Arithmetic: `fp32`, `tf32`, `bf16`."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {self.precision!r}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device is auto, cpu, cuda or cuda:N; got {self.device!r}")
 
 
 @runtime_checkable
@@ -94,7 +104,7 @@ def load_extractor(name: str, options: ExtractorOptions) -> Extractor:
     Raises
     ------
     ValueError
-        If there is none of that name, or the options do not suit it.
+        If there is none of that name, it cannot be loaded, or the options do not suit it.
     """
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     entry = EntryPoint(name, name, GROUP) if ":" in name else known.get(name)
@@ -103,7 +113,11 @@ def load_extractor(name: str, options: ExtractorOptions) -> Extractor:
             f"no extractor is called {name!r}; installed are {', '.join(extractor_names())}, and module:factory names "
             "one of your own"
         )
-    made = entry.load()(options)
+    try:
+        factory = entry.load()
+    except (AttributeError, ImportError, ValueError) as error:
+        raise ValueError(f"{name} cannot be loaded as module:factory ({error}); is it on the Python path?") from error
+    made = factory(options)
     if not isinstance(made, Extractor):
         raise TypeError(f"{name} makes a {type(made).__name__}, which is no extractor (builders/extractors/base.py)")
     return made
