@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,10 @@ from featurestore.verify import verify as verify_store
 
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""
-_EXTRAS = {"builders": "build", "model": "model"}
+_EXTRA_OF = dict.fromkeys(("Bio", "dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
+    ("lightning", "matplotlib", "safetensors", "scipy", "torch", "transformers"), "model"
+)
+"""Which extra brings a library that is not installed."""
 
 _INTERRUPTED = 130
 
@@ -83,28 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 @cache
 def _add_verbs() -> None:
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        _add(entry)
-
-
-def _add(entry: EntryPoint) -> None:
-    try:
         app.add_typer(entry.load())
-    except ModuleNotFoundError as error:
-        missing = error.name
-        extra = _EXTRAS.get(entry.name, "all")
-
-        def explain() -> None:
-            """Say which extra is missing."""
-            raise ModuleNotFoundError(
-                f"these verbs need {missing}, which is not installed: pip install 'genomic-featurestore[{extra}]'"
-            )
-
-        app.command(f"{entry.name}-verbs", help=f"Not installed: pip install 'genomic-featurestore[{extra}]'.")(explain)
 
 
 def _explain(error: Exception) -> int:
     if os.environ.get("FEATURESTORE_DEBUG"):
         raise error
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRA_OF:
+        extra = _EXTRA_OF[(error.name or "").split(".")[0]]
+        print(f"error: this verb needs {error.name}: pip install 'genomic-featurestore[{extra}]'", file=sys.stderr)
+        return 2
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     print(f"error: {text or type(error).__name__}", file=sys.stderr)
     return 2

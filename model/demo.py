@@ -87,7 +87,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Literal["full", "tiny"] = "full"
     shown = out / "models" / f"gta-best-{CONTEXTS[-1]}"
     predictions = out / "predictions.parquet"
     run("predict", "predict", shown, "--store", store, *tables, "--out", predictions)
-    again = run.json("build", *build)
+    again = run.json("build again", *build)
+    written = {"simulate": genome, "build": store, "train": out / "models", "predict": predictions}
 
     report: dict[str, Any] = {
         "size": size,
@@ -95,11 +96,9 @@ def run_demo(out: Path, *, seed: int = 0, size: Literal["full", "tiny"] = "full"
         "results": results,
         "extractor_calls_in_build": built["extractor_calls"],
         "extractor_calls_after_build": again["extractor_calls"] + calls_made() - calls,
-        "seconds": {name: round(seconds, 2) for name, seconds in run.seconds.items()},
-        "bytes": {
-            "genome": (genome / "genome.fa").stat().st_size,
-            "store": sum(path.stat().st_size for path in store.rglob("*") if path.is_file()),
-            "models": sum(path.stat().st_size for path in (out / "models").rglob("*") if path.is_file()),
+        "stages": {
+            name: {"seconds": round(seconds, 2), "bytes": _size(written.get(name))}
+            for name, seconds in run.seconds.items()
         },
         "bins_per_second": round(built["bins_per_second"], 1),
         "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "system": platform.system()},
@@ -172,8 +171,10 @@ def _write_page(out: Path, report: dict[str, Any], *, store: Path, genome: Path,
     facts = {
         "extractor calls during the build": f"{report['extractor_calls_in_build']:,}",
         "extractor calls after the build": f"{report['extractor_calls_after_build']:,}",
-        **{f"{name} (s)": f"{seconds:,.1f}" for name, seconds in report["seconds"].items()},
-        **{f"{name} (bytes)": f"{size:,}" for name, size in report["bytes"].items()},
+        **{
+            name: f"{stage['seconds']:,.1f} s" + (f", {stage['bytes']:,} bytes" if stage["bytes"] else "")
+            for name, stage in report["stages"].items()
+        },
         "versions": ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
     }
     write_report(
@@ -217,6 +218,13 @@ def _gene_with_most_enhancers(genome: Path, frame: pl.DataFrame) -> tuple[dict[s
         "acting enhancers": enhancers.filter("acts")["start"].to_list(),
         "others": enhancers.filter(~pl.col("acts"))["start"].to_list(),
     }
+
+
+def _size(path: Path | None) -> int:
+    """Bytes that a stage left on disk; 0 for one that writes nothing."""
+    if path is None:
+        return 0
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
 
 
 def _versions() -> dict[str, str]:

@@ -310,6 +310,23 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
         pytest.param(["build", "{tmp}/new", "--fasta", "{empty}"], "is empty.*fetch it again", id="empty FASTA"),
         pytest.param(["plan", "{tmp}/new", "--fasta", "{empty}"], "is empty.*fetch it again", id="plan, empty FASTA"),
         pytest.param(
+            ["get", "{store}", "demo", "chr1:5", "--json", "--out", "w.tsv"], "--json prints", id="json and a file"
+        ),
+        pytest.param(
+            ["plan", "{tmp}/new", "--fasta", "{fasta}", "--bins-per-second", "0"], "above 0; got 0", id="plan, no speed"
+        ),
+        pytest.param(["plan", "{tmp}/new", "--fasta", "{fasta}", "--contigs", ","], "leave the option out", id="none"),
+        pytest.param(["build", "{tmp}/new", "--fasta", "{fasta}", "--device", "tpu"], "cuda:N; got 'tpu'", id="device"),
+        pytest.param(
+            ["build", "{tmp}/new", "--fasta", "{fasta}", "--precision", "fp8"], "fp32, tf32, bf16", id="precision"
+        ),
+        pytest.param(
+            ["build", "{tmp}/new", "--fasta", "{fasta}", "--extractor", "builders.testing:Nope"],
+            "cannot be loaded as module:factory",
+            id="no such factory",
+        ),
+        pytest.param(["build", "{store}", "--fasta", "{fasta}", "--workers", "0"], "at least 1 worker", id="no worker"),
+        pytest.param(
             ["build", "{tmp}/new", "--fasta", "{fasta}", "--extractor", "enformer"],
             "no extractor is called 'enformer'; installed are motif, sei, and module:factory",
             id="no such extractor",

@@ -1,11 +1,11 @@
 """What is written is what is read, by every reader; what was never built is refused."""
 
 import json
-import warnings
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import obstore
 import pytest
 import xarray as xr
 import zarr
@@ -354,8 +354,32 @@ def test_reading_after_a_fork_is_refused_with_the_mend(
         reader.window("chr1", 100, n_bins=3)
 
 
-def test_nothing_here_warns(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        built_store(tmp_path, LENGTHS, GRID)
-    assert obstore.__name__ == "obstore"
+def test_a_store_is_read_where_no_extra_is_installed(store: featurestore.Store) -> None:
+    extras = ["torch", "transformers", "lightning", "dask", "distributed", "pyfaidx", "Bio", "scipy", "matplotlib"]
+        "torch",
+        "transformers",
+        "lightning",
+        "dask",
+        "distributed",
+        "pyfaidx",
+        "Bio",
+        "scipy",
+        "matplotlib",
+        "safetensors",
+        "hypothesis",
+    ]
+    script = f"""
+import sys
+for name in {extras}:
+    sys.modules[name] = None
+import featurestore
+store = featurestore.open({store.url!r})
+print(store["demo"].window("chr1", 500, n_bins=9).values.shape, store["demo"].to_xarray("chr1").sizes["bin"])
+from featurestore.cli import main
+assert main(["info", {store.url!r}]) == 0
+sys.exit(main(["train", {store.url!r}, "--genes", "g", "--targets", "t", "--out", "o"]))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.stdout.startswith("(9, 3) 63"), ran.stderr
+    assert ran.returncode == 2
+    assert "pip install 'genomic-featurestore[model]'" in ran.stderr
