@@ -34,7 +34,7 @@ featurestore get "$STORE" motif chr2:46504 --n-bins 251 --out "$OUT/FAM110C.tsv"
 featurestore plot "$STORE" motif chr2:46504 --n-bins 251 --out "$OUT/FAM110C.png" \
     --title "FAM110C (chr2:46,505, -): 1.03 Mb of GRCh38; left of base 1 there is no sequence"
 featurestore train "$STORE" $TABLES --model gta-best --n-bins 251 --epochs 3 --out "$RUN"
-featurestore evaluate "$RUN" --store "$STORE" $TABLES
+featurestore evaluate "$RUN" --store "$STORE" $TABLES --subset all
 featurestore predict "$RUN" --store "$STORE" $TABLES --out "$OUT/predictions.parquet"
 set +x
 echo

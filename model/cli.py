@@ -39,7 +39,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the split and the log.")],
     model: Annotated[
         str,
-        typer.Option(help="gta-best, gta-paper, gta-no-llm, ridge-exponential, ridge-centre or mean."),
+        typer.Option(help="gta-best, gta-paper, gta-no-llm, ridge-exponential or ridge-centre."),
     ] = "gta-best",
     n_bins: Annotated[int, typer.Option(help="Bins a window.")] = 251,
     backbone: Annotated[
@@ -128,7 +128,7 @@ def evaluate(
         print(json.dumps(scores, indent=1))
     else:
         print(
-            f"{scores['model']} at {scores['n_bins']} bins on {scores['n_test']} {subset} genes: Spearman "
+            f"{scores['model']} at {scores['n_bins']} bins on {scores['n_test']} genes ({subset}): Spearman "
             f"{scores['spearman']:.3f} ± {scores['two_sd']:.3f} (2 sd of {draws} draws), "
             f"Pearson {scores['pearson']:.3f}, MSE {scores['mse']:.3f}"
         )

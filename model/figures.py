@@ -85,6 +85,7 @@ def window_heatmap(
     spread = table.std(axis=0)
     chosen = np.sort(np.argsort(-spread, kind="stable")[:max_channels])
     low, high = table[:, chosen].min(axis=0), np.quantile(table[:, chosen], 0.99, axis=0)
+    high = np.where(high > low, high, table[:, chosen].max(axis=0))  # a site in one bin of a hundred is still shown
     shown = np.clip((table[:, chosen] - low) / np.where(high > low, high - low, 1), 0, 1)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 1.5 + 0.16 * len(chosen)), layout="constrained")

@@ -186,6 +186,11 @@ def evaluate(
     Returns
     -------
     Plain JSON: model, n_bins, n_test (genes scored), spearman, two_sd, pearson, mse (both of log(1 + expression)).
+
+    Raises
+    ------
+    ValueError
+        If too few genes can be scored, or all predictions are equal, so that they have no ranks.
     """
     if subset not in (*_SUBSETS, "all"):
         raise ValueError(f"genes to score are {', '.join(_SUBSETS)} or all; got {subset!r}")
@@ -195,6 +200,9 @@ def evaluate(
     run.predictor.allow_other_store = allow_other_store
     prediction = run.predictor.predict(scored)
     observed = np.log1p(scored.targets.numpy())
+    if np.ptp(prediction) == 0 or np.ptp(observed) == 0:
+        equal = "predictions" if np.ptp(prediction) == 0 else "targets"
+        raise ValueError(f"all {equal} of the {len(scored)} {subset} genes are equal, so there are no ranks to compare")
     estimate = bootstrap_spearman(prediction, observed, draws=draws)
     return {
         "model": run.predictor.name,
