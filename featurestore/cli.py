@@ -56,6 +56,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 not all of it, 2 a mistake in what was asked."""
+    # Threads that wait for each other sleep instead of spinning: on a machine with other work, spinning made training
+    # of a small model ten times slower. Read when torch is first imported, which no verb has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _add_verbs()
     try:
         # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.

@@ -78,7 +78,7 @@ class TokenAlignment(nn.Module):
     scale
         Scores are divided by the root of the `total` width, as eq. (1) prints, or of that of one `head`.
     normalise
-        Bring each token to mean 0 and variance 1, with a trainable gain and bias.
+        Bring each token to mean 0 and variance 1, times a trainable gain.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class TokenAlignment(nn.Module):
         self.key = nn.Linear(prototype_width, width, bias=False)
         self.value = nn.Linear(prototype_width, width)
         self.out = nn.Linear(width, token_width)
-        self.norm = nn.LayerNorm(token_width) if normalise else nn.Identity()
+        self.norm = nn.LayerNorm(token_width, bias=False) if normalise else nn.Identity()
 
     def forward(self, features: Tensor, prototypes: Tensor) -> Tensor:
         """Turn features `(batch, bins, channels)` into tokens `(batch, bins, token_width)`."""

@@ -82,7 +82,6 @@ class PrefixCache:
                 self.held_bytes += prefix.nbytes
         return [fresh[key] if key in fresh else self._held[key] for key in keys]
 
-    @torch.inference_mode(mode=False)  # else what is computed in a validation step could not be used in a training step
     @torch.no_grad()
     def _compute(self, tokens: PromptTokens) -> list[Tensor]:
         past: Any = DynamicCache()

@@ -61,11 +61,27 @@ class TopKReadout(nn.Module):
         return read
 
 
+class AcrossGenes(nn.BatchNorm1d):
+    """Bring each component to unit scale over the genes of a batch; over those of the past where a batch has one."""
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Normalise activations `(batch, components)`."""
+        if self.training and len(activations) == 1:
+            return nn.functional.batch_norm(
+                activations, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(activations)
+
+
 class PooledReadout(nn.Module):
     """The activation at the TSS beside several learned averages of all bins, into a small network.
 
     Each query weighs the bins by what they hold and by where they lie. The weight by place is learned a bin, and starts
     as a decay with the distance from the centre, another one for each query: from a few bins to the whole window.
+
+    What comes together is normalised across genes. Activations are nearly alike in all genes at first, and normalising
+    each gene by itself (as LayerNorm does) leaves them so: on one of three simulated genomes it then learned the TSS
+    alone, and Spearman stayed at .37 to .44, where this gave .50 to .55.
 
     Parameters
     ----------
@@ -88,7 +104,7 @@ class PooledReadout(nn.Module):
         distance = (torch.arange(n_bins) - self.centre).abs()
         reach = torch.logspace(math.log10(2.0), math.log10(200.0), queries)
         self.place = nn.Parameter(-distance / reach[:, None])
-        self.norm = nn.LayerNorm((queries + 1) * width)
+        self.norm = AcrossGenes((queries + 1) * width)
         self.head = nn.Sequential(
             nn.Linear((queries + 1) * width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 1)
         )

@@ -76,9 +76,9 @@ class TrainConfig:
 
 RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
     {
-        "paper": TrainConfig(epochs=6, learning_rate=1e-3),
-        "best": TrainConfig(epochs=6, learning_rate=1e-3),
-        "no-llm": TrainConfig(epochs=6, learning_rate=1e-3),
+        "paper": TrainConfig(epochs=5, learning_rate=1e-3),
+        "best": TrainConfig(epochs=5, learning_rate=2e-3),
+        "no-llm": TrainConfig(epochs=5, learning_rate=2e-3),
     }
 )
 """How the presets of `model.gta.PRESETS` are trained."""

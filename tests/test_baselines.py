@@ -77,7 +77,10 @@ def test_kernels_are_one_at_the_tss_and_fall_off_on_their_own_side(n_bins: int) 
     np.testing.assert_array_equal(kernels[:, centre], 1)
     np.testing.assert_array_equal(kernels[0::2, centre + 1 :], 0)
     np.testing.assert_array_equal(kernels[1::2], kernels[0::2, ::-1])
-    assert (np.diff(kernels[0::2, : centre + 1], axis=1) > 0).all()
+    # The steepest underflows to 0 far out.
+    rises = np.diff(kernels[0::2, : centre + 1], axis=1)
+    assert (rises >= 0).all()
+    assert (rises[:, -25:] > 0).all()
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-13], ids=["does not vary", "hardly varies"])

@@ -16,11 +16,12 @@ from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
 
 CHANNELS = ("promoter", "enhancer", "CTCF site")
 N_BINS = 7
+_NORMALISED = {"normalise_prototypes": True, "normalise_tokens": True, "attention_scale": "head"}
 VARIANTS = {
     "as printed": {},
     "as printed, straight-through": {"selector_gradient": "straight-through"},
-    "pooled": {"readout": "pooled", "dropout": 0.1},
-    "everything normalised": {"normalise_prototypes": True, "normalise_tokens": True, "attention_scale": "head"},
+    "normalised": _NORMALISED,
+    "normalised and pooled": _NORMALISED | {"readout": "pooled", "dropout": 0.1},
 }
 
 
@@ -53,7 +54,8 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(
             assert parameter.grad is None, name
         else:
             assert parameter.grad is not None, name
-            assert parameter.grad.abs().max() > 1e-8, name
+            # A parameter that the rest takes off again still has rounding for a gradient, near 1e-6 here.
+            assert parameter.grad.abs().max() > 1e-5, name
     assert model.n_trainable() == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
