@@ -84,10 +84,11 @@ def train(
     if as_json:
         print(json.dumps(summary, indent=1))
     else:
+        score = summary["validation_spearman"]
         print(
             f"{out}: {summary['model']} at {summary['n_bins']} bins, {summary['n_train']} training genes, "
             f"{summary['trainable_parameters']:,} trainable parameters, {summary['seconds']:.1f} s, "
-            f"validation Spearman {summary['validation_spearman']:.3f}"
+            f"validation Spearman {'undefined' if score is None else f'{score:.3f}'}"
         )
 
 

@@ -214,7 +214,7 @@ def _gene_with_most_enhancers(
             whole=(pl.col("tss") >= reach) & (pl.col("tss") + reach < pl.col("contig").replace_strict(lengths)),
         )
         .sort("whole", "acting", "gene_id", descending=[True, True, False])
-        .join(frame.select("gene_id", "symbol"), on="gene_id")
+        .join(frame.select("gene_id", "symbol"), on="gene_id", maintain_order="left")
         .row(0, named=True)
     )
     enhancers = truth.filter(

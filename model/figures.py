@@ -94,12 +94,13 @@ def window_heatmap(
         image = axes.imshow(shown.T, aspect="auto", cmap="viridis", extent=extent, interpolation="nearest")
         axes.axvline(centre / 1e3, color=COLOURS[1], linewidth=1.2)
         axes.set_yticks(range(len(chosen)), [channel_names[column] for column in chosen], fontsize=7)
-        axes.set(xlabel="position (kb)", title=title)
+        axes.set(xlabel="position (kb)", ylim=(len(chosen) - 0.5, -0.5))
+        axes.set_title(title, loc="left", pad=16 if marks else 6)
         for (name, positions), colour in zip((marks or {}).items(), (COLOURS[1], COLOURS[4], COLOURS[5]), strict=False):
             where = np.asarray(positions, dtype=float) / 1e3
-            axes.plot(where, np.full(len(where), -1.1), "v", color=colour, markersize=6, clip_on=False, label=name)
+            axes.plot(where, np.full(len(where), -1.0), "v", color=colour, markersize=6, clip_on=False, label=name)
         if marks:
-            axes.legend(loc="upper right", bbox_to_anchor=(1, 1.13), ncols=3, fontsize=7)
+            axes.legend(loc="upper right", bbox_to_anchor=(1, 1.13), borderaxespad=0, ncols=3, fontsize=7)
         figure.colorbar(image, ax=axes, label="share of the channel's range", shrink=0.7)
         return figure
 

@@ -149,7 +149,8 @@ def train(dataset: GeneDataset, split: Split, request: TrainRequest, *, out: Pat
         "n_test": len(parts["test"]),
         "trainable_parameters": trainable,
         "seconds": report.seconds,
-        "validation_spearman": report.validation_spearman,
+        # Undefined where all predictions are equal.
+        "validation_spearman": None if np.isnan(report.validation_spearman) else report.validation_spearman,
     }
 
 
