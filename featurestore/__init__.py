@@ -6,9 +6,9 @@
 (251, 28)
 """
 
-from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord
+from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
 from featurestore.layout import ContigLayout
-from featurestore.reader import FeatureReader, NotBuilt, Window, Windows, parse_place
+from featurestore.reader import FeatureReader, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import DamagedChunk, MemoryRows, RowRequest, RowSource, TensorStoreRows, ZarrRows
 from featurestore.store import FingerprintMismatch, NotAStore, Store, create

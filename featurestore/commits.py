@@ -1,6 +1,7 @@
 """Which shards are whole: one small record each, created once and never changed.
 
-Belongs here: the record and the log of one feature set. Does not: writing the shards (`featurestore.writer`).
+Belongs here: the record, the log of one feature set, and the error for what has no record. Does not: writing the shards
+(`featurestore.writer`).
 """
 
 from datetime import UTC, datetime
@@ -11,6 +12,13 @@ from featurestore import layout
 from featurestore.remote import Objects
 
 _MAX_RECORD_BYTES = 1 << 16
+
+
+class NotBuilt(LookupError):
+    """Features that were asked for and never computed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class CommitConflict(RuntimeError):

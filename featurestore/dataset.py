@@ -3,18 +3,18 @@
 Belongs here: lazy Datasets and DataTrees with coordinates. Does not: windows (`featurestore.reader`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from catalog import FeatureSet
+from featurestore.commits import NotBuilt
 from featurestore.layout import contig_path, set_path
-
-if TYPE_CHECKING:
-    from featurestore.reader import FeatureReader
+from featurestore.remote import Objects
 
 
-def contig_dataset(reader: "FeatureReader", contig: str, *, chunks: Any = None) -> xr.Dataset:
+def contig_dataset(objects: Objects, feature_set: FeatureSet, contig: str, *, chunks: Any = None) -> xr.Dataset:
     """Open one contig lazily.
 
     Parameters
@@ -32,21 +32,19 @@ def contig_dataset(reader: "FeatureReader", contig: str, *, chunks: Any = None) 
     NotBuilt
         If the contig has no array in the store.
     """
-    from featurestore.reader import NotBuilt
-
-    store = reader.store.objects.zarr(read_only=True)
+    store = objects.zarr(read_only=True)
     try:
-        dataset = xr.open_zarr(store, group=contig_path(reader.name, contig), consolidated=False, chunks=chunks)
+        dataset = xr.open_zarr(store, group=contig_path(feature_set.name, contig), consolidated=False, chunks=chunks)
     except FileNotFoundError as error:
         raise NotBuilt(
-            f"{reader.name} has no array for {contig}; `featurestore build {reader.store.url} --extractor "
-            f"{reader.feature_set.extractor} --contigs {contig}` makes it"
+            f"{feature_set.name} has no array for {contig}; `featurestore build {objects.url.removeprefix('file://')} "
+            f"--extractor {feature_set.extractor} --contigs {contig}` makes it"
         ) from error
-    grid = reader.feature_set.grid
+    grid = feature_set.grid
     offsets = np.asarray(grid.offsets, dtype=np.int64)
     starts = np.arange(dataset.sizes["bin"], dtype=np.int64) * grid.bin_size - offsets[:, None]
     coordinates = {
-        "channel": list(reader.channel_names),
+        "channel": list(feature_set.channel_names),
         "offset": ("phase", offsets),
         "start": (("phase", "bin"), starts),
     }
@@ -54,14 +52,14 @@ def contig_dataset(reader: "FeatureReader", contig: str, *, chunks: Any = None) 
     return described
 
 
-def set_datatree(reader: "FeatureReader", *, chunks: Any = None) -> xr.DataTree:
+def set_datatree(objects: Objects, feature_set: FeatureSet, *, chunks: Any = None) -> xr.DataTree:
     """Open a whole feature set lazily: one node a contig, `channel` handed down to all of them."""
-    store = reader.store.objects.zarr(read_only=True)
+    store = objects.zarr(read_only=True)
     # xarray takes a Zarr store here, though its annotation does not say so.
     opened: xr.DataTree = xr.open_datatree(
         store,  # type: ignore[arg-type]
         engine="zarr",
-        group=set_path(reader.name),
+        group=set_path(feature_set.name),
         consolidated=False,
         chunks=chunks,
     )

@@ -12,21 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from catalog import Assembly, FeatureSet, Grid
-from featurestore.commits import CommitLog
+from featurestore.commits import CommitLog, NotBuilt
 from featurestore.layout import ContigLayout, contig_key
+from featurestore.remote import Objects
 from featurestore.rows import RowRequest, RowSource
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from featurestore.store import Store
-
-
-class NotBuilt(LookupError):
-    """Features that were asked for and never computed."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +106,14 @@ class FeatureReader:
     Made by `store[name]`. Cheap to make: nothing but the set's description is read before the first window.
     """
 
-    def __init__(self, store: "Store", feature_set: FeatureSet, source: RowSource) -> None:
-        self.store = store
+    def __init__(self, objects: Objects, assembly: Assembly, feature_set: FeatureSet, source: RowSource) -> None:
+        self.objects = objects
+        self.assembly = assembly
         self.feature_set = feature_set
         self.source = source
+        self.commits = CommitLog(objects, feature_set.name)
         self._pad = np.asarray(feature_set.pad, dtype=np.float16)
-        self._lengths = store.assembly.lengths
+        self._lengths = assembly.lengths
         self._committed: dict[str, set[tuple[int, int]]] | None = None
 
     @property
@@ -128,9 +122,9 @@ class FeatureReader:
         return self.feature_set.name
 
     @property
-    def assembly(self) -> Assembly:
-        """Assembly that the positions are on."""
-        return self.store.assembly
+    def url(self) -> str:
+        """Where the store lies; a local store is shown as its path."""
+        return self.objects.url.removeprefix("file://")
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -147,7 +141,7 @@ class FeatureReader:
 
     def with_source(self, source: RowSource) -> "FeatureReader":
         """Give a reader of the same set that takes its rows elsewhere (memory, a cache)."""
-        return FeatureReader(self.store, self.feature_set, source)
+        return FeatureReader(self.objects, self.assembly, self.feature_set, source)
 
     def window(self, contig: str, centre: int, *, n_bins: int = 251) -> Window:
         """Read one window.
@@ -240,8 +234,8 @@ class FeatureReader:
         from featurestore.dataset import contig_dataset, set_datatree
 
         if contig is None:
-            return set_datatree(self, chunks=chunks)
-        return contig_dataset(self, self.assembly.resolve(contig), chunks=chunks)
+            return set_datatree(self.objects, self.feature_set, chunks=chunks)
+        return contig_dataset(self.objects, self.feature_set, self.assembly.resolve(contig), chunks=chunks)
 
     def _refuse_what_was_never_built(self, requests: Sequence[RowRequest]) -> None:
         missing = self._missing(requests)
@@ -254,13 +248,13 @@ class FeatureReader:
             raise NotBuilt(
                 f"{self.name} is not built for {contig} bins {first}-{end - 1} of the phase with offset "
                 f"{self.feature_set.offsets[phase]} ({len(missing)} shards missing); build it with `featurestore build "
-                f"{self.store.url} --fasta {self.assembly.name}.fa --extractor {self.feature_set.extractor} "
+                f"{self.url} --fasta {self.assembly.name}.fa --extractor {self.feature_set.extractor} "
                 f"--contigs {contig} --offsets {','.join(map(str, self.feature_set.offsets))}`"
             )
 
     def _missing(self, requests: Sequence[RowRequest]) -> list[tuple[str, int, int]]:
         if self._committed is None:
-            self._committed = CommitLog(self.store.objects, self.name).shards()
+            self._committed = self.commits.shards()
         missing: dict[tuple[str, int, int], None] = {}
         for contig, phase, first, end in requests:
             there = self._committed.get(contig_key(contig), set())

@@ -15,9 +15,9 @@ from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet
 from featurestore import layout
-from featurestore.commits import CommitLog
+from featurestore.commits import CommitLog, NotBuilt
 from featurestore.layout import ContigLayout
-from featurestore.reader import FeatureReader, NotBuilt
+from featurestore.reader import FeatureReader
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import RowSource, TensorStoreRows, ZarrRows
 from featurestore.writer import array_settings, strings_in_zarr
@@ -79,7 +79,7 @@ class Store:
 
     def __getitem__(self, name: str) -> FeatureReader:
         """Give the reader of one feature set; NotBuilt if there is none of that name."""
-        return FeatureReader(self, self.feature_set(name), self.rows(name))
+        return FeatureReader(self.objects, self.assembly, self.feature_set(name), self.rows(name))
 
     def rows(self, feature_set: str) -> RowSource:
         """Give the fastest engine that reads this URL: tensorstore, else zarr."""

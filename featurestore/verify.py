@@ -12,9 +12,8 @@ import zarr
 from zarr.storage import MemoryStore
 
 from featurestore import layout
-from featurestore.commits import Commit, DamagedRecord
+from featurestore.commits import Commit, DamagedRecord, NotBuilt
 from featurestore.layout import ContigLayout
-from featurestore.reader import NotBuilt
 from featurestore.store import NotAStore, Store
 from featurestore.writer import array_settings
 

@@ -86,7 +86,7 @@ class MirrorRows:
 
     def __init__(self, reader: FeatureReader, folder: Path, max_bytes: int) -> None:
         self._reader = reader
-        identity = f"{reader.store.url}\n{reader.assembly.digest}\n{reader.feature_set.fingerprint}"
+        identity = f"{reader.url}\n{reader.assembly.digest}\n{reader.feature_set.fingerprint}"
         self.folder = folder / hashlib.sha256(identity.encode()).hexdigest()[:24]
         """Folder of this store's copies."""
         self._max_bytes = max_bytes
@@ -118,7 +118,7 @@ class MirrorRows:
         for contig in {request.contig for request in requests} - self._described:
             # Once in each process, also where a copy is there: the store may have got more phases since.
             metadata = f"{layout.values_path(self._reader.name, contig)}/zarr.json"
-            _write_whole(self.folder / metadata, self._reader.store.objects.get(metadata))
+            _write_whole(self.folder / metadata, self._reader.objects.get(metadata))
             self._described.add(contig)
         absent = [path for path in needed if not _mark_used(path)]
         for path in absent:
@@ -128,11 +128,11 @@ class MirrorRows:
 
     def _checked_shard(self, request: RowRequest, shard: int) -> bytes:
         key = layout.shard_key(self._reader.name, request.contig, request.phase, shard)
-        commit = self._reader.store.commits(self._reader.name).read(request.contig, request.phase, shard)
-        data = self._reader.store.objects.get(key)
+        commit = self._reader.commits.read(request.contig, request.phase, shard)
+        data = self._reader.objects.get(key)
         if commit is None or hashlib.sha256(data).hexdigest() != commit.sha256:
             raise DamagedChunk(
-                f"{key} of {self._reader.store.url} is not what was committed; `featurestore verify --crc` tells more"
+                f"{key} of {self._reader.url} is not what was committed; `featurestore verify --crc` tells more"
             )
         return data
 
