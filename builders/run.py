@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster, as_completed
 
 from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.plan import BuildPlan, describe, existing_store, make_plan
-from builders.worker import ExtractorPlugin, Job, Receipt, build_shard_on_worker, pad_rows_on_worker
+from builders.worker import ExtractorPlugin, Job, Receipt, build_shard_on_worker, gpu_count, pad_rows_on_worker
 from catalog import Assembly, FeatureSet, Grid
 from featurestore import StorageOptions, Store, create
 
@@ -181,7 +181,7 @@ def _cluster(workers: int | None, *, one_core_each: bool, device: str) -> LocalC
     """Start workers on this machine: one process each, one task at a time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
-        gpus = 0 if device == "cpu" else _n_gpus()
+        gpus = 0 if device == "cpu" else gpu_count()
         workers = gpus or (cores if one_core_each else 1)
     threads = 1 if one_core_each else max(1, cores // workers)
     return LocalCluster(
@@ -192,11 +192,3 @@ def _cluster(workers: int | None, *, one_core_each: bool, device: str) -> LocalC
         silence_logs=logging.ERROR,
         env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
     )
-
-
-def _n_gpus() -> int:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return 0
-    return int(torch.cuda.device_count())

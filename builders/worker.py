@@ -5,6 +5,7 @@ cluster (`builders.run`).
 """
 
 import importlib.metadata
+import logging
 import platform
 import time
 from dataclasses import dataclass, replace
@@ -57,21 +58,24 @@ class ExtractorPlugin(WorkerPlugin):
         self._name = extractor
         self._options = options
         self.extractor: Extractor | None = None
+        self.device = ""
+        """What the worker computes on, for the record."""
 
     def setup(self, worker: Any) -> None:
         """Make the extractor on this worker's own device."""
-        self.extractor = load_extractor(self._name, replace(self._options, device=self._device(worker)))
+        # A shard that fails is told to the client, which reports it; its traceback here would say the same again.
+        logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
+        device = self._own_device(worker)
+        self.device = _device_name(device)
+        self.extractor = load_extractor(self._name, replace(self._options, device=device))
 
-    def _device(self, worker: Any) -> str:
-        if self._options.device == "cpu" or ":" in self._options.device:
-            return self._options.device
-        try:
-            import torch
-        except ModuleNotFoundError:
-            return self._options.device
-        n_gpus = torch.cuda.device_count()
+    def _own_device(self, worker: Any) -> str:
+        asked = self._options.device
+        if asked not in ("auto", "cuda") or not str(worker.name).isdigit():
+            return asked
+        n_gpus = gpu_count()
         # Workers of one host are named 0, 1, ...: each takes its own card.
-        return f"cuda:{int(worker.name) % n_gpus}" if n_gpus and str(worker.name).isdigit() else self._options.device
+        return f"cuda:{int(worker.name) % n_gpus}" if n_gpus else asked
 
 
 _calls = 0
@@ -112,10 +116,15 @@ def pad_rows(extractor: Extractor) -> dict[str, list[float]]:
     return {name: rows[0].astype(np.float16).tolist() for name, rows in compute(extractor, unknown).items()}
 
 
-def build_shard(extractor: Extractor, task: ShardTask, job: Job) -> Receipt:
+def build_shard(extractor: Extractor, task: ShardTask, job: Job, *, device: str = "cpu") -> Receipt:
     """Compute one shard of every feature set and commit it.
 
     Bins that are N throughout take the set's pad row: the extractor has seen that sequence once already.
+
+    Parameters
+    ----------
+    device
+        What it is computed on, for the record.
     """
     started = time.perf_counter()
     fasta, store = _opened(job)
@@ -141,7 +150,7 @@ def build_shard(extractor: Extractor, task: ShardTask, job: Job) -> Receipt:
                     values[name][known] = features[name]
     origin = Origin(
         run=job.run,
-        device=_device_name(extractor),
+        device=device,
         seconds=time.perf_counter() - started,
         versions=_versions(),
     )
@@ -167,19 +176,20 @@ def build_shard(extractor: Extractor, task: ShardTask, job: Job) -> Receipt:
 
 def pad_rows_on_worker() -> dict[str, list[float]]:
     """`pad_rows` with the worker's own extractor."""
-    return pad_rows(_worker_extractor())
+    return pad_rows(_plugin()[0])
 
 
 def build_shard_on_worker(task: ShardTask, job: Job) -> Receipt:
     """`build_shard` with the worker's own extractor."""
-    return build_shard(_worker_extractor(), task, job)
+    extractor, device = _plugin()
+    return build_shard(extractor, task, job, device=device)
 
 
-def _worker_extractor() -> Extractor:
+def _plugin() -> tuple[Extractor, str]:
     plugin = get_worker().plugins[_PLUGIN]
     assert isinstance(plugin, ExtractorPlugin)
     assert plugin.extractor is not None
-    return plugin.extractor
+    return plugin.extractor, plugin.device
 
 
 @lru_cache(maxsize=1)
@@ -187,8 +197,22 @@ def _opened(job: Job) -> tuple[Fasta, Store]:
     return Fasta(job.fasta), open_store(job.store_url, storage_options=dict(job.storage_options))
 
 
-def _device_name(extractor: Extractor) -> str:
-    return f"{extractor.options.get('device', 'cpu')} on {platform.machine()}"
+def gpu_count() -> int:
+    """Count the GPUs that torch sees; 0 where there is no torch."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return 0
+    return int(torch.cuda.device_count())
+
+
+def _device_name(device: str) -> str:
+    """Name what `device` stands for: the GPU's model, or the processor's kind."""
+    if device == "cpu" or not gpu_count():
+        return f"cpu {platform.machine()}"
+    import torch
+
+    return str(torch.cuda.get_device_name(None if device == "auto" else device))
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 The golden arrays come from the official network with parameters filled by a rule, so no published weight is needed.
 """
 
+import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from builders.extractors.base import Extractor, ExtractorOptions
-from builders.extractors.sei import SeiExtractor, _no_tf32
+from builders.extractors.sei import SeiExtractor
 from builders.extractors.sei_classes import class_channels
 from builders.extractors.sei_network import (
     SeiCheckpointError,
@@ -30,6 +31,7 @@ from builders.extractors.sei_network import (
     reverse_complement,
     spline_basis,
 )
+from builders.extractors.sei_precision import ERROR_SOURCE, MEASURED_ERRORS, PRECISIONS, arithmetic
 
 SHARED = Path(os.environ.get("FEATURESTORE_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 SMALL = SHARED / "golden" / "sei_small_forward.npz"
@@ -219,7 +221,7 @@ def test_the_extractor_projects_the_mean_of_both_strands_whichever_it_is_given(s
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_published_profiles_though_tf32_is_allowed_outside(small: Small) -> None:
     torch.backends.cudnn.allow_tf32 = True
-    extractor = SeiExtractor(small.weights, outputs=("profiles",), device="cuda")
+    extractor = SeiExtractor(small.weights, outputs=("profiles",), device="cuda", results="float32")
     features = extractor(small.golden["sequences"])
     np.testing.assert_allclose(features["profiles"], small.golden["avg64"], rtol=0, atol=TOLERANCE)
     assert torch.backends.cudnn.allow_tf32
@@ -451,11 +453,38 @@ def test_the_fingerprint_follows_the_files_and_not_what_is_asked_of_them(tmp_pat
     assert one.options["weights"] == "sei.pth"
 
 
-def test_without_tf32_lasts_only_as_long_as_a_call() -> None:
+def test_precision_is_part_of_the_fingerprint_and_its_error_is_on_record(tmp_path: Path) -> None:
+    weights = saved(hollow_state(), tmp_path)
+    made = {name: SeiExtractor(weights, outputs=("profiles",), precision=name) for name in PRECISIONS}
+    assert len({extractor.fingerprint for extractor in made.values()}) == 3
+    for name, extractor in made.items():
+        assert extractor.options["precision"] == name
+        assert extractor.options["precision_error"] == {**MEASURED_ERRORS[name], "source": ERROR_SOURCE}
+
+
+def test_the_errors_on_record_are_those_that_the_benchmark_measured() -> None:
+    rows = json.loads((Path(__file__).resolve().parents[1] / ERROR_SOURCE).read_text())["rows"]
+    measured = {row["precision"]: row["error"] for row in rows if row["name"] != "plain" and row["device"] == "cpu"}
+    assert set(measured) == set(PRECISIONS)
+    for precision, stated in MEASURED_ERRORS.items():
+        for name, value in stated.items():
+            assert value == pytest.approx(measured[precision][name], rel=0.5), (precision, name)
+
+
+def test_tf32_is_refused_once_the_device_turns_out_to_be_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    extractor = SeiExtractor(saved(hollow_state(), tmp_path), outputs=("profiles",), precision="tf32")
+    with pytest.raises(ValueError, match="the device is a CPU; use precision='fp32'"):
+        extractor(np.full((1, 4096), ord("N"), dtype=np.uint8))
+
+
+def test_what_float32_means_is_set_only_for_the_length_of_a_block() -> None:
     torch.set_float32_matmul_precision("high")
     try:
-        with _no_tf32():
+        with arithmetic("fp32"):
             assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (False, "highest")
+        with arithmetic("tf32"):
+            assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
         assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -467,8 +496,15 @@ def test_without_tf32_lasts_only_as_long_as_a_call() -> None:
         pytest.param({}, "give projector=projvec_targets.npy", id="classes without a projector"),
         pytest.param({"outputs": ("logits",)}, "outputs classes, profiles, embedding; got logits", id="unknown output"),
         pytest.param({"outputs": ()}, "got none", id="no output"),
-        pytest.param({"precision": "bf16"}, "computes in fp32, not 'bf16'", id="bf16"),
-        pytest.param({"precision": "tf32"}, "computes in fp32, not 'tf32'", id="tf32"),
+        pytest.param({"precision": "fp8"}, "fp32, tf32, bf16, not 'fp8'; use precision='fp32'", id="fp8"),
+        pytest.param(
+            {"outputs": ("profiles",), "precision": "tf32", "device": "cpu"},
+            "the device is a CPU; use precision='fp32', or 'bf16'",
+            id="tf32 on a CPU",
+        ),
+        pytest.param(
+            {"outputs": ("profiles",), "results": "float64"}, "returns float16 or float32, not 'float64'", id="results"
+        ),
         pytest.param(
             {"outputs": ("profiles",), "device": "gpu"}, "cpu, cuda, cuda:0, .*got 'gpu'", id="no such kind of device"
         ),

@@ -6,8 +6,7 @@ Does not: the network and its files (`builders.extractors.sei_network`).
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from catalog import Channel
 try:
     import torch
 
+    from builders.extractors.sei_batches import GpuRunner, HostRunner, Runner, batch_that_fits
+    from builders.extractors.sei_fast import FastSei, features
     from builders.extractors.sei_network import (
         INPUT_LENGTH,
         N_CHANNELS,
@@ -31,16 +32,21 @@ try:
         encode,
         load_sei,
         read_checkpoint,
-        reverse_complement,
     )
+    from builders.extractors.sei_precision import ERROR_SOURCE, MEASURED_ERRORS, checked_precision
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("the sei extractor needs torch: pip install 'genomic-featurestore[torch]'") from error
 
+__all__ = ["OUTPUTS", "SeiExtractor", "SeiNetwork", "encode", "load_sei"]
+
 OUTPUTS = ("classes", "profiles", "embedding")
 """Feature sets that one forward pass yields."""
-PRECISIONS = ("fp32",)
+RESULTS = {"float16": torch.float16, "float32": torch.float32}
+"""Types in which features leave the device."""
 
-_CODE_VERSION = 1
+_GPU_BATCH = 256
+"""Bins a batch at most: 512 strands fill a large GPU, and more only take memory."""
+_CODE_VERSION = 2
 """Part of the fingerprint: raise it with any change here or in the network that changes values."""
 
 
@@ -62,10 +68,15 @@ class SeiExtractor:
         Feature sets to return, of `OUTPUTS`: `classes` (61 channels), `profiles` (21,907), `embedding` (15,360).
     precision
         `fp32`: float32 throughout and TF32 off; profiles and class scores lie within 2e-5 of float64 arithmetic.
+        `tf32` (GPUs of NVIDIA only) and `bf16` are faster and less exact: `MEASURED_ERRORS` of
+        `builders.extractors.sei_precision` says by how much, and so do `options`.
     names
         `target.names`, one profile a line; without it profiles are named by number.
     device
         `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one.
+    results
+        `float16` or `float32`: the type of what a call returns. None for float16 from a GPU, as stores keep it, which
+        halves what crosses the bus; and float32 from a CPU.
 
     Raises
     ------
@@ -95,10 +106,13 @@ class SeiExtractor:
         *,
         names: Path | None = None,
         device: str = "auto",
+        results: str | None = None,
     ) -> None:
         self.outputs = _known_outputs(outputs)
-        if precision not in PRECISIONS:
-            raise ValueError(f"sei computes in {' or '.join(PRECISIONS)}, not {precision!r}; use precision='fp32'")
+        self.device = _known_device(device)
+        self.precision = checked_precision(precision, "cpu" if device == "cpu" else None)
+        if results is not None and results not in RESULTS:
+            raise ValueError(f"sei returns {' or '.join(RESULTS)}, not {results!r}")
         if "classes" in outputs and projector is None:
             raise ValueError(
                 "the classes of Sei are a projection of its profiles: give projector=projvec_targets.npy, which lies "
@@ -107,10 +121,10 @@ class SeiExtractor:
         self.weights = weights
         self.projector = projector
         self.names = names
-        self.precision = precision
-        self.device = _known_device(device)
         is_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        self.batch_size = 128 if is_gpu else 8  # bins; the network sees both strands of each
+        # Bins a call. A GPU takes them in several batches, so that copies of one run beside the computing of the next.
+        self.batch_size = 1024 if is_gpu else 8
+        self._results = RESULTS[results or ("float16" if is_gpu else "float32")]
         self.n_profiles = len(read_checkpoint(weights)["classifier.2.bias"])
         self._directions = None if projector is None else _read_directions(projector, self.n_profiles)
         makers = {
@@ -158,6 +172,7 @@ class SeiExtractor:
             "projector_sha256": self._digests["projector"],
             "outputs": list(self.outputs),
             "precision": self.precision,
+            "precision_error": {**MEASURED_ERRORS[self.precision], "source": ERROR_SOURCE},
         }
 
     @cached_property
@@ -182,44 +197,42 @@ class SeiExtractor:
         Parameters
         ----------
         sequence
-            ASCII bases in either case, shape `(batch, 4096)`, uint8.
+            ASCII bases in either case, shape `(bins, 4096)`, uint8. Any number: they are taken in batches that fit.
 
         Returns
         -------
-        For each set asked for `(batch, channel)`, float32.
+        For each set asked for `(bins, channel)`, in the type that `results` says.
 
         Raises
         ------
         ValueError
             If the shape or type of `sequence` is another.
+        MemoryError
+            If the device has no room for a single bin.
         """
         if sequence.ndim != 2 or sequence.shape[1] != INPUT_LENGTH or sequence.dtype != np.uint8:
             raise ValueError(
                 f"Sei reads ASCII bases of shape (batch, {INPUT_LENGTH}), uint8; got {sequence.shape}, "
                 f"{sequence.dtype}; take the {INPUT_LENGTH} bases around the centre of each bin, and fill up with N"
             )
-        network = self._network
-        bases = torch.tensor(np.ascontiguousarray(sequence)).to(network.splines.device)
-        with torch.inference_mode(), _no_tf32():
-            onehot = encode(bases)
-            embedding = network.embed(torch.cat([onehot, reverse_complement(onehot)]))
-            computed = {}
-            if "embedding" in self.outputs:
-                computed["embedding"] = _mean_of_strands(embedding).flatten(1)
-            if "classes" in self.outputs or "profiles" in self.outputs:
-                computed["profiles"] = _mean_of_strands(network.head(embedding))
-            if "classes" in self.outputs:
-                computed["classes"] = computed["profiles"] @ self._projection.T
-            return {output: computed[output].cpu().numpy() for output in self.outputs}
+        return self._runner(sequence)
 
     @cached_property
-    def _network(self) -> SeiNetwork:
-        return load_sei(self.weights, device=_usable_device(self.device))
+    def _runner(self) -> Runner:
+        device = torch.device(_usable_device(self.device))
+        checked_precision(self.precision, device.type)
+        network = FastSei(load_sei(self.weights), precision=self.precision, device=device, release=True)
+        directions = None if self._directions is None else torch.from_numpy(self._directions).to(device)
 
-    @cached_property
-    def _projection(self) -> torch.Tensor:
-        assert self._directions is not None  # the constructor refuses `classes` without a projector
-        return torch.from_numpy(self._directions).to(self._network.splines.device)
+        def compute(bases: torch.Tensor) -> dict[str, torch.Tensor]:
+            return features(network, directions, bases, self.outputs)
+
+        if device.type == "cpu":
+            return HostRunner(compute, size=self.batch_size, dtype=self._results)
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        # Two strands; and a graph keeps its memory while the last, smaller batch is computed beside it.
+        size = batch_that_fits(free_bytes, 2 * 2 * network.bytes_each, at_most=_GPU_BATCH)
+        return GpuRunner(compute, device=device, size=size, dtype=self._results)
 
     @cached_property
     def _digests(self) -> dict[str, str | None]:
@@ -227,24 +240,6 @@ class SeiExtractor:
             "weights": _sha256(self.weights),
             "projector": None if self.projector is None else _sha256(self.projector),
         }
-
-
-@contextmanager
-def _no_tf32() -> Iterator[None]:
-    """Keep float32 what it says: cuDNN convolutions use TF32 (10 bits of mantissa) unless told otherwise."""
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)
-
-
-def _mean_of_strands(both: torch.Tensor) -> torch.Tensor:
-    forward, reverse = both.chunk(2)
-    return (forward + reverse) / 2
 
 
 def _known_outputs(outputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ doi:10.1038/s41588-022-01102-2, with the parameter names of FunctionLab/sei-fram
 import os
 import pickle
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,21 @@ def encode(sequences: torch.Tensor) -> torch.Tensor:
     Shape `(batch, 4, length)`, float32, on the same device. Every byte but the four bases (N, IUPAC codes, U, gaps) is
     0.25 in all four channels, as in training: zeros would be wrong.
     """
-    codes = torch.from_numpy(_CODES).to(sequences.device)
-    return codes[sequences.int()].transpose(1, 2).contiguous()
+    return _codes_on(sequences.device)[sequences.int()].transpose(1, 2).contiguous()
 
 
 def reverse_complement(onehot: torch.Tensor) -> torch.Tensor:
     """Give the other strand of encoded sequences, shape `(batch, 4, length)`: A, C, G, T reversed is T, G, C, A."""
     return onehot.flip(1, 2)
+
+
+def check_length(onehot: torch.Tensor) -> None:
+    """Raise `ValueError` unless the shape is `(batch, 4, 4096)`: pooling would round other lengths without a word."""
+    if onehot.shape[1:] != (4, INPUT_LENGTH):
+        raise ValueError(
+            f"Sei reads one-hot sequence of shape (batch, 4, {INPUT_LENGTH}), got {tuple(onehot.shape)}; "
+            "take the 4,096 bases around the centre, and fill up with N"
+        )
 
 
 def spline_basis() -> NDArray[np.float32]:
@@ -144,13 +153,9 @@ class SeiNetwork(nn.Module):
         Raises
         ------
         ValueError
-            If the sequences are not 4,096 long; pooling would round other lengths without a word.
+            If the sequences are not 4,096 long.
         """
-        if onehot.shape[1:] != (4, INPUT_LENGTH):
-            raise ValueError(
-                f"Sei reads one-hot sequence of shape (batch, 4, {INPUT_LENGTH}), got {tuple(onehot.shape)}; "
-                "take the 4,096 bases around the centre, and fill up with N"
-            )
+        check_length(onehot)
         straight = self.lconv1(onehot)
         straight = self.lconv2(straight + self.conv1(straight))
         straight = self.lconv3(straight + self.conv2(straight))
@@ -233,6 +238,13 @@ def load_sei(path: str | os.PathLike[str], *, device: str | torch.device = "cpu"
             "fetch it again"
         )
     return network
+
+
+@lru_cache(maxsize=16)
+def _codes_on(device: torch.device) -> torch.Tensor:
+    """Keep the table on each device: a copy from the host would stall it, and cannot be part of a CUDA graph."""
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy(_CODES).to(device)
 
 
 def _conv(n_in: int, n_out: int) -> nn.Conv1d:
