@@ -104,6 +104,10 @@ def build(
     outputs: Outputs = None,
     offsets: Offsets = "0",
     bin_size: BinSize = 4096,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Add the phases that halve the distance between bin edges; not --offsets."),
+    ] = False,
     contigs: Contigs = None,
     workers: Annotated[
         int | None,
@@ -138,6 +142,7 @@ def build(
             extractor=extractor,
             options=options,
             offsets=_offsets(offsets),
+            refine=refine,
             contigs=_names(contigs),
             workers=workers,
             shard_bins=shard_bins,

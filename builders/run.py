@@ -15,7 +15,7 @@ from pathlib import Path
 from distributed import Client, LocalCluster, as_completed
 
 from builders.extractors.base import ExtractorOptions, load_extractor
-from builders.plan import BuildPlan, describe, existing_store, make_plan
+from builders.plan import BuildPlan, ShardTask, describe, existing_store, make_plan
 from builders.worker import ExtractorPlugin, Job, Receipt, build_shard_on_worker, gpu_count, pad_rows_on_worker
 from catalog import Assembly, FeatureSet, Grid
 from featurestore import StorageOptions, Store, create
@@ -43,7 +43,7 @@ class BuildReport:
     work_seconds: float = 0.0
     """From the first shard handed out to the last one back."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Shards that could not be built, and why."""
+    """Shards that could not be built, tried twice, and why."""
     was_there: int = 0
     """Shards that were committed before."""
 
@@ -72,6 +72,7 @@ def build(
     extractor: str,
     options: ExtractorOptions | None = None,
     offsets: Sequence[int] = (0,),
+    refine: bool = False,
     contigs: Sequence[str] | None = None,
     workers: int | None = None,
     shard_bins: int | None = None,
@@ -92,6 +93,8 @@ def build(
         How the extractor is set; its `bin_size` is that of the grid.
     offsets
         Phases to build (bp); those that the store has stay as they are.
+    refine
+        Build the phases that halve the distance between neighbouring bin edges of those that the store has, instead.
     contigs
         Contigs to build; None for all.
     workers
@@ -113,6 +116,9 @@ def build(
     made = load_extractor(extractor, options)
     described = describe(made, grid, shard_bins=shard_bins)
     store = existing_store(store_url, assembly, described, storage_options=storage_options)
+    if refine:
+        grid = _refined(store, described, store_url)
+        described = describe(made, grid, shard_bins=shard_bins)
     report = BuildReport(run=uuid.uuid4().hex[:12])
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -148,8 +154,21 @@ def build(
 
 
 def _carry_out(client: Client, plan: BuildPlan, job: Job, report: BuildReport, progress: Progress | None) -> None:
+    """Build what is to do; what failed is tried once more at the end, when a full disk or a busy server may be well."""
     started = time.perf_counter()
-    futures = {client.submit(build_shard_on_worker, task, job, pure=False): task for task in plan.todo}
+    failed = _one_round(client, plan.todo, plan.bins_todo, job, report, progress)
+    if failed:
+        failed = _one_round(client, list(failed), plan.bins_todo, job, report, progress)
+    report.failed = {str(task): reason for task, reason in failed.items()}
+    report.work_seconds = time.perf_counter() - started
+
+
+def _one_round(
+    client: Client, tasks: Sequence[ShardTask], whole: int, job: Job, report: BuildReport, progress: Progress | None
+) -> dict[ShardTask, str]:
+    """Hand the tasks out, add up their receipts, and give those that failed with the reason."""
+    failed: dict[ShardTask, str] = {}
+    futures = {client.submit(build_shard_on_worker, task, job, pure=False): task for task in tasks}
     for future in as_completed(futures):
         task = futures[future]
         error = future.exception()
@@ -160,11 +179,18 @@ def _carry_out(client: Client, plan: BuildPlan, job: Job, report: BuildReport, p
             report.bytes += receipt.bytes
             report.extractor_calls += receipt.extractor_calls
         else:
-            report.failed[str(task)] = f"{type(error).__name__}: {error}"
+            failed[task] = f"{type(error).__name__}: {error}"
         future.release()
         if progress is not None:
-            progress(report.bins, plan.bins_todo)
-    report.work_seconds = time.perf_counter() - started
+            progress(report.bins, whole)
+    return failed
+
+
+def _refined(store: Store | None, feature_sets: Sequence[FeatureSet], url: str) -> Grid:
+    known = store.feature_sets() if store is not None else []
+    if store is None or feature_sets[0].name not in known:
+        raise ValueError(f"{url} has no {feature_sets[0].name!r} to refine; build it without --refine first")
+    return store.feature_set(feature_sets[0].name).grid.refined()
 
 
 def _declare(store: Store, feature_sets: Sequence[FeatureSet], contigs: Sequence[str]) -> list[FeatureSet]:

@@ -13,7 +13,7 @@ from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import DamagedChunk, MemoryRows, RowRequest, RowSource, TensorStoreRows, ZarrRows
 from featurestore.store import FingerprintMismatch, NotAStore, Store, create
 from featurestore.store import open_store as open
-from featurestore.verify import Fault, Verification, verify
+from featurestore.verify import Fault, Verification, repair, verify
 from featurestore.writer import Origin, write_shard
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "create",
     "open",
     "parse_place",
+    "repair",
     "verify",
     "write_shard",
 ]

@@ -28,6 +28,7 @@ from featurestore import layout
 from featurestore.progress import bar
 from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
+from featurestore.verify import repair as repair_store
 from featurestore.verify import verify as verify_store
 
 GROUP = "featurestore.commands"
@@ -222,6 +223,25 @@ def verify(
             f"{len(found.orphans)} objects without record"
         )
     raise typer.Exit(0 if found.is_sound else 1)
+
+
+@app.command()
+def repair(store: StoreUrl, as_json: AsJson = False) -> None:
+    """Read every shard, remove those at fault, and tell so; the same `featurestore build` then makes them again."""
+    opened = open_store(store)
+    with bar("verify", unit="shards") as advance:
+        found = verify_store(opened, crc=True, progress=advance)
+    removed = repair_store(opened, found)
+    left = [str(fault) for fault in found.faults if not fault.remove]
+    if as_json:
+        print(json.dumps({"removed": removed, "left": left}, indent=1))
+    else:
+        for key in removed:
+            print(f"removed: {key}")
+        for fault in left:
+            print(f"cannot be mended here: {fault}")
+        print(f"{len(removed)} objects removed{'; run the same `featurestore build` again' if removed else ''}")
+    raise typer.Exit(1 if left else 0)
 
 
 @app.command()

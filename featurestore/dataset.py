@@ -37,7 +37,7 @@ def contig_dataset(objects: Objects, feature_set: FeatureSet, contig: str, *, ch
         dataset = xr.open_zarr(store, group=contig_path(feature_set.name, contig), consolidated=False, chunks=chunks)
     except FileNotFoundError as error:
         raise NotBuilt(
-            f"{feature_set.name} has no array for {contig}; `featurestore build {objects.url.removeprefix('file://')} "
+            f"{feature_set.name} has no array for {contig}; `featurestore build {objects.location} "
             f"--extractor {feature_set.extractor} --contigs {contig}` makes it"
         ) from error
     grid = feature_set.grid

@@ -124,7 +124,7 @@ class FeatureReader:
     @property
     def url(self) -> str:
         """Where the store lies; a local store is shown as its path."""
-        return self.objects.url.removeprefix("file://")
+        return self.objects.location
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 import obstore
 import obstore.exceptions
 from obstore.store import from_url
 from zarr.abc.store import Store as ZarrStore
-from zarr.storage import FsspecStore, ObjectStore
+from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 _NATIVE = {"file", "s3", "gs", "az", "abfs", "http", "https"}
 _S3_OPTIONS = {
@@ -36,6 +36,11 @@ class Objects(ABC):
     """The objects below one URL. Keys are relative, with `/` between their parts."""
 
     url: str
+
+    @property
+    def location(self) -> str:
+        """The URL as people write it: a local folder is a path."""
+        return unquote(self.url.removeprefix("file://")) if self.url.startswith("file://") else self.url
 
     @abstractmethod
     def get(self, key: str) -> bytes:
@@ -114,13 +119,17 @@ class _ObstoreObjects(Objects):
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
 
     def zarr(self, *, read_only: bool) -> ZarrStore:
+        parts = urlsplit(self.url)
+        if parts.scheme == "file":
+            # Not through obstore: a reply that reaches an interpreter on its way out aborts the process.
+            return LocalStore(unquote(parts.path), read_only=read_only)
         return ObjectStore(self._store, read_only=read_only)
 
     def kvstore(self) -> dict[str, Any] | None:
         parts = urlsplit(self.url)
         path = parts.path.strip("/")
         if parts.scheme == "file":
-            return {"driver": "file", "path": f"/{path}/"}
+            return {"driver": "file", "path": f"/{unquote(path)}/"}
         if parts.scheme == "gs" and not self._options:
             return {"driver": "gcs", "bucket": parts.netloc, "path": f"{path}/"}
         if parts.scheme == "s3" and not {"key", "secret", "token"} & set(self._options):

@@ -4,6 +4,7 @@ Belongs here: create, open, describe, declare feature sets and contigs. Does not
 windows (`featurestore.reader`).
 """
 
+import json
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -44,7 +45,7 @@ class Store:
     @property
     def url(self) -> str:
         """Where the store lies; a local store is shown as its path."""
-        return self.objects.url.removeprefix("file://")
+        return self.objects.location
 
     def feature_sets(self) -> list[str]:
         """List the names of the feature sets."""
@@ -171,13 +172,8 @@ class Store:
         return present.model_copy(update={"offsets": (*present.offsets, *added)})
 
     def _read_feature_set(self, name: str) -> FeatureSet | None:
-        try:
-            group = zarr.open_group(self.objects.zarr(read_only=True), path=layout.set_path(name), mode="r")
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise NotAStore(f"{self.url} has a damaged description of {name!r}: {error}") from error
-        document = group.attrs.asdict().get(_DESCRIPTION)
+        attributes = group_attributes(self.objects, layout.set_path(name))
+        document = None if attributes is None else attributes.get(_DESCRIPTION)
         if document is None:
             return None  # its build was stopped before it was declared whole
         try:
@@ -202,7 +198,7 @@ def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: 
         If a store of another assembly is there.
     """
     objects = connect(url, storage_options, make=True)
-    if _root_attributes(objects) is None:
+    if group_attributes(objects, "") is None:
         document = {"format": layout.FORMAT, "assembly": assembly.model_dump(mode="json")}
         zarr.create_group(objects.zarr(read_only=False), attributes={"featurestore": document}, overwrite=False)
     store = _open(objects)
@@ -231,8 +227,8 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
 
 
 def _open(objects: Objects) -> Store:
-    where = objects.url.removeprefix("file://")
-    attributes = _root_attributes(objects)
+    where = objects.location
+    attributes = group_attributes(objects, "")
     if attributes is None:
         raise FileNotFoundError(f"no store at {where}; `featurestore build {where} --fasta ...` makes one")
     document = attributes.get("featurestore")
@@ -249,13 +245,25 @@ def _open(objects: Objects) -> Store:
         raise NotAStore(f"{where} has a damaged description of its assembly: {error}") from error
 
 
-def _root_attributes(objects: Objects) -> dict[str, Any] | None:
+def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
+    """Read the attributes of a Zarr v3 group, or None if there is none (one request, and no event loop).
+
+    Raises
+    ------
+    NotAStore
+        If what is there is no group of Zarr v3.
+    """
+    key = f"{path}/zarr.json" if path else "zarr.json"
     try:
-        return zarr.open_group(objects.zarr(read_only=True), mode="r").attrs.asdict()
-    except FileNotFoundError:
+        document = json.loads(objects.get(key))
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise NotAStore(f"{objects.url} cannot be read as a Zarr group: {error}") from error
+        raise NotAStore(f"{objects.location}/{key} is no JSON ({error}); it is damaged, or no Zarr store") from error
+    if not isinstance(document, dict) or document.get("node_type") != "group" or document.get("zarr_format") != 3:
+        raise NotAStore(f"{objects.location}/{key} does not describe a group of Zarr version 3")
+    attributes = document.get("attributes", {})
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def _group(parent: "zarr.Group", key: str) -> "zarr.Group":

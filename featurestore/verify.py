@@ -1,6 +1,6 @@
 """Check that everything that was committed is there, and whole.
 
-Belongs here: reading a store against its commit records. Does not: mending it.
+Belongs here: reading a store against its commit records, and removing what is at fault. Does not: building it again.
 """
 
 import hashlib
@@ -25,6 +25,8 @@ class Fault:
     where: str
     what: str
     mend: str
+    remove: tuple[str, ...] = ()
+    """Keys without which the next build makes the shard again, record before object; none where that is no mend."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.mend}"
@@ -71,7 +73,7 @@ def verify(store: Store, *, crc: bool = False, progress: Callable[[int, int], No
             try:
                 commit = log.load(record, size)
             except DamagedRecord as error:
-                found.faults.append(Fault(record, str(error), "remove the record and build again"))
+                found.faults.append(Fault(record, str(error), "`featurestore repair`, then build again", (record,)))
                 continue
             key = layout.shard_key(name, commit.contig, commit.phase, commit.shard)
             committed.add(key)
@@ -81,6 +83,21 @@ def verify(store: Store, *, crc: bool = False, progress: Callable[[int, int], No
         found.missing += len(planned - committed)
         found.orphans += sorted(key for key in sizes if "/values/c/" in key and key not in committed)
     return found
+
+
+def repair(store: Store, found: Verification) -> list[str]:
+    """Remove the shards that a verification found at fault, so that the next build makes them again.
+
+    A shard's record goes first: at no time does one stand for a shard that is not whole.
+
+    Returns
+    -------
+    The keys removed. Faults of metadata are not among them; their own `mend` says what helps.
+    """
+    removed = [key for fault in found.faults for key in fault.remove]
+    for key in removed:
+        store.objects.delete(key)
+    return removed
 
 
 def _set_names(store: Store, found: Verification) -> list[str]:
@@ -101,19 +118,20 @@ def _set_names(store: Store, found: Verification) -> list[str]:
 
 def _check_shard(store: Store, commit: Commit, key: str, size: int | None, *, crc: bool, found: Verification) -> None:
     found.shards += 1
-    mend = f"remove {commit.key} and {key}, then build again"
+    mend = f"`featurestore repair` removes it and {commit.key}, then build again"
+    remove = (commit.key, key)
     if size is None:
-        found.faults.append(Fault(key, "is committed but not there", mend))
+        found.faults.append(Fault(key, "is committed but not there", mend, remove))
         return
     found.bytes += size
     if size != commit.size:
-        found.faults.append(Fault(key, f"has {size} bytes, its record says {commit.size}", mend))
+        found.faults.append(Fault(key, f"has {size} bytes, its record says {commit.size}", mend, remove))
         return
     if not crc:
         return
     data = store.objects.get(key)
     if f"{google_crc32c.value(data):08x}" != commit.crc32c or hashlib.sha256(data).hexdigest() != commit.sha256:
-        found.faults.append(Fault(key, "its bytes are not those that were committed", mend))
+        found.faults.append(Fault(key, "its bytes are not those that were committed", mend, remove))
 
 
 def _check_arrays(store: Store, name: str, found: Verification) -> set[str]:

@@ -113,6 +113,50 @@ def test_a_poisoned_shard_is_reported_and_the_rest_is_built(tmp_path: Path) -> N
         store["composition"].window("bad", 5000, n_bins=3)
 
 
+def test_a_shard_that_failed_once_is_built_at_the_end(
+    tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flaky_composition.py").write_text(
+        "from pathlib import Path\n"
+        "from builders.testing import CompositionExtractor\n"
+        f"MARK = Path({str(tmp_path / 'failed')!r})\n"
+        "class Flaky(CompositionExtractor):\n"
+        "    def __call__(self, sequence):\n"
+        "        if len(sequence) == 7 and not MARK.exists():\n"
+        "            MARK.touch()\n"
+        "            raise OSError('the disk was full')\n"
+        "        return super().__call__(sequence)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = build(
+        str(tmp_path / "s"),
+        fasta=fasta,
+        extractor="flaky_composition:Flaky.from_options",
+        options=OPTIONS,
+        workers=1,
+        shard_bins=256,
+    )
+    assert (tmp_path / "failed").exists()
+    assert report.is_complete
+    assert report.failed == {}
+
+
+def test_refining_adds_the_phases_between_and_keeps_what_is_there(fasta: Path, tmp_path: Path) -> None:
+    url = str(tmp_path / "s")
+    settings = {"fasta": fasta, "extractor": COMPOSITION, "options": OPTIONS, "workers": 1, "contigs": ["chr2"]}
+    with pytest.raises(ValueError, match="without --refine first"):
+        build(url, refine=True, **settings)
+    build(url, **settings)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("c/*/*/0")}
+    assert build(url, refine=True, **settings).built == 1
+    assert build(url, refine=True, **settings).built == 2
+    store = featurestore.open(url)
+    assert store.feature_set("composition").offsets == (0, 8, 4, 12)
+    assert max(abs(store["composition"].window("chr2", c, n_bins=3).residual) for c in range(100, 140)) == 2
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
 def test_input_that_does_not_fit_the_store_is_refused(built: Path, fasta: Path, tmp_path: Path) -> None:
     other = write_fasta(tmp_path / "other.fa", random_sequences(LENGTHS, seed=9))
     with pytest.raises(AssemblyMismatch, match="store of its own"):

@@ -223,8 +223,8 @@ def test_verify_finds_a_flipped_byte_and_exits_1(store: Path, run: Run) -> None:
     ran = run("verify", store, "--crc")
     assert ran.status == 1
     assert (
-        f"fault: {layout.shard_key('demo', 'chr1', 1, 3)}: its bytes are not those that were committed; remove "
-        in ran.out
+        f"fault: {layout.shard_key('demo', 'chr1', 1, 3)}: its bytes are not those that were committed; "
+        "`featurestore repair`" in ran.out
     )
     assert "NOT sound: 36 shards" in ran.out
     document = json.loads(run("verify", store, "--crc", "--json").out)

@@ -25,6 +25,7 @@ from featurestore import (
     TensorStoreRows,
     ZarrRows,
     layout,
+    repair,
     verify,
     write_shard,
 )
@@ -295,10 +296,31 @@ def test_damage_is_found_by_verify_and_never_read_as_values(tmp_path: Path, dama
         path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
     (fault,) = verify(store, crc=True).faults
     assert fault.where == key
-    assert f"remove {layout.commit_key('demo', 'c', 0, 0)}" in fault.mend
+    assert "featurestore repair" in fault.mend
     for source in (store.rows("demo"), ZarrRows(store.objects.zarr(read_only=True), "demo")):
         with pytest.raises(DamagedChunk, match="featurestore verify"):
             store["demo"].with_source(source).window("c", 8, n_bins=1)
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "record"])
+def test_repair_removes_what_is_at_fault_and_nothing_else(tmp_path: Path, damage: str) -> None:
+    store = built_store(tmp_path, {"c": 640}, Grid(bin_size=16))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    key, record = layout.shard_key("demo", "c", 0, 3), layout.commit_key("demo", "c", 0, 3)
+    if damage == "flip":
+        (tmp_path / key).write_bytes(b"\0" + (tmp_path / key).read_bytes()[1:])
+    elif damage == "remove":
+        (tmp_path / key).unlink()
+    else:
+        (tmp_path / record).write_text("nonsense")
+    repair(store, verify(store, crc=True))
+    assert verify(store, crc=True).is_sound
+    with pytest.raises(NotBuilt):
+        store["demo"].window("c", 16 * 13, n_bins=1)
+    built_store(tmp_path, {"c": 640}, Grid(bin_size=16))
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after.keys() == before.keys()
+    assert all(after[path] == before[path] for path in before if "commits" not in path.parts)
 
 
 def test_a_damaged_record_or_description_is_a_fault_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
@@ -334,6 +356,16 @@ def test_a_contig_may_have_a_name_that_means_something_else(tmp_path: Path, name
     assert store.contigs("demo") == [name]
     assert np.isfinite(store["demo"].window(name, 20, n_bins=1).values).all()
     assert xr.open_datatree(store.url, engine="zarr", group="features/demo", consolidated=False)["channel"].size == 3
+
+
+def test_a_path_may_hold_spaces_and_letters_of_any_language(tmp_path: Path) -> None:
+    path = tmp_path / "mein Speicher, ü #1 100%"
+    built_store(path, {"c": 64}, Grid(bin_size=16))
+    store = featurestore.open(path)
+    assert store.url == str(path)
+    assert np.isfinite(store["demo"].window("c", 20, n_bins=1).values).all()
+    assert store["demo"].to_xarray("c").sizes["bin"] == 4
+    assert verify(store, crc=True).is_sound
 
 
 def test_a_contig_with_an_unusual_name_is_one_folder_deep(tmp_path: Path) -> None:
