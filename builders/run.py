@@ -215,7 +215,7 @@ def _cluster(workers: int | None, *, one_core_each: bool, device: str) -> LocalC
         threads_per_worker=1,
         processes=True,
         memory_limit=0,  # a shard bounds the memory; Dask would pause a worker that holds large weights, for ever
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any free port: None means 8787, which a second build finds taken
         silence_logs=logging.ERROR,
         env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
     )

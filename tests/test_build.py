@@ -1,6 +1,8 @@
 """A build writes what the extractor says of each bin's own sequence, once, and goes on where it stopped."""
 
+import contextlib
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,14 @@ def test_a_shard_that_failed_once_is_built_at_the_end(
     assert (tmp_path / "failed").exists()
     assert report.is_complete
     assert report.failed == {}
+
+
+def test_a_second_build_on_the_machine_is_not_in_the_way(fasta: Path, tmp_path: Path) -> None:
+    settings = {"fasta": fasta, "extractor": COMPOSITION, "options": OPTIONS, "workers": 1, "contigs": ["chr2"]}
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # taken already, which serves as well
+            stack.enter_context(socket.create_server(("", 8787)))
+        assert build(str(tmp_path / "s"), **settings).is_complete
 
 
 def test_refining_adds_the_phases_between_and_keeps_what_is_there(fasta: Path, tmp_path: Path) -> None:
