@@ -8,10 +8,14 @@ Belongs here: options of a build. Does not: logic that a Python user could not c
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from builders.extractors.base import ExtractorOptions
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -59,18 +63,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a build would do: shards, bins, bytes, objects and hours. Computes and writes nothing."""
-    from builders.extractors.base import ExtractorOptions, load_extractor
+    from builders.extractors.base import load_extractor
     from builders.plan import plan_build
 
-    options = ExtractorOptions(
-        bin_size=bin_size,
-        outputs=_names(outputs),
-        weights=weights,
-        projector=projector,
-        names=names,
-        precision=precision,
-        device="cpu",
-    )
+    options = _options(bin_size, outputs, weights, projector, names, precision)
     made = plan_build(
         store,
         fasta=fasta,
@@ -122,19 +118,10 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Compute features of a genome into a store. Run it again to go on; exits 0 only when all is committed."""
-    from builders.extractors.base import ExtractorOptions
     from builders.run import build as run_build
     from featurestore.progress import bar
 
-    options = ExtractorOptions(
-        bin_size=bin_size,
-        outputs=_names(outputs),
-        weights=weights,
-        projector=projector,
-        names=names,
-        precision=precision,
-        device=device,
-    )
+    options = replace(_options(bin_size, outputs, weights, projector, names, precision), device=device)
     with bar("build", unit="bins") as advance:
         report = run_build(
             store,
@@ -159,6 +146,26 @@ def build(
             f"{report.bytes:,} bytes"
         )
     raise typer.Exit(0 if report.is_complete else 1)
+
+
+def _options(
+    bin_size: int,
+    outputs: str | None,
+    weights: Path | None,
+    projector: Path | None,
+    names: Path | None,
+    precision: str,
+) -> "ExtractorOptions":
+    from builders.extractors.base import ExtractorOptions
+
+    return ExtractorOptions(
+        bin_size=bin_size,
+        outputs=_names(outputs),
+        weights=weights,
+        projector=projector,
+        names=names,
+        precision=precision,
+    )
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

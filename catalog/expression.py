@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from catalog import tables
-from catalog.genes import GENE_ID_NAMES
+from catalog.gene_formats import GENE_ID_NAMES
 from catalog.tables import TableError, listed
 
 TARGET_SCHEMA = pl.Schema({"gene_id": pl.String, "value": pl.Float64})

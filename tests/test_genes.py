@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.assembly import Assembly, AssemblyMismatch, Contig
-from catalog.genes import GENE_SCHEMA, GeneFormat, match_contigs, read_genes, write_genes
+from catalog.gene_formats import GeneFormat
+from catalog.genes import GENE_SCHEMA, match_contigs, read_genes, write_genes
 from catalog.tables import TableError
 
 SHARED = Path(os.environ.get("FEATURESTORE_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))

@@ -14,6 +14,7 @@ from builders.extractors.sei import SeiExtractor
 from builders.run import build
 from builders.sequence import bin_sequences
 from catalog import Fasta
+from featurestore.cli import main
 from featurestore.testing import random_sequences, write_fasta
 from loaders import WindowDataset
 
@@ -57,6 +58,14 @@ def test_a_build_holds_what_the_extractor_gives_from_one_pass(folder: Path) -> N
     kept = WindowDataset(url, "classes", contigs=["chr1"], centres=[6000], n_bins=3, channels="signal")
     assert kept[0].shape == (3, 33)
     assert "L1" not in kept.channel_names
+
+
+def test_a_build_for_a_gpu_can_be_planned_without_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--weights", str(folder / "sei.pth"), "--projector", str(folder / "projector.npy")]
+    asked = ["plan", str(folder / "new"), "--fasta", str(folder / "tiny.fa"), "--extractor", "sei", *files]
+    assert main([*asked, "--precision", "tf32"]) == 0
+    assert "2 of 2 shards to build: 4 of 4 bins" in capsys.readouterr().out
+    assert not (folder / "new").exists()
 
 
 def test_weights_that_hold_nan_leave_no_store(folder: Path) -> None:
