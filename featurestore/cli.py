@@ -3,8 +3,8 @@
     featurestore info genome.store
     featurestore get genome.store motif chr1:1000000 --n-bins 251
 
-Belongs here: the verbs that read a store, the door to those of other packages, and how errors are shown. Each verb
-parses, calls the library and prints.
+Belongs here: the verbs that read a store, the door to those of other modules and packages, and how errors are shown.
+Each verb parses, calls the library and prints.
 """
 
 import json
@@ -25,11 +25,9 @@ from rich.table import Table
 from catalog.grammar import SimulationConfig
 from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
-from featurestore.progress import bar
 from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
-from featurestore.verify import repair as repair_store
-from featurestore.verify import verify as verify_store
+from featurestore.upkeep_cli import app as upkeep_app
 
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""
@@ -89,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @cache
 def _add_verbs() -> None:
+    app.add_typer(upkeep_app)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         app.add_typer(entry.load())
 
@@ -196,52 +195,6 @@ def shard_status(store: Store, feature_set: str) -> list[dict[str, Any]]:
         for contig in store.contigs(feature_set)
         for phase, offset in enumerate(reader.feature_set.offsets)
     ]
-
-
-@app.command()
-def verify(
-    store: StoreUrl,
-    crc: Annotated[
-        bool, typer.Option("--crc", help="Read every shard and compare its checksums, not only its size.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check that everything committed is there and whole. Exits 0 only when it is."""
-    opened = open_store(store)
-    with bar("verify", unit="shards") as advance:
-        found = verify_store(opened, crc=crc, progress=advance)
-    if as_json:
-        faults = [{"where": fault.where, "what": fault.what, "mend": fault.mend} for fault in found.faults]
-        figures = {"depth": found.depth, "shards": found.shards, "bytes": found.bytes, "missing": found.missing}
-        print(json.dumps({"sound": found.is_sound, "faults": faults, "orphans": found.orphans} | figures, indent=1))
-    else:
-        for fault in found.faults:
-            print(f"fault: {fault}")
-        print(
-            f"{'sound' if found.is_sound else 'NOT sound'}: {found.shards} shards, {found.bytes:,} bytes, "
-            f"{len(found.faults)} faults, {found.missing} shards not built yet, "
-            f"{len(found.orphans)} objects without record"
-        )
-    raise typer.Exit(0 if found.is_sound else 1)
-
-
-@app.command()
-def repair(store: StoreUrl, as_json: AsJson = False) -> None:
-    """Read every shard, remove those at fault, and tell so; the same `featurestore build` then makes them again."""
-    opened = open_store(store)
-    with bar("verify", unit="shards") as advance:
-        found = verify_store(opened, crc=True, progress=advance)
-    removed = repair_store(opened, found)
-    left = [str(fault) for fault in found.faults if not fault.remove]
-    if as_json:
-        print(json.dumps({"removed": removed, "left": left}, indent=1))
-    else:
-        for key in removed:
-            print(f"removed: {key}")
-        for fault in left:
-            print(f"cannot be mended here: {fault}")
-        print(f"{len(removed)} objects removed{'; run the same `featurestore build` again' if removed else ''}")
-    raise typer.Exit(1 if left else 0)
 
 
 @app.command()
