@@ -7,14 +7,13 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.fasta import Fasta
-
-_DIGEST_STEP = 1 << 20
-"""Bases read at a time: Bio.bgzf appends block to block, so that longer reads cost their square."""
 
 
 class UnknownContig(KeyError):
@@ -66,33 +65,44 @@ class Assembly(BaseModel):
         return cls(name=name, contigs=contigs, digest=collection_digest(contigs))
 
     @classmethod
-    def from_fasta(cls, path: str | os.PathLike[str], *, name: str | None = None) -> "Assembly":
+    def from_fasta(
+        cls,
+        fasta: str | os.PathLike[str] | Fasta,
+        *,
+        name: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> "Assembly":
         """Read contigs, lengths and digests of a FASTA file.
 
-        Every base is read once (about a minute for a human genome); the digests are then kept in the cache directory
-        for as long as the file keeps its size and time stamp.
+        Every base is read once (about a minute for a human genome on a disk); the digests are then kept in the cache
+        directory for as long as the file keeps its size and time stamp (at a URL: its checksum).
 
         Parameters
         ----------
-        path
-            `.fa`, or `.fa.gz` made by bgzip or gzip.
+        fasta
+            `.fa`, or `.fa.gz` made by bgzip or gzip: a path, any URL that fsspec knows, or a file that is open already.
         name
             What to call the assembly; by default the file's name without its endings.
+        storage_options
+            For a URL, as fsspec names them.
 
         Raises
         ------
+        FastaChanged
+            If the file changed while it was read.
         FastaError
             If the file is empty, truncated, or not FASTA.
         """
-        with Fasta(path) as fasta:
-            contigs = _remembered(fasta.cache / "contigs.json")
-            if contigs is None or {contig.name: contig.length for contig in contigs} != fasta.lengths:
-                contigs = tuple(
-                    Contig(name=contig, length=length, digest=_contig_digest(fasta, contig))
-                    for contig, length in fasta.lengths.items()
-                )
-                _remember(fasta.cache / "contigs.json", contigs)
-            return cls.of(name or _stem(fasta.path), contigs)
+        if not isinstance(fasta, Fasta):
+            with Fasta(fasta, storage_options=storage_options) as opened:
+                return cls.from_fasta(opened, name=name)
+        kept = fasta.cache / "contigs.json"
+        contigs = _remembered(kept)
+        if contigs is None or {contig.name: contig.length for contig in contigs} != fasta.lengths:
+            contigs = _digested(fasta)
+            fasta.check_unchanged()
+            _remember(kept, contigs)
+        return cls.of(name or _stem(fasta.url), contigs)
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -117,7 +127,11 @@ class Assembly(BaseModel):
 
 def sha512t24u(data: bytes) -> str:
     """Digest as GA4GH does: the first 24 bytes of SHA-512 in URL-safe base64, 32 characters."""
-    return base64.urlsafe_b64encode(hashlib.sha512(data).digest()[:24]).decode("ascii")
+    return _t24u(hashlib.sha512(data).digest())
+
+
+def _t24u(sha512: bytes) -> str:
+    return base64.urlsafe_b64encode(sha512[:24]).decode("ascii")
 
 
 def collection_digest(contigs: tuple[Contig, ...]) -> str:
@@ -132,12 +146,14 @@ def _json_digest(value: list[str] | dict[str, str]) -> str:
     return sha512t24u(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def _contig_digest(fasta: Fasta, contig: str) -> str:
-    digest = hashlib.sha512()
-    length = fasta.lengths[contig]
-    for start in range(0, length, _DIGEST_STEP):
-        digest.update(fasta.fetch(contig, start, min(start + _DIGEST_STEP, length)).tobytes().upper())
-    return "SQ." + base64.urlsafe_b64encode(digest.digest()[:24]).decode("ascii")
+def _digested(fasta: Fasta) -> tuple[Contig, ...]:
+    digests = {contig: hashlib.sha512() for contig in fasta.lengths}
+    for contig, bases in fasta.pieces():
+        digests[contig].update(bases.tobytes().upper())
+    return tuple(
+        Contig(name=contig, length=length, digest=f"SQ.{_t24u(digests[contig].digest())}")
+        for contig, length in fasta.lengths.items()
+    )
 
 
 def _other_spellings(contig: str) -> tuple[str, ...]:
@@ -147,8 +163,8 @@ def _other_spellings(contig: str) -> tuple[str, ...]:
     return (contig.removeprefix("chr"),) if contig.startswith("chr") else (f"chr{contig}",)
 
 
-def _stem(path: Path) -> str:
-    name = path.name
+def _stem(url: str) -> str:
+    name = Path(url).name
     for ending in (".gz", ".bgz", ".fa", ".fasta", ".fna"):
         name = name.removesuffix(ending)
     return name
