@@ -4,14 +4,19 @@ Belongs here: the record, the log of one feature set, and the error for what has
 (`featurestore.writer`).
 """
 
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from featurestore import layout
+from featurestore.metadata import DIGEST, is_whole, signed
 from featurestore.remote import Objects
 
 _MAX_RECORD_BYTES = 1 << 16
+_REQUESTS_AT_ONCE = 16
 
 
 class NotBuilt(LookupError):
@@ -49,9 +54,11 @@ class Commit(BaseModel):
     """Of the extractor that made the values."""
     run: str
     """Which build it was."""
+    worker: str = ""
+    """Host and worker that made it."""
     device: str
     seconds: float
-    """Spent on the shard: sequence, features, encoding and writing."""
+    """Spent by the extractor on the shard."""
     versions: dict[str, str]
     finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
@@ -59,6 +66,11 @@ class Commit(BaseModel):
     def key(self) -> str:
         """Where the record lies."""
         return layout.commit_key(self.feature_set, self.contig, self.phase, self.shard)
+
+    def to_json(self) -> bytes:
+        """Write the record, with a digest of itself: a bit that flips in it is noticed."""
+        document = self.model_dump(mode="json")
+        return json.dumps(signed(document), indent=1, ensure_ascii=False).encode()
 
 
 class CommitLog:
@@ -81,6 +93,30 @@ class CommitLog:
     def keys(self) -> list[tuple[str, int]]:
         """List the keys of the records and their sizes (bytes)."""
         return list(self._objects.walk(f"{layout.COMMITS}/{self.feature_set}"))
+
+    def records(self) -> Iterator[Commit]:
+        """Read every record, some at once, in the order of their keys.
+
+        Raises
+        ------
+        DamagedRecord
+            If one cannot be read.
+        """
+        for record in self.readable():
+            if isinstance(record, DamagedRecord):
+                raise record
+            yield record
+
+    def readable(self) -> Iterator["Commit | DamagedRecord"]:
+        """Read every record, some at once, in the order of their keys; what cannot be read comes as its error."""
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            yield from pool.map(self._load_or_error, self.keys())
+
+    def _load_or_error(self, entry: tuple[str, int]) -> "Commit | DamagedRecord":
+        try:
+            return self.load(*entry)
+        except DamagedRecord as error:
+            return error
 
     def load(self, key: str, size: int) -> Commit:
         """Read the record at a key.
@@ -111,7 +147,7 @@ class CommitLog:
         CommitConflict
             If another writer committed other bytes.
         """
-        if self._objects.create(commit.key, commit.model_dump_json(indent=1).encode()):
+        if self._objects.create(commit.key, commit.to_json()):
             return commit
         other = self.read(commit.contig, commit.phase, commit.shard)
         if other is None or other.sha256 != commit.sha256:
@@ -125,11 +161,14 @@ class CommitLog:
 
 def _parse(key: str, data: bytes) -> Commit:
     try:
-        commit = Commit.model_validate_json(data)
-    except ValidationError as error:
-        raise DamagedRecord(
-            f"{key} is no commit record ({error.error_count()} faults); remove it and build again"
-        ) from error
+        document = json.loads(data)
+        if DIGEST not in document or not is_whole(document):
+            raise ValueError("its digest is not that of its content")
+        del document[DIGEST]
+        commit = Commit.model_validate(document)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        what = f"{error.error_count()} faults" if isinstance(error, ValidationError) else str(error)
+        raise DamagedRecord(f"{key} is no commit record ({what}); remove it and build again") from error
     if commit.key != key:
         raise DamagedRecord(f"{key} holds the record of {commit.key}; remove it and build again")
     return commit

@@ -11,6 +11,7 @@ import xarray as xr
 from catalog import FeatureSet
 from featurestore.commits import NotBuilt
 from featurestore.layout import contig_path, set_path
+from featurestore.metadata import GROUP, is_consolidated
 from featurestore.remote import Objects
 
 
@@ -33,9 +34,10 @@ def contig_dataset(objects: Objects, feature_set: FeatureSet, contig: str, *, ch
         If the contig has no array in the store.
     """
     store = objects.zarr(read_only=True)
+    group = contig_path(feature_set.name, contig)
     try:
-        dataset = xr.open_zarr(store, group=contig_path(feature_set.name, contig), consolidated=False, chunks=chunks)
-    except FileNotFoundError as error:
+        dataset = xr.open_zarr(store, group=group, consolidated=_is_sealed(objects), chunks=chunks)
+    except (FileNotFoundError, KeyError) as error:
         raise NotBuilt(
             f"{feature_set.name} has no array for {contig}; `featurestore build {objects.location} "
             f"--extractor {feature_set.extractor} --contigs {contig}` makes it"
@@ -60,7 +62,12 @@ def set_datatree(objects: Objects, feature_set: FeatureSet, *, chunks: Any = Non
         store,  # type: ignore[arg-type]
         engine="zarr",
         group=set_path(feature_set.name),
-        consolidated=False,
+        consolidated=_is_sealed(objects),
         chunks=chunks,
     )
     return opened
+
+
+def _is_sealed(objects: Objects) -> bool:
+    """Tell whether the metadata need not be gathered, which over HTTP it cannot be: web servers do not list."""
+    return is_consolidated(objects.get(GROUP))

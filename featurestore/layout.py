@@ -6,17 +6,31 @@ Belongs here: keys and shapes, pure. Does not: any reading or writing.
     features/<set>/zarr.json                         the feature set
     features/<set>/{channel,offset}                  coordinates; xarray's DataTree hands `channel` down to every contig
     features/<set>/<contig>/values                   (phase, bin, channel) float16, NaN where nothing was built
+    anchored/<set>/<anchors>/zarr.json               which anchors, how many bins around each
+    anchored/<set>/<anchors>/{anchor,contig,...}     coordinates: the table of anchors
+    anchored/<set>/<anchors>/values                  (anchor, bin, channel) float16
     commits/<set>/<contig>/<phase>-<shard>.json      exists only for a shard that was written whole
+    failures/<set>/<contig>/<phase>-<shard>.json     why a shard could not be built, until it is
+    declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest holds
+    MANIFEST.json                                    every object with its hash; written last, by `seal`
+
+An anchored array goes by the name `<set>@<anchors>` wherever arrays are told apart by set and contig, as in its commit
+records; `anchors` stands there for the contig, and 0 for the phase. No feature set is called so.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from catalog import FeatureSet
 
 FORMAT = 1
 FEATURES = "features"
 COMMITS = "commits"
+FAILURES = "failures"
+ANCHORED = "anchored"
+ANCHORS = "anchors"
+"""Stands for the contig in the records of anchored arrays."""
 DIMENSIONS = ("phase", "bin", "channel")
 
 _MAX_SHARD_BYTES = 256 << 20
@@ -67,14 +81,26 @@ def contig_path(feature_set: str, contig: str) -> str:
     return f"{FEATURES}/{feature_set}/{contig_key(contig)}"
 
 
+def anchored_name(feature_set: str, anchors: str) -> str:
+    """Name that an anchored array goes by among feature sets."""
+    return f"{feature_set}@{anchors}"
+
+
+def anchored_path(feature_set: str, anchors: str) -> str:
+    """Path of the group of an anchored array."""
+    return f"{ANCHORED}/{feature_set}/{anchors}"
+
+
 def values_path(feature_set: str, contig: str) -> str:
-    """Path of the array of one contig."""
-    return f"{contig_path(feature_set, contig)}/values"
+    """Path of the array of one contig; or of an anchored array, by the name that it goes by."""
+    name, _, anchors = feature_set.partition("@")
+    return f"{anchored_path(name, anchors) if anchors else contig_path(name, contig)}/values"
 
 
 def shard_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
     """Key of one shard object, as Zarr's default chunk key encoding writes it."""
-    return f"{values_path(feature_set, contig)}/c/{phase}/{shard}/0"
+    chunk = f"{shard}/0/0" if "@" in feature_set else f"{phase}/{shard}/0"
+    return f"{values_path(feature_set, contig)}/c/{chunk}"
 
 
 def commit_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
@@ -82,10 +108,62 @@ def commit_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
     return f"{COMMITS}/{feature_set}/{contig_key(contig)}/{phase}-{shard}.json"
 
 
+def failure_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
+    """Key of the note that says why a shard could not be built."""
+    return f"{FAILURES}/{feature_set}/{contig_key(contig)}/{phase}-{shard}.json"
+
+
 def parse_commit_key(key: str) -> tuple[str, int, int] | None:
     """Give the contig's folder name, phase and shard of a commit record's key, or None if it is no such key."""
     match = _COMMIT.match(key)
     return (match["contig"], int(match["phase"]), int(match["shard"])) if match else None
+
+
+class ArrayLayout(Protocol):
+    """An array of features, as who writes its shards must know it."""
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The features that it holds."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Name of its commit log."""
+        ...
+
+    @property
+    def dimensions(self) -> tuple[str, str, str]:
+        """Names of its axes."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the whole array; channels come last."""
+        ...
+
+    @property
+    def shard_shape(self) -> tuple[int, int, int]:
+        """Of one object."""
+        ...
+
+    @property
+    def chunk_shape(self) -> tuple[int, int, int]:
+        """Of one inner chunk."""
+        ...
+
+    @property
+    def shard_bins(self) -> int:
+        """Bins a shard at the most."""
+        ...
+
+    def shard_span(self, phase: int, shard: int) -> tuple[int, int]:
+        """Bins `[first, end)` that one shard holds."""
+        ...
+
+    def block(self, n_bins: int) -> tuple[int, int]:
+        """Shape that the first `n_bins` bins of a shard have in it, channels aside."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +173,16 @@ class ContigLayout:
     feature_set: FeatureSet
     length: int
     """Of the contig (bp)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the commit log: that of the set."""
+        return self.feature_set.name
+
+    @property
+    def dimensions(self) -> tuple[str, str, str]:
+        """Names of the axes."""
+        return DIMENSIONS
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,6 +200,16 @@ class ContigLayout:
         most_rows = -(-(self.length + self.feature_set.bin_size - 1) // self.feature_set.bin_size)
         return min(self.feature_set.shard_bins, -(-most_rows // chunk) * chunk)
 
+    @property
+    def shard_shape(self) -> tuple[int, int, int]:
+        """`(phase, bin, channel)` of one object."""
+        return 1, self.shard_bins, len(self.feature_set.channels)
+
+    @property
+    def chunk_shape(self) -> tuple[int, int, int]:
+        """`(phase, bin, channel)` of one inner chunk."""
+        return 1, self.feature_set.chunk_bins, len(self.feature_set.channels)
+
     def n_bins(self, phase: int) -> int:
         """Rows of one phase."""
         return self.feature_set.grid.n_bins(self.length, phase)
@@ -124,3 +222,7 @@ class ContigLayout:
         """Rows `[first, end)` that one shard holds."""
         first = shard * self.shard_bins
         return first, min(first + self.shard_bins, self.n_bins(phase))
+
+    def block(self, n_bins: int) -> tuple[int, int]:
+        """Give `(phase, bin)` of so many bins of a shard."""
+        return 1, n_bins

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zarr.abc.store import Store as ZarrStore
 
 from featurestore.layout import values_path
+from featurestore.retry import explained, is_outage
 
 
 class RowRequest(NamedTuple):
@@ -71,6 +72,9 @@ class TensorStoreRows:
                 ]
             rows = [np.asarray(read.result()) for read in reads]
         except ValueError as error:
+            if is_outage(error):
+                place = self._kvstore.get("base_url") or f"{self._kvstore['bucket']}/{self._kvstore['path']}"
+                raise explained(error, f"read {self._feature_set} at {place}") from error
             raise DamagedChunk(
                 f"a chunk of {self._feature_set} cannot be read: {error}; `featurestore verify --crc` finds the shard, "
                 "and building again after its record and object are removed mends it"

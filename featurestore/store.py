@@ -7,28 +7,26 @@ windows (`featurestore.reader`).
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import zarr
 from pydantic import ValidationError
-from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet
 from featurestore import layout
 from featurestore.commits import CommitLog, NotBuilt
-from featurestore.layout import ContigLayout
+from featurestore.declarations import Declaration, DeclarationLog, NotAStore, read_description
+from featurestore.manifest import is_sealed_in_part, unseal
+from featurestore.metadata import GROUP, is_whole, root_documents, set_documents
 from featurestore.reader import FeatureReader
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import RowSource, TensorStoreRows, ZarrRows
-from featurestore.writer import array_settings, strings_in_zarr
 
-_DESCRIPTION = "feature_set"
-"""Attribute of a set's group that holds its description; written last."""
+_REQUESTS_AT_ONCE = 8
 
 
-class NotAStore(ValueError):
-    """A place that holds no feature store, or one that this version cannot read."""
+if TYPE_CHECKING:
+    from featurestore.anchored_reader import AnchoredReader
 
 
 class FingerprintMismatch(ValueError):
@@ -82,6 +80,12 @@ class Store:
         """Give the reader of one feature set; NotBuilt if there is none of that name."""
         return FeatureReader(self.objects, self.assembly, self.feature_set(name), self.rows(name))
 
+    def anchored(self, feature_set: str, anchors: str) -> "AnchoredReader":
+        """Give the reader of an anchored array; NotBuilt if there is none of that name."""
+        from featurestore.anchored_reader import open_anchored  # which knows `Store`
+
+        return open_anchored(self, feature_set, anchors)
+
     def rows(self, feature_set: str) -> RowSource:
         """Give the fastest engine that reads this URL: tensorstore, else zarr."""
         kvstore = self.objects.kvstore()
@@ -112,7 +116,8 @@ class Store:
     def declare(self, feature_set: FeatureSet, contigs: Iterable[str]) -> FeatureSet:
         """Make room for a feature set on some contigs: groups, coordinates and empty arrays.
 
-        What is there already is kept: phases that are new are added to it, phases that the store has stay.
+        What is there already is kept: phases that are new are added to it, phases that the store has stay. A store that
+        is sealed and lacks something is unsealed. Several builders may do this at one time.
 
         Returns
         -------
@@ -123,33 +128,35 @@ class Store:
         FingerprintMismatch
             If the store has a set of that name made with other weights, code, settings, channels or bins.
         """
-        present = self._read_feature_set(feature_set.name)
-        agreed = feature_set if present is None else self.agreed(feature_set)
-        store = self.objects.zarr(read_only=False)
-        group = zarr.open_group(store, path=layout.set_path(agreed.name), mode="a")
-        known = self.contigs(agreed.name) if present is not None else []
-        for contig in dict.fromkeys([*known, *contigs]):
-            self._declare_contig(group, agreed, contig)
-        if present != agreed:
-            _write_coordinates(group, agreed)
-            # Last: readers learn of a phase when every array has it.
-            group.attrs.update({_DESCRIPTION: agreed.model_dump(mode="json"), "coordinates": "offset"})
-        return agreed
+        wanted = list(contigs)
+        log = DeclarationLog(self.objects, self.assembly, feature_set.name)
+        while True:
+            newest = log.newest()
+            present = newest.feature_set if newest else self._read_feature_set(feature_set.name)
+            agreed = feature_set if present is None else self._merged(present, feature_set)
+            known = self.contigs(agreed.name)
+            if agreed == present and set(wanted) <= set(known) and is_sealed_in_part(self):
+                return agreed
+            unseal(self)
+            if newest is None or agreed != present:
+                newest = Declaration(0 if newest is None else newest.number + 1, agreed)
+                if not log.add(newest):
+                    continue
+            self._write_documents(agreed, [*known, *wanted])
+            # Another builder may have added phases since; what it wrote may just have been written over.
+            if log.newest() == newest:
+                return agreed
 
-    def _declare_contig(self, group: "zarr.Group", feature_set: FeatureSet, contig: str) -> None:
-        expected = ContigLayout(feature_set, self.assembly.lengths[contig])
-        key = layout.contig_key(contig)
-        try:
-            inside = group.create_group(key, attributes={"contig": contig, "length": expected.length})
-        except ContainsGroupError:
-            inside = _group(group, key)
-        try:
-            inside.create_array("values", **array_settings(expected))
-        except (ContainsArrayError, ContainsGroupError):
-            array = inside["values"]
-            assert isinstance(array, zarr.Array)
-            if array.shape != expected.shape:
-                array.resize(expected.shape)
+    def _write_documents(self, feature_set: FeatureSet, contigs: Iterable[str]) -> None:
+        def write(key: str) -> None:
+            if not self.objects.create(key, documents[key]) and self.objects.get(key) != documents[key]:
+                self.objects.put(key, documents[key])
+
+        documents = set_documents(self.assembly, feature_set, contigs)
+        group = f"{layout.set_path(feature_set.name)}/{GROUP}"
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            list(pool.map(write, documents.keys() - {group}))
+        write(group)  # last: readers learn of a phase when every array has it
 
     def agreed(self, wanted: FeatureSet) -> FeatureSet:
         """Give the store's own description of a feature set that it has, with the wanted phases added.
@@ -159,7 +166,9 @@ class Store:
         FingerprintMismatch
             If it was made with other weights, code, settings, channels or bins.
         """
-        present = self.feature_set(wanted.name)
+        return self._merged(self.feature_set(wanted.name), wanted)
+
+    def _merged(self, present: FeatureSet, wanted: FeatureSet) -> FeatureSet:
         for field in ("extractor", "fingerprint", "bin_size", "channel_names"):
             here, there = getattr(present, field), getattr(wanted, field)
             if here != there:
@@ -172,14 +181,11 @@ class Store:
         return present.model_copy(update={"offsets": (*present.offsets, *added)})
 
     def _read_feature_set(self, name: str) -> FeatureSet | None:
-        attributes = group_attributes(self.objects, layout.set_path(name))
-        document = None if attributes is None else attributes.get(_DESCRIPTION)
-        if document is None:
-            return None  # its build was stopped before it was declared whole
-        try:
-            return FeatureSet.model_validate(document)
-        except ValidationError as error:
-            raise NotAStore(f"{self.url} has a damaged description of {name!r}: {error}") from error
+        path = layout.set_path(name)
+        attributes = group_attributes(self.objects, path)
+        if attributes is None:
+            return None  # its build was stopped before it was declared
+        return read_description(attributes, self.assembly, where=f"{self.url}/{path}/{GROUP}")
 
 
 def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: StorageOptions | None = None) -> Store:
@@ -199,8 +205,9 @@ def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: 
     """
     objects = connect(url, storage_options, make=True)
     if group_attributes(objects, "") is None:
-        document = {"format": layout.FORMAT, "assembly": assembly.model_dump(mode="json")}
-        zarr.create_group(objects.zarr(read_only=False), attributes={"featurestore": document}, overwrite=False)
+        documents = root_documents(assembly)
+        for key in sorted(documents, key=len, reverse=True):  # the root last: it makes the place a store
+            objects.create(key, documents[key])
     store = _open(objects)
     store.require_assembly(assembly)
     return store
@@ -223,7 +230,9 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
     NotAStore
         If what is there is no feature store, or of a format that this version does not know.
     """
-    return _open(connect(url, storage_options))
+    from featurestore.listed import listed  # which knows `Store`
+
+    return listed(_open(connect(url, storage_options)))
 
 
 def _open(objects: Objects) -> Store:
@@ -234,6 +243,9 @@ def _open(objects: Objects) -> Store:
     document = attributes.get("featurestore")
     if not isinstance(document, dict):
         raise NotAStore(f"{where} is a Zarr group, but no feature store: its attributes lack 'featurestore'")
+    mend = _mend(objects, GROUP)
+    if not is_whole(document):
+        raise NotAStore(f"{where}/{GROUP} is damaged: its digest is that of another; {mend}")
     if document.get("format") != layout.FORMAT:
         raise NotAStore(
             f"{where} has format {document.get('format')!r}; this version reads format {layout.FORMAT}: "
@@ -242,7 +254,7 @@ def _open(objects: Objects) -> Store:
     try:
         return Store(objects, Assembly.model_validate(document.get("assembly")))
     except ValidationError as error:
-        raise NotAStore(f"{where} has a damaged description of its assembly: {error}") from error
+        raise NotAStore(f"{where}/{GROUP} has a damaged description of its assembly ({error}); {mend}") from error
 
 
 def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
@@ -253,31 +265,23 @@ def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
     NotAStore
         If what is there is no group of Zarr v3.
     """
-    key = f"{path}/zarr.json" if path else "zarr.json"
+    key = f"{path}/{GROUP}" if path else GROUP
+    where = f"{objects.location}/{key}"
     try:
         document = json.loads(objects.get(key))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise NotAStore(f"{objects.location}/{key} is no JSON ({error}); it is damaged, or no Zarr store") from error
+        raise NotAStore(f"{where} is no JSON ({error}), so damaged or no Zarr; {_mend(objects, key)}") from error
     if not isinstance(document, dict) or document.get("node_type") != "group" or document.get("zarr_format") != 3:
-        raise NotAStore(f"{objects.location}/{key} does not describe a group of Zarr version 3")
+        raise NotAStore(f"{where} does not describe a group of Zarr version 3; {_mend(objects, key)}")
     attributes = document.get("attributes", {})
     return attributes if isinstance(attributes, dict) else {}
 
 
-def _group(parent: "zarr.Group", key: str) -> "zarr.Group":
-    child = parent[key]
-    assert isinstance(child, zarr.Group)
-    return child
-
-
-def _write_coordinates(group: "zarr.Group", feature_set: FeatureSet) -> None:
-    # An offset of 0 is the fill value, and by default zarr leaves a chunk of fill values out.
-    config: Any = {"write_empty_chunks": True}
-    offsets = np.asarray(feature_set.offsets, dtype=np.int64)
-    group.create_array("offset", data=offsets, dimension_names=["phase"], config=config, overwrite=True)
-    if "channel" not in group:
-        with strings_in_zarr():
-            names = np.asarray(feature_set.channel_names)
-            group.create_array("channel", data=names, dimension_names=["channel"])
+def _mend(objects: Objects, key: str) -> str:
+    if key != GROUP:
+        return f"`featurestore repair {objects.location}` writes it anew"
+    return (
+        f"put that of a copy there, or remove {objects.location}/{GROUP} and build with the same FASTA: that makes it"
+    )

@@ -7,9 +7,6 @@ chunks of the others. The record follows the object, so that a record means a wh
 """
 
 import hashlib
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +14,11 @@ import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.errors import UnstableSpecificationWarning
 from zarr.storage import MemoryStore
 
 from featurestore.commits import Commit, CommitLog
-from featurestore.layout import DIMENSIONS, ContigLayout, shard_key
+from featurestore.layout import ArrayLayout, shard_key
+from featurestore.metadata import array_settings
 from featurestore.remote import Objects
 
 
@@ -33,34 +29,13 @@ class Origin:
     run: str
     device: str
     seconds: float
+    """Spent by the extractor."""
     versions: dict[str, str]
+    worker: str = ""
+    """Host and worker."""
 
 
-@contextmanager
-def strings_in_zarr() -> Iterator[None]:
-    """Silence zarr's warning that string arrays are outside the Zarr v3 core: ours are coordinates for people."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnstableSpecificationWarning)
-        yield
-
-
-def array_settings(layout: ContigLayout) -> dict[str, Any]:
-    """Give the keyword arguments with which `zarr.create_array` makes a contig's array."""
-    n_channels = layout.shape[2]
-    return {
-        "shape": layout.shape,
-        "shards": (1, layout.shard_bins, n_channels),
-        "chunks": (1, layout.feature_set.chunk_bins, n_channels),
-        "dtype": "float16",
-        "fill_value": float("nan"),
-        # The checksum is the last codec, so it covers the bytes as stored: by default zarr checks only a shard's index.
-        "compressors": [ZstdCodec(level=3), Crc32cCodec()],
-        "dimension_names": DIMENSIONS,
-        "config": {"write_empty_chunks": True},
-    }
-
-
-def encode_shard(values: NDArray[np.floating[Any]], layout: ContigLayout, *, where: str) -> bytes:
+def encode_shard(values: NDArray[np.floating[Any]], layout: ArrayLayout, *, where: str) -> bytes:
     """Encode the rows of one shard as the object that Zarr reads.
 
     Parameters
@@ -92,8 +67,9 @@ def encode_shard(values: NDArray[np.floating[Any]], layout: ContigLayout, *, whe
             f"{int(bad.sum())} such values; a feature must be finite and within float16 (+-65504). Mend the extractor: "
             "NaN means never built"
         )
-    padded = np.full((1, layout.shard_bins, n_channels), np.nan, dtype=np.float16)
-    padded[0, : len(stored)] = stored
+    padded = np.full(layout.shard_shape, np.nan, dtype=np.float16)
+    rows, columns = layout.block(len(stored))
+    padded[:rows, :columns] = stored.reshape(rows, columns, n_channels)
     kept: dict[str, Any] = {}
     settings = array_settings(layout) | {"shape": padded.shape}
     zarr.create_array(MemoryStore(kept), **settings)[...] = padded
@@ -102,7 +78,7 @@ def encode_shard(values: NDArray[np.floating[Any]], layout: ContigLayout, *, whe
 
 def write_shard(
     objects: Objects,
-    layout: ContigLayout,
+    layout: ArrayLayout,
     values: NDArray[np.floating[Any]],
     *,
     contig: str,
@@ -124,7 +100,7 @@ def write_shard(
     CommitConflict
         If another writer committed other bytes.
     """
-    name = layout.feature_set.name
+    name = layout.name
     first, end = layout.shard_span(phase, shard)
     where = f"{name} {contig} phase {phase} shard {shard}"
     if len(values) != end - first:
@@ -142,6 +118,7 @@ def write_shard(
         sha256=hashlib.sha256(data).hexdigest(),
         fingerprint=layout.feature_set.fingerprint,
         run=origin.run,
+        worker=origin.worker,
         device=origin.device,
         seconds=round(origin.seconds, 3),
         versions=origin.versions,

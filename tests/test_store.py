@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,6 +177,74 @@ def test_adding_a_phase_leaves_what_is_there(tmp_path: Path) -> None:
     assert verify(featurestore.open(tmp_path), crc=True).is_sound
 
 
+REQUESTS = ("get", "put", "create", "delete", "walk", "folders")
+
+
+def interrupted(store: featurestore.Store, n: int, act: Callable[[], object]) -> None:
+    """Have something done once, before the n-th request of a store."""
+    count = 0
+
+    def watched(request: Callable[..., Any]) -> Callable[..., Any]:
+        def acting(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == n:
+                act()
+            return request(*arguments)
+
+        return acting
+
+    for name in REQUESTS:
+        setattr(store.objects, name, watched(getattr(store.objects, name)))
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["a new set", "a set that is there"])
+def test_builders_that_declare_at_one_time_agree_on_every_phase(tmp_path: Path, is_there: bool) -> None:
+    for n in range(1, 100):
+        url = tmp_path / str(n)
+        assembly = assembly_of(random_sequences({"a": 64, "b": 40}))
+        slow, quick = featurestore.create(url, assembly), featurestore.create(url, assembly)
+        if is_there:
+            slow.declare(feature_set_of(Grid(bin_size=16)), ["a"])
+        agreed: list[tuple[int, ...]] = []
+        other = feature_set_of(Grid(bin_size=16, offsets=(0, 4)))
+        interrupted(slow, n, lambda: agreed.append(quick.declare(other, ["b"]).offsets))  # noqa: B023
+        agreed.append(slow.declare(feature_set_of(Grid(bin_size=16, offsets=(0, 8))), ["a"]).offsets)
+        if len(agreed) == 1:
+            break
+        final = quick.feature_set("demo").offsets
+        assert set(final) == {0, 4, 8}
+        # The number of a phase is part of its shards' keys: who was told one may rely on it.
+        assert all(final[: len(offsets)] == offsets for offsets in agreed)
+        assert quick.contigs("demo") == ["a", "b"]
+        assert verify(quick, crc=True).is_sound
+    assert n > 10
+
+
+def test_of_two_extractors_that_declare_one_set_at_one_time_one_is_refused(tmp_path: Path) -> None:
+    for n in range(1, 100):
+        url = tmp_path / str(n)
+        assembly = assembly_of(random_sequences({"a": 64}))
+        slow, quick = featurestore.create(url, assembly), featurestore.create(url, assembly)
+        outcomes: list[str] = []
+
+        def declare(store: featurestore.Store, fingerprint: str, outcomes: list[str] = outcomes) -> None:
+            described = feature_set_of(Grid(bin_size=16), fingerprint=fingerprint, n_channels=2 + len(fingerprint))
+            try:
+                outcomes.append(store.declare(described, ["a"]).fingerprint)
+            except FingerprintMismatch:
+                outcomes.append("refused")
+
+        interrupted(slow, n, lambda: declare(quick, "quick"))  # noqa: B023
+        declare(slow, "slow")
+        if len(outcomes) == 1:
+            break
+        assert sorted(outcomes) in (["quick", "refused"], ["refused", "slow"])
+        assert quick.feature_set("demo").fingerprint in outcomes
+        assert verify(quick, crc=True).is_sound
+    assert n > 10
+
+
 def test_a_shard_that_was_never_built_is_an_error_that_names_the_command(tmp_path: Path) -> None:
     store = built_store(tmp_path, LENGTHS, GRID, contigs=["chr1"])
     with pytest.raises(NotBuilt, match=r"featurestore build .* --extractor demo --contigs chr2"):
@@ -331,16 +401,21 @@ def test_a_damaged_record_or_description_is_a_fault_and_the_rest_is_still_looked
     (tmp_path / "features/other/zarr.json").write_text("{nothing")
     found = verify(featurestore.open(tmp_path), crc=True)
     assert {fault.where for fault in found.faults} == {record, "features/other/zarr.json"}
-    assert found.shards == 9
+    assert found.shards == 19, "the declaration says what the damaged description cannot"
 
 
 def test_a_set_that_was_never_declared_whole_is_none(tmp_path: Path) -> None:
     store = built_store(tmp_path, {"c": 64}, Grid(bin_size=16))
-    zarr.create_group(str(tmp_path), path="features/half")
+    half = feature_set_of(Grid(bin_size=16), name="half")
+    store.declare(half, ["c"])
+    (tmp_path / "features/half/zarr.json").unlink()  # it is written last
     assert store.feature_sets() == ["demo"]
-    assert verify(store).is_sound
+    found = verify(store)
+    assert (found.is_sound, found.strangers) == (True, [])
     with pytest.raises(NotBuilt, match="it has demo"):
         store.feature_set("half")
+    store.declare(half, ["c"])
+    assert store.feature_sets() == ["demo", "half"]
 
 
 def test_changed_array_metadata_is_a_fault(tmp_path: Path) -> None:
