@@ -6,45 +6,75 @@
 (251, 28)
 """
 
+from featurestore.anchored_declarations import AnchorsMismatch
+from featurestore.anchored_reader import AnchoredReader, UnknownAnchor, open_anchored
 from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
+from featurestore.declarations import NotAStore
+from featurestore.diff import Difference, diff
+from featurestore.failures import Failure, FailureLog
+from featurestore.findings import Fault, Verification
 from featurestore.layout import ContigLayout
+from featurestore.manifest import Manifest, read_manifest, unseal
 from featurestore.reader import FeatureReader, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import DamagedChunk, MemoryRows, RowRequest, RowSource, TensorStoreRows, ZarrRows
-from featurestore.store import FingerprintMismatch, NotAStore, Store, create
+from featurestore.seal import NotSealed, seal
+from featurestore.status import StoreStatus, last_run_speed, status_of
+from featurestore.store import FingerprintMismatch, Store, create
 from featurestore.store import open_store as open
-from featurestore.verify import Fault, Verification, repair, verify
+from featurestore.transfer import CopyReport, DamagedShard, copy
+from featurestore.verify import Repair, repair, verify
 from featurestore.writer import Origin, write_shard
 
 __all__ = [
+    "AnchoredReader",
+    "AnchorsMismatch",
     "Commit",
     "CommitConflict",
     "CommitLog",
     "ContigLayout",
+    "CopyReport",
     "DamagedChunk",
     "DamagedRecord",
+    "DamagedShard",
+    "Difference",
+    "Failure",
+    "FailureLog",
     "Fault",
     "FeatureReader",
     "FingerprintMismatch",
+    "Manifest",
     "MemoryRows",
     "NotAStore",
     "NotBuilt",
+    "NotSealed",
     "Objects",
     "Origin",
+    "Repair",
     "RowRequest",
     "RowSource",
     "StorageOptions",
     "Store",
+    "StoreStatus",
     "TensorStoreRows",
+    "UnknownAnchor",
     "Verification",
     "Window",
     "Windows",
     "ZarrRows",
     "connect",
+    "copy",
     "create",
+    "diff",
+    "last_run_speed",
     "open",
+    "open_anchored",
     "parse_place",
+    "read_manifest",
     "repair",
+    "seal",
+    "status_of",
+    "unseal",
     "verify",
     "write_shard",
 ]

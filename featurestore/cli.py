@@ -25,13 +25,15 @@ from rich.table import Table
 from catalog.grammar import SimulationConfig
 from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
+from featurestore.manifest import read_manifest
 from featurestore.reader import parse_place
+from featurestore.status import status_of
 from featurestore.store import Store, open_store
 from featurestore.upkeep_cli import app as upkeep_app
 
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""
-_EXTRA_OF = dict.fromkeys(("Bio", "dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
+_EXTRA_OF = dict.fromkeys(("dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
     ("lightning", "matplotlib", "safetensors", "scipy", "torch", "transformers"), "model"
 )
 """Which extra brings a library that is not installed."""
@@ -122,6 +124,8 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
     console.print(
         f"{len(opened.assembly.contigs)} contigs, {sum(opened.assembly.lengths.values()):,} bp", highlight=False
     )
+    sealed = described["sealed"]
+    console.print(f"sealed, top hash {sealed['top_hash']}" if sealed else "not sealed", highlight=False)
     for item in described["feature_sets"]:
         console.print(
             f"\n{item['name']}: {len(item['channels'])} channels, bins of {item['bin_size']:,} bp, "
@@ -137,9 +141,11 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
 def describe_store(store: Store) -> dict[str, Any]:
     """Give what `featurestore info` tells, as plain JSON."""
     sets = [store.feature_set(name) for name in store.feature_sets()]
+    manifest = read_manifest(store)
     return {
         "url": store.url,
         "format": layout.FORMAT,
+        "sealed": manifest and manifest.model_dump(mode="json", include={"top_hash", "complete", "created"}),
         "assembly": store.assembly.model_dump(mode="json"),
         "feature_sets": [
             item.model_dump(mode="json", exclude={"channels", "pad"}) | {"channels": list(item.channel_names)}
@@ -165,36 +171,43 @@ def simulate(
 
 @app.command()
 def status(store: StoreUrl, as_json: AsJson = False) -> None:
-    """Tell which shards are committed, by feature set and contig. Exits 1 while any are missing."""
-    opened = open_store(store)
-    rows = [row for name in opened.feature_sets() for row in shard_status(opened, name)]
-    complete = bool(rows) and all(row["committed"] == row["shards"] for row in rows)
+    """Tell what is committed, by contig and phase, who built it and how fast, and what could not be built.
+
+    Exits 1 while any shard is missing.
+    """
+    found = status_of(open_store(store))
     if as_json:
-        print(json.dumps({"complete": complete, "contigs": rows}, indent=1))
-    else:
-        table = Table("feature set", "contig", "offset", "shards", "committed", box=None)
-        for row in rows:
-            table.add_row(*(str(row[field]) for field in ("feature_set", "contig", "offset", "shards", "committed")))
-        Console().print(table)
-        print("complete" if complete else "not complete: run the same `featurestore build` again")
-    raise typer.Exit(0 if complete else 1)
+        print(json.dumps(found.to_json(), indent=1))
+        raise typer.Exit(0 if found.is_complete else 1)
+    columns = ("feature_set", "contig", "offset", "shards", "committed", "failed")
+    table = Table(*(name.replace("_", " ") for name in columns), "bins/s a worker", box=None)
+    for row in found.phases:
+        table.add_row(*(str(getattr(row, name)) for name in columns), _speed(row.bins_per_second))
+    built = Table("built by", "on", "run", "feature set", "shards", "bins/s", "last shard", box=None)
+    for item in found.work:
+        built.add_row(
+            item.worker or "?",
+            item.device,
+            item.run,
+            item.feature_set,
+            str(item.shards),
+            _speed(item.bins_per_second),
+            f"{item.ended:%Y-%m-%d %H:%M:%S} UTC",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    if found.work:
+        console.print(built)
+    for failure in found.failures:
+        print(f"failed {failure.attempts}x: {failure} (run {failure.run}, {failure.when:%Y-%m-%d %H:%M:%S} UTC)")
+    for fault in found.damaged:
+        print(f"damaged: {fault}")
+    print("complete" if found.is_complete else "not complete: run the same `featurestore build` again")
+    raise typer.Exit(0 if found.is_complete else 1)
 
 
-def shard_status(store: Store, feature_set: str) -> list[dict[str, Any]]:
-    """Count shards and committed shards of every contig and phase of a feature set."""
-    reader = store[feature_set]
-    committed = store.commits(feature_set).shards()
-    return [
-        {
-            "feature_set": feature_set,
-            "contig": contig,
-            "offset": offset,
-            "shards": reader.layout(contig).n_shards(phase),
-            "committed": sum(done == phase for done, _ in committed.get(layout.contig_key(contig), ())),
-        }
-        for contig in store.contigs(feature_set)
-        for phase, offset in enumerate(reader.feature_set.offsets)
-    ]
+def _speed(bins_per_second: float) -> str:
+    return f"{bins_per_second:,.3g}" if bins_per_second < 1000 else f"{bins_per_second:,.0f}"
 
 
 @app.command()
