@@ -5,36 +5,17 @@ Belongs here: the work list, pure but for listing commit records. Does not: doin
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from builders.extractors.base import Extractor
+from builders.tasks import ShardTask
 from catalog import Assembly, FeatureSet, Grid
-from featurestore import ContigLayout, StorageOptions, Store, layout
+from featurestore import ContigLayout, StorageOptions, Store, last_run_speed, layout
 from featurestore import open as open_store
 
 DEFAULT_SHARD_BINS = 16_384
 """67 Mbp: of the order of a minute of work for a motif scan on a core, or for Sei on a large GPU."""
 _BYTES_A_VALUE = 2
-
-
-class ShardTask(NamedTuple):
-    """One shard of every feature set of an extractor: what one worker computes in one go."""
-
-    contig: str
-    phase: int
-    shard: int
-    first: int
-    end: int
-    """Bins `[first, end)` of the phase."""
-
-    @property
-    def n_bins(self) -> int:
-        """Bins to compute."""
-        return self.end - self.first
-
-    def __str__(self) -> str:
-        return f"{self.contig} phase {self.phase} shard {self.shard} (bins {self.first}-{self.end - 1})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +26,8 @@ class BuildPlan:
     tasks: tuple[ShardTask, ...]
     todo: tuple[ShardTask, ...]
     flops_per_bin: float
+    measured_speed: float = 0.0
+    """Of the last run that built these feature sets in this store, all workers together (bins/s); 0 if none did."""
 
     @property
     def n_bins(self) -> int:
@@ -63,9 +46,9 @@ class BuildPlan:
 
     @property
     def objects(self) -> int:
-        """Objects that the whole build writes: shards, records, and metadata of groups and arrays."""
+        """Objects that the whole build writes: shards, records, and metadata of groups and arrays (a seal adds one)."""
         contigs = len({task.contig for task in self.tasks})
-        return len(self.feature_sets) * (2 * len(self.tasks) + 2 * contigs + 5) + 2
+        return len(self.feature_sets) * (2 * len(self.tasks) + 2 * contigs + 6) + 2
 
     def hours(self, bins_per_second: float) -> float:
         """Time that the shards still to be built take at a given speed (hours)."""
@@ -83,6 +66,7 @@ class BuildPlan:
             "bins_todo": self.bins_todo,
             "bytes": self.bytes,
             "objects": self.objects,
+            "flops": self.n_bins * self.flops_per_bin,
             "flops_todo": self.bins_todo * self.flops_per_bin,
         }
 
@@ -137,20 +121,25 @@ def plan_build(
     offsets: Sequence[int] = (0,),
     contigs: Sequence[str] | None = None,
     shard_bins: int | None = None,
+    storage_options: StorageOptions | None = None,
+    fasta_options: StorageOptions | None = None,
 ) -> BuildPlan:
     """Plan the build that `builders.run.build` would carry out; computes and writes nothing.
 
     The store need not exist. One that does must be of the same assembly and extractor (AssemblyMismatch,
     FingerprintMismatch), and what it has is not planned again.
     """
-    assembly = Assembly.from_fasta(fasta)
+    assembly = Assembly.from_fasta(fasta, storage_options=fasta_options)
     chosen = [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
     described = describe(extractor, Grid(bin_size=bin_size, offsets=tuple(offsets)), shard_bins=shard_bins)
-    store = existing_store(store_url, assembly, described)
+    store = existing_store(store_url, assembly, described, storage_options=storage_options)
     known = set(store.feature_sets()) if store is not None else set()
     if store is not None:
         described = tuple(store.agreed(item) if item.name in known else item for item in described)
-    return make_plan(described, assembly, chosen, offsets=offsets, store=store, flops_per_bin=extractor.flops_per_bin)
+    made = make_plan(described, assembly, chosen, offsets=offsets, store=store, flops_per_bin=extractor.flops_per_bin)
+    if store is not None and described[0].name in known:
+        return replace(made, measured_speed=last_run_speed(store, described[0].name))
+    return made
 
 
 def existing_store(

@@ -1,68 +1,30 @@
-"""Carry a build out on a Dask cluster: the shards that are not committed yet, and only those.
+"""Carry a build out: the shards that are not committed yet, and only those.
 
-Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.worker`).
+Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.shard`), going over
+them (`builders.rounds`).
 """
 
-import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client
 
-from builders.extractors.base import ExtractorOptions, load_extractor
-from builders.plan import BuildPlan, ShardTask, describe, existing_store, make_plan
-from builders.worker import ExtractorPlugin, Job, Receipt, build_shard_on_worker, gpu_count, pad_rows_on_worker
-from catalog import Assembly, FeatureSet, Grid
-from featurestore import StorageOptions, Store, create
+from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
+from builders.plan import describe, existing_store, make_plan
+from builders.report import BuildReport
+from builders.rounds import Progress, Rounds, workers_of
+from builders.shard import Job
+from builders.tasks import Task
+from builders.worker import pad_rows_on_worker
+from catalog import Assembly, Fasta, FeatureSet, Grid
+from featurestore import StorageOptions, Store, create, unseal
 
-Progress = Callable[[int, int], None]
-"""Called with the bins that are done and the bins that were to do."""
-
-
-@dataclass(slots=True)
-class BuildReport:
-    """What a build did."""
-
-    run: str
-    planned: int = 0
-    """Shards of the whole plan."""
-    built: int = 0
-    """Shards computed and committed by this run."""
-    bins: int = 0
-    """Bins computed by this run."""
-    bytes: int = 0
-    """Size of the objects that this run wrote (bytes)."""
-    extractor_calls: int = 0
-    seconds: float = 0.0
-    """The whole run, workers' start included."""
-    work_seconds: float = 0.0
-    """From the first shard handed out to the last one back."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Shards that could not be built, tried twice, and why."""
-    was_there: int = 0
-    """Shards that were committed before."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every planned shard is committed."""
-        return self.was_there + self.built == self.planned
-
-    @property
-    def bins_per_second(self) -> float:
-        """Speed of this run once its workers are up."""
-        return self.bins / self.work_seconds if self.work_seconds else 0.0
-
-    def to_json(self) -> dict[str, object]:
-        """Give the report as plain JSON."""
-        return {name: getattr(self, name) for name in self.__slots__} | {
-            "is_complete": self.is_complete,
-            "bins_per_second": self.bins_per_second,
-        }
+Pads = Mapping[str, Sequence[float]]
+"""The pad row of each feature set."""
 
 
 def build(
@@ -75,8 +37,10 @@ def build(
     refine: bool = False,
     contigs: Sequence[str] | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
     shard_bins: int | None = None,
     storage_options: StorageOptions | None = None,
+    fasta_options: StorageOptions | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Compute features of a genome and write them into a store. Running it again does only what is missing.
@@ -84,9 +48,9 @@ def build(
     Parameters
     ----------
     store_url
-        Where the store is, or is to be made: a local path or any fsspec URL.
+        Where the store is, or is to be made: a local path or any fsspec URL, the same for every worker.
     fasta
-        The genome; the store remembers its digest and takes no other.
+        The genome, a path or any fsspec URL; the store remembers its digest and takes no other.
     extractor
         Name of an installed extractor, or `module:factory`.
     options
@@ -98,7 +62,11 @@ def build(
     contigs
         Contigs to build; None for all.
     workers
-        Worker processes; None for one a GPU, or on a CPU one a core for extractors that use one core.
+        Worker processes on this machine; None for one a GPU, or on a CPU one a core for extractors that use one core.
+    scheduler
+        Address of a Dask scheduler whose workers do it instead, e.g. `tcp://node1:8786`.
+    storage_options, fasta_options
+        How the store and the genome are reached, as fsspec and s3fs name it; else from the environment.
     progress
         Called whenever a shard is done.
 
@@ -106,84 +74,142 @@ def build(
     ------
     FastaError, UnknownContig, AssemblyMismatch, FingerprintMismatch, ValueError
         If the input does not fit; nothing is written then.
+    SchedulerLost
+        If no scheduler answers, or it goes away; the same call goes on from there.
+    BuildStopped
+        If no shard can be built any more: the genome has changed, the disk is full, the credentials have expired.
     """
+    check_workers(workers, scheduler)
     options = options or ExtractorOptions()
-    if workers is not None and workers < 1:
-        raise ValueError(f"a build has at least 1 worker, got {workers}")
     grid = Grid(bin_size=options.bin_size, offsets=tuple(offsets))
-    assembly = Assembly.from_fasta(fasta)
+    job, made, assembly = start_job(
+        store_url,
+        fasta=fasta,
+        extractor=extractor,
+        options=options,
+        storage_options=storage_options,
+        fasta_options=fasta_options,
+    )
     chosen = [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
-    made = load_extractor(extractor, options)
     described = describe(made, grid, shard_bins=shard_bins)
     store = existing_store(store_url, assembly, described, storage_options=storage_options)
     if refine:
         grid = _refined(store, described, store_url)
-        described = describe(made, grid, shard_bins=shard_bins)
-    report = BuildReport(run=uuid.uuid4().hex[:12])
-    started = time.perf_counter()
-    with ExitStack() as stack:
 
-        def start() -> Client:
-            single = made.flops_per_bin == 0  # no network: one core is all that a worker uses
-            cluster = stack.enter_context(_cluster(workers, one_core_each=single, device=options.device))
-            client: Client = stack.enter_context(Client(cluster))
-            client.register_plugin(ExtractorPlugin(extractor, options))
-            return client
+    def declare_and_plan(pads: Pads | None) -> Work:
+        into = store or create(store_url, assembly, storage_options=storage_options)
+        agreed = _declare(into, describe(made, grid, pads=pads, shard_bins=shard_bins), chosen)
+        plan = make_plan(agreed, assembly, chosen, offsets=grid.offsets, store=into, flops_per_bin=made.flops_per_bin)
+        return Work(into, plan.tasks, plan.todo)
 
-        client = None
-        if store is None or not {item.name for item in described} <= set(store.feature_sets()):
-            client = start()
-            # On a worker, where the weights are used, and before anything is written: a bad file leaves no store.
-            pads = client.submit(pad_rows_on_worker, pure=False).result()
-            described = describe(made, grid, pads=pads, shard_bins=shard_bins)
-        store = store or create(store_url, assembly, storage_options=storage_options)
-        agreed = _declare(store, described, chosen)
-        plan = make_plan(agreed, assembly, chosen, offsets=grid.offsets, store=store, flops_per_bin=made.flops_per_bin)
-        report.planned, report.was_there = len(plan.tasks), len(plan.tasks) - len(plan.todo)
-        job = Job(
-            store_url=store_url,
-            storage_options=tuple((storage_options or {}).items()),
-            fasta=Path(fasta).resolve(),
-            feature_sets=tuple(item.name for item in agreed),
-            run=report.run,
-        )
-        if plan.todo:
-            _carry_out(client or start(), plan, job, report, progress)
-    report.seconds = time.perf_counter() - started
+    report = BuildReport(run=job.run)
+    carry_out(
+        job,
+        made,
+        store=store,
+        declare_and_plan=declare_and_plan,
+        report=report,
+        workers=workers,
+        scheduler=scheduler,
+        progress=progress,
+    )
     return report
 
 
-def _carry_out(client: Client, plan: BuildPlan, job: Job, report: BuildReport, progress: Progress | None) -> None:
-    """Build what is to do; what failed is tried once more at the end, when a full disk or a busy server may be well."""
+class Work(NamedTuple):
+    """The shards of a build, in a store that has room for them."""
+
+    store: Store
+    tasks: Sequence[Task]
+    todo: Sequence[Task]
+    """Those that are not committed."""
+
+
+def check_workers(workers: int | None, scheduler: str | None) -> None:
+    """Refuse numbers of workers that make no sense, before anything takes time."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"a build has at least 1 worker, got {workers}")
+    if workers is not None and scheduler is not None:
+        raise ValueError("workers of this machine or those of a scheduler: give --workers or --scheduler, not both")
+
+
+def start_job(
+    store_url: str,
+    *,
+    fasta: str | os.PathLike[str],
+    extractor: str,
+    options: ExtractorOptions,
+    storage_options: StorageOptions | None,
+    fasta_options: StorageOptions | None,
+) -> tuple[Job, Extractor, Assembly]:
+    """Look at the genome and the extractor, and say what workers must know of them; nothing is written."""
+    with Fasta(fasta, storage_options=fasta_options) as genome:
+        assembly = Assembly.from_fasta(genome)
+        index = genome.index
+    made = load_extractor(extractor, options)
+    job = Job(
+        run=uuid.uuid4().hex[:12],
+        store_url=_absolute(store_url),
+        storage_options=dict(storage_options or {}),
+        fasta=_absolute(os.fspath(fasta)),
+        fasta_options=dict(fasta_options or {}),
+        fasta_index=index,
+        assembly_digest=assembly.digest,
+        extractor=extractor,
+        options=options,
+        fingerprint=made.fingerprint,
+        feature_sets=tuple(made.channels),
+    )
+    return job, made, assembly
+
+
+def carry_out(
+    job: Job,
+    extractor: Extractor,
+    *,
+    store: Store | None,
+    declare_and_plan: Callable[[Pads | None], Work],
+    report: BuildReport,
+    workers: int | None,
+    scheduler: str | None,
+    progress: Progress | None,
+) -> None:
+    """Do what a job has to do, with workers that are started when there is something for them.
+
+    Parameters
+    ----------
+    store
+        As it was found; None if there is none yet.
+    declare_and_plan
+        Given the pad rows, or None where the store has them, it makes room and says what is to be built.
+    report
+        What was done is added to it.
+    """
     started = time.perf_counter()
-    failed = _one_round(client, plan.todo, plan.bins_todo, job, report, progress)
-    if failed:
-        failed = _one_round(client, list(failed), plan.bins_todo, job, report, progress)
-    report.failed = {str(task): reason for task, reason in failed.items()}
-    report.work_seconds = time.perf_counter() - started
+    with ExitStack() as stack:
+        client: Client | None = None
+
+        def start() -> Client:
+            return stack.enter_context(workers_of(job, extractor, workers=workers, scheduler=scheduler))
+
+        pads: Pads | None = None
+        if store is None or not set(job.feature_sets) <= set(store.feature_sets()):
+            client = start()
+            # On a worker, where the weights are used, and before anything is written: a bad file leaves no store.
+            pads = client.submit(pad_rows_on_worker, job.run, pure=False).result()
+        work = declare_and_plan(pads)
+        report.planned, report.was_there = len(work.tasks), len(work.tasks) - len(work.todo)
+        if work.todo:
+            client = client or start()
+            unseal(work.store)
+            on_gpu = extractor.flops_per_bin > 0
+            Rounds(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
+    report.seconds = time.perf_counter() - started
 
 
-def _one_round(
-    client: Client, tasks: Sequence[ShardTask], whole: int, job: Job, report: BuildReport, progress: Progress | None
-) -> dict[ShardTask, str]:
-    """Hand the tasks out, add up their receipts, and give those that failed with the reason."""
-    failed: dict[ShardTask, str] = {}
-    futures = {client.submit(build_shard_on_worker, task, job, pure=False): task for task in tasks}
-    for future in as_completed(futures):
-        task = futures[future]
-        error = future.exception()
-        if error is None:
-            receipt: Receipt = future.result()
-            report.built += 1
-            report.bins += task.n_bins
-            report.bytes += receipt.bytes
-            report.extractor_calls += receipt.extractor_calls
-        else:
-            failed[task] = f"{type(error).__name__}: {error}"
-        future.release()
-        if progress is not None:
-            progress(report.bins, whole)
-    return failed
+def _absolute(url: str) -> str:
+    """Name a local path so that a process with another working directory finds it."""
+    return url if "://" in url else os.path.abspath(os.path.expanduser(url))
 
 
 def _refined(store: Store | None, feature_sets: Sequence[FeatureSet], url: str) -> Grid:
@@ -201,21 +227,3 @@ def _declare(store: Store, feature_sets: Sequence[FeatureSet], contigs: Sequence
             "cannot write them all; build them one by one with --outputs"
         )
     return agreed
-
-
-def _cluster(workers: int | None, *, one_core_each: bool, device: str) -> LocalCluster:
-    """Start workers on this machine: one process each, one task at a time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers is None:
-        gpus = 0 if device == "cpu" else gpu_count()
-        workers = gpus or (cores if one_core_each else 1)
-    threads = 1 if one_core_each else max(1, cores // workers)
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=0,  # a shard bounds the memory; Dask would pause a worker that holds large weights, for ever
-        dashboard_address="127.0.0.1:0",  # any free port: None means 8787, which a second build finds taken
-        silence_logs=logging.ERROR,
-        env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
-    )

@@ -3,6 +3,8 @@
 Belongs here: cutting windows out of a FASTA. Does not: opening it (`catalog.fasta`), encoding it (each extractor).
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,8 @@ def bin_sequences(
 ) -> NDArray[np.uint8]:
     """Read what an extractor sees of neighbouring bins: `input_length` bases around the centre of each.
 
+    One `Fasta.fetch`, which is one request where the FASTA is remote: read a shard at a time, and cut batches from it.
+
     Parameters
     ----------
     first, end
@@ -41,6 +45,23 @@ def bin_sequences(
     start = grid.span(phase, first)[0] + grid.bin_size // 2 - input_length // 2
     stretch = bases(fasta, contig, start, start + (end - first - 1) * grid.bin_size + input_length)
     return np.lib.stride_tricks.sliding_window_view(stretch, input_length)[:: grid.bin_size]
+
+
+def scattered_sequences(fasta: Fasta, contig: str, starts: NDArray[np.int64], input_length: int) -> NDArray[np.uint8]:
+    """Read `input_length` bases from each of some ascending starts; a base that several see is read once.
+
+    Returns
+    -------
+    ASCII, shape `(starts, input_length)`, uint8.
+    """
+    sequences = np.empty((len(starts), input_length), dtype=np.uint8)
+    gaps = np.flatnonzero(np.diff(starts) > input_length) + 1
+    for first, end in pairwise([0, *gaps.tolist(), len(starts)]):
+        begin = int(starts[first])
+        stretch = bases(fasta, contig, begin, int(starts[end - 1]) + input_length)
+        seen = np.lib.stride_tricks.sliding_window_view(stretch, input_length)
+        sequences[first:end] = seen[starts[first:end] - begin]
+    return sequences
 
 
 def is_unknown(sequences: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -1,200 +1,87 @@
-"""What one worker does: load the extractor once, then build one shard after the other.
+"""A Dask worker that builds shards: the extractor is loaded once, receipts go back.
 
-Belongs here: the work on one shard, with and without Dask around it. Does not: which shards (`builders.plan`), the
-cluster (`builders.run`).
+Belongs here: what of a build lives on a worker. Does not: the work on a shard (`builders.shard`), the cluster
+(`builders.cluster`).
 """
 
-import importlib.metadata
 import logging
 import platform
-import time
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from distributed import WorkerPlugin, get_worker
-from numpy.typing import NDArray
+from distributed import WorkerPlugin, get_worker, secede
 
-from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.plan import ShardTask
-from builders.sequence import UNKNOWN, bin_sequences, is_unknown
-from catalog import Fasta, FeatureSet
-from featurestore import ContigLayout, Origin, Store, write_shard
-from featurestore import open as open_store
-
-_PLUGIN = "featurestore-extractor"
+from builders.extractors.base import load_extractor
+from builders.shard import Job, Receipt, ShardBuilder, pad_rows
+from builders.tasks import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What the workers of one build share; small, since it travels with every task."""
+class BuildPlugin(WorkerPlugin):
+    """Makes each worker, also one that joins later, ready for a job.
 
-    store_url: str
-    storage_options: tuple[tuple[str, Any], ...]
-    fasta: Path
-    feature_sets: tuple[str, ...]
-    run: str
+    Parameters
+    ----------
+    spread
+        Workers are named 0, 1, ... on one host, and each takes the GPU of its number. Otherwise a worker takes the
+        first GPU that it sees, as dask-cuda and SLURM arrange it.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What a worker reports of a shard: figures, never arrays."""
-
-    task: ShardTask
-    seconds: float
-    extractor_calls: int
-    bytes: int
-    """Size of the shard's objects (bytes)."""
-
-
-class ExtractorPlugin(WorkerPlugin):
-    """Loads the extractor once in each worker, also in one that joins later."""
-
-    name = _PLUGIN
-
-    def __init__(self, extractor: str, options: ExtractorOptions) -> None:
-        self._name = extractor
-        self._options = options
-        self.extractor: Extractor | None = None
-        self.device = ""
-        """What the worker computes on, for the record."""
+    def __init__(self, job: Job, *, spread: bool) -> None:
+        self.name = plugin_name(job.run)
+        self._job = job
+        self._spread = spread
+        self.builder: ShardBuilder | None = None
 
     def setup(self, worker: Any) -> None:
         """Make the extractor on this worker's own device."""
         # A shard that fails is told to the client, which reports it; its traceback here would say the same again.
         logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
         device = self._own_device(worker)
-        self.device = _device_name(device)
-        self.extractor = load_extractor(self._name, replace(self._options, device=device))
+        extractor = load_extractor(self._job.extractor, replace(self._job.options, device=device))
+        self.builder = ShardBuilder(
+            extractor,
+            self._job,
+            device=_device_name(device) if extractor.flops_per_bin else f"cpu {platform.machine()}",
+            worker=f"{platform.node()}/{worker.name}",
+        )
+
+    def teardown(self, worker: Any) -> None:
+        """Let go of the extractor and its weights."""
+        self.builder = None
 
     def _own_device(self, worker: Any) -> str:
-        asked = self._options.device
-        if asked not in ("auto", "cuda") or not str(worker.name).isdigit():
+        asked = self._job.options.device
+        if not self._spread or asked not in ("auto", "cuda") or not str(worker.name).isdigit():
             return asked
         n_gpus = gpu_count()
-        # Workers of one host are named 0, 1, ...: each takes its own card.
         return f"cuda:{int(worker.name) % n_gpus}" if n_gpus else asked
 
 
-_calls = 0
+def plugin_name(run: str) -> str:
+    """Name the plugin of a run: two builds may share a cluster."""
+    return f"featurestore-{run}"
 
 
-def calls_made() -> int:
-    """Count the calls of any extractor that this process has made."""
-    return _calls
+def build_shard_on_worker(task: Task, run: str) -> Receipt:
+    """Build one shard with this worker's own extractor."""
+    # Seceding frees the worker's thread, so that one thread a worker is enough to read the next shard meanwhile.
+    try:
+        return _builder(run).build(task, admit_next=secede)
+    except Exception as error:
+        error.add_note(f"on worker {platform.node()}/{get_worker().name}")
+        raise
 
 
-def compute(extractor: Extractor, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
-    """Call an extractor and check that it keeps its promises.
-
-    Raises
-    ------
-    ValueError
-        If a set is missing, has another shape than its channels say, or holds NaN or infinity.
-    """
-    global _calls
-    _calls += 1
-    features = extractor(sequences)
-    for name, channels in extractor.channels.items():
-        expected = (len(sequences), len(channels))
-        if name not in features or features[name].shape != expected:
-            got = features[name].shape if name in features else "nothing"
-            raise ValueError(f"extractor {extractor.name} gave {got} for {name!r}, expected shape {expected}")
-        if not np.isfinite(features[name]).all():
-            raise ValueError(
-                f"extractor {extractor.name} gave NaN or infinity in {name!r}; NaN means never built, so it is no "
-                "value: check its weights and its input"
-            )
-    return features
+def pad_rows_on_worker(run: str) -> dict[str, list[float]]:
+    """Compute the pad rows with this worker's own extractor."""
+    return pad_rows(_builder(run).extractor)
 
 
-def pad_rows(extractor: Extractor) -> dict[str, list[float]]:
-    """Compute the row that stands for sequence that is all N, for each feature set, as float16 stores it."""
-    unknown = np.full((1, extractor.input_length), UNKNOWN, dtype=np.uint8)
-    return {name: rows[0].astype(np.float16).tolist() for name, rows in compute(extractor, unknown).items()}
-
-
-def build_shard(extractor: Extractor, task: ShardTask, job: Job, *, device: str = "cpu") -> Receipt:
-    """Compute one shard of every feature set and commit it.
-
-    Bins that are N throughout take the set's pad row: the extractor has seen that sequence once already.
-
-    Parameters
-    ----------
-    device
-        What it is computed on, for the record.
-    """
-    started = time.perf_counter()
-    fasta, store, feature_sets = _opened(job)
-    layouts = {item.name: ContigLayout(item, store.assembly.lengths[task.contig]) for item in feature_sets}
-    values = {name: np.empty((task.n_bins, layout.shape[2]), dtype=np.float16) for name, layout in layouts.items()}
-    grid = next(iter(layouts.values())).feature_set.grid
-    calls = 0
-    for first in range(task.first, task.end, extractor.batch_size):
-        end = min(first + extractor.batch_size, task.end)
-        sequences = bin_sequences(fasta, task.contig, grid, task.phase, first, end, extractor.input_length)
-        rows = np.arange(first, end) - task.first
-        unknown = is_unknown(sequences)
-        known = rows[~unknown]
-        if known.size:
-            features = compute(extractor, np.ascontiguousarray(sequences[~unknown]))
-            calls += 1
-        for name, layout in layouts.items():
-            values[name][rows[unknown]] = layout.feature_set.pad
-            if known.size:
-                with np.errstate(over="ignore"):  # a value too large becomes infinite, which the writer refuses
-                    values[name][known] = features[name]
-    origin = Origin(
-        run=job.run,
-        device=device,
-        seconds=time.perf_counter() - started,
-        versions=_versions(),
-    )
-    commits = [
-        write_shard(
-            store.objects,
-            layout,
-            values[name],
-            contig=task.contig,
-            phase=task.phase,
-            shard=task.shard,
-            origin=origin,
-        )
-        for name, layout in layouts.items()
-    ]
-    return Receipt(
-        task=task,
-        seconds=time.perf_counter() - started,
-        extractor_calls=calls,
-        bytes=sum(commit.size for commit in commits),
-    )
-
-
-def pad_rows_on_worker() -> dict[str, list[float]]:
-    """`pad_rows` with the worker's own extractor."""
-    return pad_rows(_plugin()[0])
-
-
-def build_shard_on_worker(task: ShardTask, job: Job) -> Receipt:
-    """`build_shard` with the worker's own extractor."""
-    extractor, device = _plugin()
-    return build_shard(extractor, task, job, device=device)
-
-
-def _plugin() -> tuple[Extractor, str]:
-    plugin = get_worker().plugins[_PLUGIN]
-    assert isinstance(plugin, ExtractorPlugin)
-    assert plugin.extractor is not None
-    return plugin.extractor, plugin.device
-
-
-@lru_cache(maxsize=1)
-def _opened(job: Job) -> tuple[Fasta, Store, tuple[FeatureSet, ...]]:
-    """Open what every task of a job reads, once: a set of 21,907 channels is described in more than a megabyte."""
-    store = open_store(job.store_url, storage_options=dict(job.storage_options))
-    return Fasta(job.fasta), store, tuple(store.feature_set(name) for name in job.feature_sets)
+def _builder(run: str) -> ShardBuilder:
+    plugin = get_worker().plugins[plugin_name(run)]
+    assert isinstance(plugin, BuildPlugin)
+    assert plugin.builder is not None
+    return plugin.builder
 
 
 def gpu_count() -> int:
@@ -213,14 +100,3 @@ def _device_name(device: str) -> str:
     import torch
 
     return str(torch.cuda.get_device_name(None if device == "auto" else device))
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("genomic-featurestore", "numpy", "zarr", "numcodecs", "torch"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

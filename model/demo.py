@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 import featurestore
-from builders.worker import calls_made
+from builders.shard import calls_made
 from featurestore.cli import main
 from model.figures import predicted_against_observed, save, score_against_context, window_heatmap
 from model.report import results_table, write_report

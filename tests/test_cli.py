@@ -437,7 +437,7 @@ def test_the_command_without_a_verb_lists_the_verbs(run: Run) -> None:
     ("verb", "words"),
     [
         ("info", ["local path, s3://bucket/prefix, or any fsspec URL"]),
-        ("status", ["Exits 1 while any are missing"]),
+        ("status", ["Exits 1 while any shard is missing"]),
         ("verify", ["--crc", "Exits 0 only when it is"]),
         ("get", ["0-based bp", "chr1:1000000", "Bins of the window. [default: 251]", ".npz or .tsv"]),
         ("plan", ["Bases a bin (bp). [default: 4096]", "bins/s", "writes nothing", "[default: motif]"]),

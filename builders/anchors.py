@@ -1,0 +1,207 @@
+"""What a build of anchored arrays has to do: which shards, and where their bins come from.
+
+Belongs here: the shard of an anchored array, and the list of them. Does not: carrying it out
+(`builders.run_anchors`), the arrays (`featurestore.anchored`).
+
+Nothing is computed twice: not a bin that two windows of a shard have, nor the bins of a window that the grid of the
+store has. Those are then as the device computed them that built the grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.sequence import scattered_sequences
+from builders.tasks import Place
+from catalog import Fasta, FeatureSet
+from catalog.anchors import Anchor
+from featurestore import ContigLayout, Origin, RowRequest, Store, layout, write_shard
+from featurestore.anchored import AnchorLayout, bin_offsets
+from featurestore.anchored_declarations import anchored_layout
+
+
+class AnchoredWindow(NamedTuple):
+    """One window to build."""
+
+    contig: str
+    length: int
+    """Of the contig (bp)."""
+    centre: int
+    offset: int | None
+    """Of the grid's phase that has all of its bins, committed, in every feature set (bp); None if no phase has."""
+
+
+class BinSources(NamedTuple):
+    """Where the bins of a shard come from; arrays of shape `(windows, bins)` unless it is said otherwise."""
+
+    starts: NDArray[np.int64]
+    """First base (bp)."""
+    is_outside: NDArray[np.bool_]
+    """Wholly outside the contig: the pad row."""
+    is_in_grid: NDArray[np.bool_]
+    """Read from the store's grid."""
+    rows: NDArray[np.int64]
+    """Row among the bins to compute; -1 for the others."""
+    to_compute: NDArray[np.int64]
+    """Number of the contig, and first base, of each distinct bin to compute, ascending; shape `(2, rows)`."""
+
+
+class AnchorTask(NamedTuple):
+    """One shard of an anchored array of every feature set of an extractor."""
+
+    anchors: str
+    """Name of the table."""
+    shard: int
+    first: int
+    """Number of the first anchor."""
+    windows: tuple[AnchoredWindow, ...]
+    window_bins: int
+    bin_size: int
+
+    @property
+    def place(self) -> Place:
+        """Where its records lie."""
+        return Place(layout.ANCHORS, 0, self.shard)
+
+    @property
+    def n_bins(self) -> int:
+        """Bins that it stores."""
+        return len(self.windows) * self.window_bins
+
+    def __str__(self) -> str:
+        return f"{self.anchors} shard {self.shard} (anchors {self.first}-{self.first + len(self.windows) - 1})"
+
+    def log_of(self, feature_set: str) -> str:
+        """Name the commit log of the anchored array."""
+        return layout.anchored_name(feature_set, self.anchors)
+
+    def sequences(self, fasta: Fasta, feature_set: FeatureSet, input_length: int) -> NDArray[np.uint8]:
+        """Read what the extractor sees of each distinct bin to compute."""
+        contigs, starts = sources_of(self).to_compute
+        seen_from = starts + self.bin_size // 2 - input_length // 2
+        read = [np.empty((0, input_length), dtype=np.uint8)]
+        for number, contig in enumerate(_contigs(self)):
+            here = seen_from[contigs == number]
+            if here.size:
+                read.append(scattered_sequences(fasta, contig, here, input_length))
+        return np.concatenate(read)
+
+    def write(
+        self,
+        store: Store,
+        feature_sets: Sequence[FeatureSet],
+        values: Mapping[str, NDArray[np.float16]],
+        origin: Origin,
+    ) -> int:
+        """Put the windows together, write and commit the shard of each set."""
+        return sum(
+            write_shard(
+                store.objects,
+                anchored_layout(store, item, self.anchors),
+                self._put_together(store, item, values[item.name]),
+                contig=layout.ANCHORS,
+                phase=0,
+                shard=self.shard,
+                origin=origin,
+            ).size
+            for item in feature_sets
+        )
+
+    def _put_together(
+        self, store: Store, feature_set: FeatureSet, computed: NDArray[np.float16]
+    ) -> NDArray[np.float16]:
+        """Give the features of all bins, window after window, shape `(bins, channels)`."""
+        sources = sources_of(self)
+        features = np.empty((*sources.starts.shape, len(feature_set.channels)), dtype=np.float16)
+        features[sources.is_outside] = feature_set.pad
+        is_computed = sources.rows >= 0
+        features[is_computed] = computed[sources.rows[is_computed]]
+        wanted = {
+            number: _grid_rows(feature_set, window, sources.starts[number, 0], self.window_bins)
+            for number, window in enumerate(self.windows)
+            if window.offset is not None
+        }
+        if wanted:
+            found = store.rows(feature_set.name).read(list(wanted.values()))
+            for number, rows in zip(wanted, found, strict=True):
+                features[number, sources.is_in_grid[number]] = rows
+        return features.reshape(self.n_bins, -1)
+
+
+@lru_cache(maxsize=4)
+def sources_of(task: AnchorTask) -> BinSources:
+    """Work out where each bin of a shard comes from."""
+    lengths, centres = (np.array([getattr(window, name) for window in task.windows]) for name in ("length", "centre"))
+    starts = centres[:, None] + bin_offsets(task.window_bins, task.bin_size)
+    is_outside = (starts + task.bin_size <= 0) | (starts >= lengths[:, None])
+    has_grid = np.array([window.offset is not None for window in task.windows])
+    is_in_grid = ~is_outside & has_grid[:, None]
+    contig_numbers = {contig: number for number, contig in enumerate(_contigs(task))}
+    contigs = np.array([contig_numbers[window.contig] for window in task.windows])
+    is_left = ~is_outside & ~is_in_grid
+    bins = np.stack([np.broadcast_to(contigs[:, None], starts.shape)[is_left], starts[is_left]])
+    to_compute, inverse = np.unique(bins, axis=1, return_inverse=True)
+    rows = np.full(starts.shape, -1, dtype=np.int64)
+    rows[is_left] = inverse.reshape(-1)
+    return BinSources(starts, is_outside, is_in_grid, rows, to_compute)
+
+
+def _contigs(task: AnchorTask) -> list[str]:
+    return list(dict.fromkeys(window.contig for window in task.windows))
+
+
+def _grid_rows(feature_set: FeatureSet, window: AnchoredWindow, start: int, n_bins: int) -> RowRequest:
+    """Say which rows of the grid a window has that begins at `start`; those outside the contig are none."""
+    assert window.offset is not None
+    phase = feature_set.offsets.index(window.offset)
+    first = (int(start) + window.offset) // feature_set.bin_size
+    rows = feature_set.grid.n_bins(window.length, phase)
+    return RowRequest(window.contig, phase, max(first, 0), min(first + n_bins, rows))
+
+
+def plan_anchors(
+    store: Store, arrays: Sequence[AnchorLayout], anchors: Sequence[Anchor]
+) -> tuple[list[AnchorTask], list[AnchorTask]]:
+    """List the shards of anchored arrays that share them, and those of them that are not committed.
+
+    Parameters
+    ----------
+    arrays
+        Of the feature sets that one extractor writes.
+    anchors
+        The table, in the order of the arrays.
+    """
+    anchored = arrays[0].anchored
+    grids = [(array.feature_set, store.commits(array.feature_set.name).shards()) for array in arrays]
+    done = [store.commits(array.name).shards().get(layout.ANCHORS, set()) for array in arrays]
+    lengths = store.assembly.lengths
+    tasks = []
+    for shard in range(arrays[0].n_shards):
+        first, end = arrays[0].anchor_span(shard)
+        windows = (
+            AnchoredWindow(anchor.contig, lengths[anchor.contig], anchor.centre, None) for anchor in anchors[first:end]
+        )
+        looked_up = tuple(_found_in_grid(window, grids, anchored.n_bins) for window in windows)
+        tasks.append(AnchorTask(anchored.anchors, shard, first, looked_up, anchored.n_bins, anchored.bin_size))
+    return tasks, [task for task in tasks if not all((0, task.shard) in shards for shards in done)]
+
+
+def _found_in_grid(
+    window: AnchoredWindow, grids: Sequence[tuple[FeatureSet, dict[str, set[tuple[int, int]]]]], n_bins: int
+) -> AnchoredWindow:
+    """Note the offset of the phase whose committed shards have all bins of a window, in every feature set."""
+    bin_size = grids[0][0].bin_size
+    start = window.centre + int(bin_offsets(n_bins, bin_size)[0])
+    found = window._replace(offset=-start % bin_size)
+    for feature_set, committed in grids:
+        if found.offset not in feature_set.offsets:
+            return window
+        rows = _grid_rows(feature_set, found, start, n_bins)
+        size = ContigLayout(feature_set, window.length).shard_bins
+        needed = {(rows.phase, shard) for shard in range(rows.first // size, (rows.end - 1) // size + 1)}
+        if not needed <= committed.get(layout.contig_key(window.contig), set()):
+            return window
+    return found

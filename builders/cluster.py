@@ -1,0 +1,167 @@
+"""The Dask cluster of a build: workers of this machine, or a scheduler that runs already.
+
+Belongs here: starting, joining, and handing tasks out without ever holding many. Does not: what a task is
+(`builders.worker`), what is built (`builders.run`).
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+from distributed import Client, Future, LocalCluster, as_completed
+
+from builders.worker import gpu_count
+
+_A_WORKER = 6
+"""Tasks handed out a worker: three in its stations, and some so that none waits for the scheduler."""
+_AT_LEAST = 16
+"""Tasks handed out while few workers are there: an adaptive cluster grows by what it sees waiting."""
+_LOOK_EVERY_S = 2.0
+_GPU = "GPU"
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+_logger = logging.getLogger("featurestore.build")
+
+
+class SchedulerLost(ConnectionError):
+    """The Dask scheduler does not answer, or answers no more."""
+
+
+@contextmanager
+def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> Iterator[Client]:
+    """Start workers on this machine: one process each.
+
+    Parameters
+    ----------
+    workers
+        Worker processes; None for one a GPU, else one a core for an extractor that uses one core, else one.
+    one_core_each
+        Whether a worker's mathematics keeps to one core.
+    device
+        As in `ExtractorOptions`; `cpu` looks for no GPU.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers is None:
+        gpus = 0 if device == "cpu" or one_core_each else gpu_count()
+        workers = gpus or (cores if one_core_each else 1)
+    threads = 1 if one_core_each else max(1, cores // workers)
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,  # a shard bounds the memory; Dask would pause a worker that holds large weights, for ever
+            dashboard_address="127.0.0.1:0",  # any free port: None means 8787, which a second build finds taken
+            silence_logs=logging.ERROR,
+            env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def running_cluster(address: str, *, timeout_s: float = 30.0) -> Iterator[Client]:
+    """Join a cluster that runs already, and leave it running.
+
+    Raises
+    ------
+    SchedulerLost
+        If no scheduler answers there in time.
+    """
+    try:
+        client = Client(address, timeout=timeout_s, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise SchedulerLost(
+            f"no Dask scheduler answers at {address} ({error or 'timed out'}); start one with `dask scheduler` and "
+            "give the address that it prints, as in tcp://node1:8786"
+        ) from error
+    with client:
+        if not client.nthreads():
+            _logger.warning("no worker has joined %s yet; the build begins when one does", address)
+        yield client
+
+
+def resources_of(client: Client) -> dict[str, float]:
+    """Say what a shard needs: a part of a GPU where workers declare one, so that no other worker gets it.
+
+    A part, since up to three shards of a worker are alive at once (read, computed, written) and one of them computes.
+    """
+    workers: dict[str, Any] = client.run_on_scheduler(_worker_resources)
+    return {_GPU: 0.25} if any(_GPU in resources for resources in workers.values()) else {}
+
+
+def _worker_resources(dask_scheduler: Any) -> dict[str, dict[str, float]]:
+    return {address: dict(state.resources) for address, state in dask_scheduler.workers.items()}
+
+
+def outcomes(
+    client: Client,
+    function: Callable[[_Task], _Result],
+    tasks: Iterable[_Task],
+    *,
+    resources: dict[str, float] | None = None,
+) -> Iterator[tuple[_Task, _Result | BaseException]]:
+    """Hand tasks out, a few a worker, and give each with its result, or its error, as it ends.
+
+    What is held, here and by the scheduler, does not grow with the number of tasks. Workers may come and go. Closing
+    the iterator takes back what has not begun.
+
+    Raises
+    ------
+    SchedulerLost
+        If the scheduler has gone; no more results come then.
+    """
+    waiting = iter(tasks)
+    running: dict[Future[Any], _Task] = {}
+    ended = as_completed(loop=client.loop)
+    room = _Room(client)
+
+    def fill() -> None:
+        for task in islice(waiting, max(0, room() - len(running))):
+            future = client.submit(function, task, pure=False, resources=resources)
+            running[future] = task
+            ended.add(future)
+
+    try:
+        fill()
+        for future in ended:
+            task = running.pop(future)
+            yield task, _outcome(future)
+            future.release()
+            fill()
+    finally:
+        if running:
+            client.cancel(list(running), force=True)
+
+
+def _outcome(future: "Future[Any]") -> Any:
+    try:
+        error = future.exception()
+        return future.result() if error is None else error
+    except CancelledError as error:
+        raise SchedulerLost(
+            "the Dask scheduler is gone, or has dropped a task; what was committed stays: start a scheduler if there "
+            "is none, and run the same command again"
+        ) from error
+
+
+class _Room:
+    """How many tasks may be handed out, by the workers there are; asked of the scheduler now and then."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._tasks = _AT_LEAST
+        self._looked = -_LOOK_EVERY_S
+
+    def __call__(self) -> int:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY_S:
+            self._looked = now
+            self._tasks = max(_AT_LEAST, _A_WORKER * len(self._client.nthreads()))
+        return self._tasks

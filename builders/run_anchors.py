@@ -1,0 +1,163 @@
+"""Carry out a build of anchored arrays: windows that are centred on chosen positions to the base.
+
+Belongs here: from a table of anchors to committed shards. Does not: what is to be built (`builders.anchors`), what it
+has in common with other builds (`builders.run`).
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from builders.anchors import AnchorTask, plan_anchors, sources_of
+from builders.extractors.base import ExtractorOptions
+from builders.plan import DEFAULT_SHARD_BINS, describe, existing_store
+from builders.report import BuildReport
+from builders.rounds import Progress
+from builders.run import Pads, Work, carry_out, check_workers, start_job
+from builders.shard import Receipt
+from catalog import FeatureSet, Grid
+from catalog.anchors import read_anchors
+from featurestore import StorageOptions, Store, create
+from featurestore.anchored import AnchorLayout, describe_anchored
+from featurestore.anchored_declarations import declare_anchored, present_anchored
+from featurestore.manifest import unseal
+
+
+@dataclass(slots=True)
+class AnchorReport(BuildReport):
+    """What a build of anchored arrays did; `bins` are those stored by this run, wherever they came from."""
+
+    anchors: int = 0
+    """Of the table that lie on the assembly, and on the contigs chosen."""
+    outside: int = 0
+    """Bins outside their contig, which take the pad row."""
+    from_grid: int = 0
+    """Bins that the store had on its grid."""
+    shared: int = 0
+    """Bins that another window of the shard has too."""
+    computed: int = 0
+    """Bins that the extractor was asked for."""
+
+    def add(self, receipt: Receipt) -> None:
+        """Count one shard."""
+        BuildReport.add(self, receipt)
+        assert isinstance(receipt.task, AnchorTask)
+        if receipt.was_there:
+            return
+        sources = sources_of(receipt.task)
+        self.outside += int(sources.is_outside.sum())
+        self.from_grid += int(sources.is_in_grid.sum())
+        self.computed += sources.to_compute.shape[1]
+        self.shared += int((sources.rows >= 0).sum()) - sources.to_compute.shape[1]
+
+    def to_json(self) -> dict[str, object]:
+        """Give the report as plain JSON."""
+        own = {name: getattr(self, name) for name in ("anchors", "outside", "from_grid", "shared", "computed")}
+        return BuildReport.to_json(self) | own
+
+
+def build_anchors(
+    store_url: str,
+    *,
+    anchors: str | os.PathLike[str],
+    name: str,
+    n_bins: int = 251,
+    fasta: str | os.PathLike[str],
+    extractor: str,
+    options: ExtractorOptions | None = None,
+    contigs: Sequence[str] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    shard_anchors: int | None = None,
+    storage_options: StorageOptions | None = None,
+    fasta_options: StorageOptions | None = None,
+    progress: Progress | None = None,
+) -> AnchorReport:
+    """Compute windows around anchors and write them into a store. Running it again does only what is missing.
+
+    The store need not have a grid, nor exist.
+
+    Parameters
+    ----------
+    anchors
+        The table, as `catalog.anchors.read_anchors` reads it.
+    name
+        What to call the anchors in the store.
+    n_bins
+        Bins a window, odd.
+    contigs
+        Contigs whose anchors are built; None for all. They are part of what `name` stands for.
+    shard_anchors
+        Anchors a shard at the most; None for about as many bins as a shard of the grid has.
+    store_url, fasta, extractor, options, workers, scheduler, storage_options, fasta_options, progress
+        As in `builders.run.build`.
+
+    Raises
+    ------
+    The errors of `builders.run.build`, and
+    TableError
+        If the table cannot be read.
+    AnchorsMismatch
+        If the store has other anchors of that name.
+    """
+    check_workers(workers, scheduler)
+    options = options or ExtractorOptions()
+    if shard_anchors is None:
+        shard_anchors = DEFAULT_SHARD_BINS // max(n_bins, 1)
+    elif shard_anchors < 1:
+        raise ValueError(f"a shard has at least 1 anchor, got shard_anchors={shard_anchors}")
+    job, made, assembly = start_job(
+        store_url,
+        fasta=fasta,
+        extractor=extractor,
+        options=options,
+        storage_options=storage_options,
+        fasta_options=fasta_options,
+    )
+    table = read_anchors(anchors, assembly, contigs=contigs)
+    grid = Grid(bin_size=options.bin_size)
+    described = describe(made, grid)
+
+    def lay_out(feature_sets: Sequence[FeatureSet]) -> list[AnchorLayout]:
+        return describe_anchored(
+            feature_sets, table, name=name, n_bins=n_bins, assembly=assembly.digest, shard_anchors=shard_anchors
+        )
+
+    store = existing_store(store_url, assembly, described, storage_options=storage_options)
+    for array in lay_out(described):
+        if store is not None:
+            present_anchored(store, array)
+
+    def declare_and_plan(pads: Pads | None) -> Work:
+        into = store or create(store_url, assembly, storage_options=storage_options)
+        arrays = [
+            declare_anchored(into, array, table) for array in lay_out(_declare(into, describe(made, grid, pads=pads)))
+        ]
+        if len({array.anchored.shard_anchors for array in arrays}) > 1:
+            raise ValueError(
+                f"{into.url} has {', '.join(array.name for array in arrays)} in different shards, so one pass cannot "
+                "write them all; build them one by one with --outputs"
+            )
+        tasks, todo = plan_anchors(into, arrays, table)
+        if todo:
+            unseal(into)
+        return Work(into, tasks, todo)
+
+    report = AnchorReport(run=job.run, anchors=len(table))
+    carry_out(
+        job,
+        made,
+        store=store,
+        declare_and_plan=declare_and_plan,
+        report=report,
+        workers=workers,
+        scheduler=scheduler,
+        progress=progress,
+    )
+    return report
+
+
+def _declare(store: Store, feature_sets: Sequence[FeatureSet]) -> list[FeatureSet]:
+    """Make room for the feature sets that the store lacks; those that it has keep their phases."""
+    known = set(store.feature_sets())
+    return [store.feature_set(item.name) if item.name in known else store.declare(item, ()) for item in feature_sets]
