@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 DEMO ?= demo-out
 REAL ?= real-out
 
-.PHONY: help setup demo real test test-slow lint clean
+.PHONY: help setup demo real test test-slow test-s3 lint clean
 
 help:
 	@echo "make setup      make .venv with everything"
@@ -13,6 +13,7 @@ help:
 	@echo "make real       the same way over real files (DATA=folder, default $(DATA))"
 	@echo "make test       lint, types, import rules and tests, under 10 minutes on 2 cores"
 	@echo "make test-slow  the tests that take minutes each"
+	@echo "make test-s3    the tests that need an S3 server, on one that is started for them (Ceph's radosgw)"
 
 setup: $(VENV)/.ready
 
@@ -41,6 +42,12 @@ test: lint
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+S3 ?= /tmp/featurestore-s3
+test-s3: setup
+	@$(BIN)/python tests/s3_server.py start $(S3) 9300 > $(S3).env || { rm -f $(S3).env; exit 1; }
+	@. $(S3).env; $(BIN)/pytest tests/test_s3.py tests/test_faults.py tests/test_fasta_remote.py tests/test_transfer.py; status=$$?; \
+		$(BIN)/python tests/s3_server.py stop $(S3) --wipe; rm -f $(S3).env; exit $$status
 
 clean:
 	rm -rf $(DEMO) $(REAL)

@@ -22,6 +22,8 @@ _A_WORKER = 6
 _AT_LEAST = 16
 """Tasks handed out while few workers are there: an adaptive cluster grows by what it sees waiting."""
 _LOOK_EVERY_S = 2.0
+_ANSWER_S = 30.0
+"""For a scheduler to answer, or to come back."""
 _GPU = "GPU"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -66,7 +68,7 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
 
 
 @contextmanager
-def running_cluster(address: str, *, timeout_s: float = 30.0) -> Iterator[Client]:
+def running_cluster(address: str) -> Iterator[Client]:
     """Join a cluster that runs already, and leave it running.
 
     Raises
@@ -75,7 +77,7 @@ def running_cluster(address: str, *, timeout_s: float = 30.0) -> Iterator[Client
         If no scheduler answers there in time.
     """
     try:
-        client = Client(address, timeout=timeout_s, set_as_default=False)
+        client = Client(address, timeout=_ANSWER_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise SchedulerLost(
             f"no Dask scheduler answers at {address} ({error or 'timed out'}); start one with `dask scheduler` and "
@@ -105,12 +107,17 @@ def outcomes(
     function: Callable[[_Task], _Result],
     tasks: Iterable[_Task],
     *,
-    resources: dict[str, float] | None = None,
+    on_gpu: bool = False,
 ) -> Iterator[tuple[_Task, _Result | BaseException]]:
     """Hand tasks out, a few a worker, and give each with its result, or its error, as it ends.
 
     What is held, here and by the scheduler, does not grow with the number of tasks. Workers may come and go. Closing
     the iterator takes back what has not begun.
+
+    Parameters
+    ----------
+    on_gpu
+        Whether tasks go to the workers that declare a GPU, where some do.
 
     Raises
     ------
@@ -120,11 +127,12 @@ def outcomes(
     waiting = iter(tasks)
     running: dict[Future[Any], _Task] = {}
     ended = as_completed(loop=client.loop)
-    room = _Room(client)
+    workers = _Workers(client, on_gpu=on_gpu)
 
     def fill() -> None:
-        for task in islice(waiting, max(0, room() - len(running))):
-            future = client.submit(function, task, pure=False, resources=resources)
+        workers.look()
+        for task in islice(waiting, max(0, workers.room - len(running))):
+            future = client.submit(function, task, pure=False, resources=workers.resources)
             running[future] = task
             ended.add(future)
 
@@ -151,17 +159,23 @@ def _outcome(future: "Future[Any]") -> Any:
         ) from error
 
 
-class _Room:
-    """How many tasks may be handed out, by the workers there are; asked of the scheduler now and then."""
+class _Workers:
+    """What the workers there are can take; asked of the scheduler now and then."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, on_gpu: bool) -> None:
         self._client = client
-        self._tasks = _AT_LEAST
+        self._on_gpu = on_gpu
         self._looked = -_LOOK_EVERY_S
+        self.room = _AT_LEAST
+        """Tasks that may be handed out at once."""
+        self.resources: dict[str, float] = {}
+        """What a task needs."""
 
-    def __call__(self) -> int:
+    def look(self) -> None:
         now = time.monotonic()
-        if now - self._looked >= _LOOK_EVERY_S:
-            self._looked = now
-            self._tasks = max(_AT_LEAST, _A_WORKER * len(self._client.nthreads()))
-        return self._tasks
+        if now - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = now
+        self.room = max(_AT_LEAST, _A_WORKER * len(self._client.nthreads()))
+        if self._on_gpu and not self.resources:
+            self.resources = resources_of(self._client)

@@ -11,20 +11,21 @@ from functools import partial
 
 from distributed import Client
 
-from builders.cluster import local_cluster, outcomes, resources_of, running_cluster
+from builders.cluster import local_cluster, outcomes, running_cluster
 from builders.extractors.base import Extractor
 from builders.report import BuildReport
 from builders.shard import Job, Receipt
 from builders.tasks import Task
 from builders.worker import BuildPlugin, build_shard_on_worker, plugin_name
 from catalog import AssemblyMismatch, FastaChanged
-from featurestore import Failure, FailureLog, FingerprintMismatch, Store
+from featurestore import Failure, FailureLog, FingerprintMismatch, Store, StoreUnavailable
 
 Progress = Callable[[int, int], None]
 """Called with the bins that are done and the bins that were to do."""
 
 _GIVE_UP_AFTER = 16
-"""Shards that fail one after the other, with none built between them, before the rest is left alone."""
+"""Shards that fail one after the other, with none built between them, before the rest is left alone; fewer where each
+has waited for the store as long as it may."""
 _END_IT = (FastaChanged, FingerprintMismatch, AssemblyMismatch, PermissionError)
 """What no other shard will escape."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -79,7 +80,7 @@ class Rounds:
         self._run = job.run
         self._tasks = tasks
         self._report = report
-        self._resources = resources_of(client) if on_gpu else {}
+        self._on_gpu = on_gpu
         self._progress = progress
         self._failed: dict[Task, str] = {}
         self._in_a_row = 0
@@ -109,7 +110,7 @@ class Rounds:
     def _go_over(self, tasks: Sequence[Task]) -> None:
         whole = sum(task.n_bins for task in self._tasks)
         function = partial(build_shard_on_worker, run=self._run)
-        for task, outcome in outcomes(self._client, function, tasks, resources=self._resources):
+        for task, outcome in outcomes(self._client, function, tasks, on_gpu=self._on_gpu):
             if isinstance(outcome, BaseException):
                 self._note_failure(task, outcome)
             else:
@@ -131,7 +132,8 @@ class Rounds:
         reason = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
         self._failed[task] = reason
         self._noted.add(task.place)
-        for log in self._failures:
+        is_silent = isinstance(error, StoreUnavailable)
+        for log in [] if is_silent else self._failures:  # such a store would take no note either, and take its time
             note = Failure(
                 feature_set=log.feature_set,
                 **task.place._asdict(),
@@ -139,11 +141,11 @@ class Rounds:
                 attempts=attempts,
                 reason=reason,
             )
-            with suppress(OSError):  # the store may be what fails; the report says it all the same
+            with suppress(OSError):  # the report says it all the same
                 log.put(note)
         if isinstance(error, _END_IT) or getattr(error, "errno", None) in _FULL:
             raise self._stopped(f"{task} could not be built, and no other could: {reason}") from error
-        if self._in_a_row >= max(_GIVE_UP_AFTER, 2 * len(self._client.nthreads())):
+        if self._in_a_row >= max(4 if is_silent else _GIVE_UP_AFTER, 2 * len(self._client.nthreads())):
             raise self._stopped(
                 f"{self._in_a_row} shards failed one after the other, the last, {task}, with: {reason}"
             ) from error

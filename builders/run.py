@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from distributed import Client
 
+from builders.cluster import resources_of
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
 from builders.plan import describe, existing_store, make_plan
 from builders.report import BuildReport
@@ -146,6 +147,7 @@ def start_job(
     with Fasta(fasta, storage_options=fasta_options) as genome:
         assembly = Assembly.from_fasta(genome)
         index = genome.index
+    options = options.absolute()
     made = load_extractor(extractor, options)
     job = Job(
         run=uuid.uuid4().hex[:12],
@@ -186,6 +188,7 @@ def carry_out(
         What was done is added to it.
     """
     started = time.perf_counter()
+    on_gpu = extractor.flops_per_bin > 0
     with ExitStack() as stack:
         client: Client | None = None
 
@@ -196,13 +199,13 @@ def carry_out(
         if store is None or not set(job.feature_sets) <= set(store.feature_sets()):
             client = start()
             # On a worker, where the weights are used, and before anything is written: a bad file leaves no store.
-            pads = client.submit(pad_rows_on_worker, job.run, pure=False).result()
+            resources = resources_of(client) if on_gpu else {}
+            pads = client.submit(pad_rows_on_worker, job.run, pure=False, resources=resources).result()
         work = declare_and_plan(pads)
         report.planned, report.was_there = len(work.tasks), len(work.tasks) - len(work.todo)
         if work.todo:
             client = client or start()
             unseal(work.store)
-            on_gpu = extractor.flops_per_bin > 0
             Rounds(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
     report.seconds = time.perf_counter() - started
 

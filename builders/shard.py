@@ -179,14 +179,24 @@ class ShardBuilder:
         FastaChanged
             If the genome is no longer the one that the build began with.
         FingerprintMismatch
-            If this worker's extractor is not that of the feature sets: other weights, code or settings.
+            If this worker's extractor is not the client's.
         CommitConflict
             If another build committed other bytes.
         """
         started = time.time()
         fasta, store, feature_sets = self._opened()
-        if all(store.commits(task.log_of(item.name)).read(*task.place) for item in feature_sets):
-            return Receipt(task=task, worker=self._worker, was_there=True, started=started, finished=time.time())
+        commits = [store.commits(task.log_of(item.name)).read(*task.place) for item in feature_sets]
+        found = [commit for commit in commits if commit is not None]
+        if len(found) == len(commits):
+            return Receipt(
+                task=task,
+                worker=self._worker,
+                # Of this run it is where a worker died between its commit and its receipt.
+                was_there=any(commit.run != self._job.run for commit in found),
+                bytes=sum(commit.size for commit in found),
+                started=started,
+                finished=time.time(),
+            )
         sequences = task.sequences(fasta, feature_sets[0], self.extractor.input_length)
         # What was read before a check that passes is of the version that the index describes.
         fasta.check_unchanged()
@@ -221,19 +231,25 @@ class ShardBuilder:
                 job = self._job
                 store = open_store(job.store_url, storage_options=job.storage_options)
                 feature_sets = tuple(store.feature_set(name) for name in job.feature_sets)
-                self._check_fingerprint(feature_sets)
+                self.require_fingerprint()
                 self._held = _Opened(_open_fasta(job), store, feature_sets)
         return self._held
 
-    def _check_fingerprint(self, feature_sets: tuple[FeatureSet, ...]) -> None:
+    def require_fingerprint(self) -> None:
+        """Refuse to work with an extractor that is not the client's.
+
+        Raises
+        ------
+        FingerprintMismatch
+            If this worker has other weights, code or settings.
+        """
         ours = self.extractor.fingerprint
-        for item in feature_sets:
-            if item.fingerprint != ours:
-                raise FingerprintMismatch(
-                    f"worker {self._worker} has an extractor {self.extractor.name} with fingerprint {ours}, but "
-                    f"{item.name!r} is of {item.fingerprint}: its files of weights, its code or its settings are not "
-                    "those of the client; give every worker the same files and the same version"
-                )
+        if ours != self._job.fingerprint:
+            raise FingerprintMismatch(
+                f"worker {self._worker} has an extractor {self.extractor.name} with fingerprint {ours}, and the "
+                f"client's is {self._job.fingerprint}: their files of weights, code or settings differ; give every "
+                "worker the same files and the same version"
+            )
 
 
 def _open_fasta(job: Job) -> Fasta:

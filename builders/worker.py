@@ -74,7 +74,9 @@ def build_shard_on_worker(task: Task, run: str) -> Receipt:
 
 def pad_rows_on_worker(run: str) -> dict[str, list[float]]:
     """Compute the pad rows with this worker's own extractor."""
-    return pad_rows(_builder(run).extractor)
+    builder = _builder(run)
+    builder.require_fingerprint()
+    return pad_rows(builder.extractor)
 
 
 def _builder(run: str) -> ShardBuilder:

@@ -17,6 +17,7 @@ from featurestore.layout import ContigLayout
 from featurestore.manifest import Manifest, read_manifest, unseal
 from featurestore.reader import FeatureReader, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
+from featurestore.retry import StoreUnavailable
 from featurestore.rows import DamagedChunk, MemoryRows, RowRequest, RowSource, TensorStoreRows, ZarrRows
 from featurestore.seal import NotSealed, seal
 from featurestore.status import StoreStatus, last_run_speed, status_of
@@ -56,6 +57,7 @@ __all__ = [
     "StorageOptions",
     "Store",
     "StoreStatus",
+    "StoreUnavailable",
     "TensorStoreRows",
     "UnknownAnchor",
     "Verification",

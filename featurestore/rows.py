@@ -126,7 +126,7 @@ class ZarrRows:
     def _array(self, contig: str) -> "zarr.Array[Any]":
         array = self._arrays.get(contig)
         if array is None:
-            array = zarr.open_array(self._store, path=values_path(self._feature_set, contig), mode="r")
+            array = zarr.open_array(self._store, path=values_path(self._feature_set, contig), mode="r", zarr_format=3)
             self._arrays[contig] = array
         return array
 

@@ -88,14 +88,15 @@ def test_shards_go_to_workers_with_a_gpu_where_there_are_some_and_overlap_on_it(
         other = subprocess.Popen(plain, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             client.wait_for_workers(2, timeout=60)
-            resources = resources_of(client)
             # Three shards of a worker are alive at once: one is read, one computed, one written.
-            assert 0 < 3 * resources["GPU"] <= 1
-            found = {result for _, result in outcomes(client, where, range(40), resources=resources)}
+            assert 0 < 3 * resources_of(client)["GPU"] <= 1
+            found = {result for _, result in outcomes(client, where, range(40), on_gpu=True)}
+            everywhere = {result for _, result in outcomes(client, where, range(400))}
         finally:
             other.kill()
             other.wait()
         assert found == {"w0"}
+        assert everywhere == {"w0", "cpu"}
 
 
 def test_few_tasks_are_held_however_many_there_are() -> None:
@@ -134,9 +135,10 @@ def test_an_error_comes_as_an_outcome_and_the_others_go_on() -> None:
 def test_a_scheduler_that_is_not_there_or_goes_away_is_named_and_committed_work_stays(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("builders.cluster._ANSWER_S", 2.0)
     with (
         pytest.raises(SchedulerLost, match="start one with `dask scheduler`"),
-        running_cluster("tcp://127.0.0.1:9", timeout_s=1),
+        running_cluster("tcp://127.0.0.1:9"),
     ):
         pass
     (tmp_path / "slow_composition.py").write_text(
@@ -171,3 +173,38 @@ def test_a_scheduler_that_is_not_there_or_goes_away_is_named_and_committed_work_
     assert {key: data for key, data in shard_bytes(store).items() if key in there} == there
     with pytest.raises(ValueError, match="--workers or --scheduler, not both"):
         build(str(store), workers=1, scheduler="tcp://127.0.0.1:9", **settings)
+
+
+def test_a_worker_with_another_extractor_computes_nothing_not_even_the_pad_rows(fasta: Path, tmp_path: Path) -> None:
+    factory = (
+        "from builders.testing import CompositionExtractor\n"
+        "class Versioned(CompositionExtractor):\n"
+        "    def __init__(self, bin_size, precision='fp32'):\n"
+        "        super().__init__(bin_size)\n"
+        "        self.fingerprint = {version!r}\n"
+    )
+    for version in ("old", "new"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "versioned.py").write_text(factory.format(version=version))
+    build_it = (
+        "import sys; from builders.run import build; from builders.extractors.base import ExtractorOptions\n"
+        "build(sys.argv[1], fasta=sys.argv[2], extractor='versioned:Versioned.from_options', shard_bins=256, "
+        "options=ExtractorOptions(bin_size=16, device='cpu'), scheduler=sys.argv[3])"
+    )
+
+    def client(address: str) -> "subprocess.CompletedProcess[str]":
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "new")}
+        command = [sys.executable, "-c", build_it, str(tmp_path / "s"), str(fasta), address]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path / "old"))
+        with processes(1) as (address, _):
+            refused = client(address)
+    assert "give every worker the same files and the same version" in refused.stderr
+    assert not (tmp_path / "s").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path / "new"))
+        with processes(1) as (address, _):
+            assert client(address).returncode == 0
+    assert verify(featurestore.open(tmp_path / "s"), crc=True).is_sound

@@ -5,7 +5,7 @@ Belongs here: the protocol, its options, the registry. Does not: any one model (
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -47,6 +47,13 @@ class ExtractorOptions:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {self.precision!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device is auto, cpu, cuda or cuda:N; got {self.device!r}")
+
+    def absolute(self) -> "ExtractorOptions":
+        """Name the files so that a process with another working directory finds them."""
+        weights, projector, names = (
+            path and path.expanduser().absolute() for path in (self.weights, self.projector, self.names)
+        )
+        return replace(self, weights=weights, projector=projector, names=names)
 
 
 @runtime_checkable
