@@ -118,7 +118,9 @@ def plan(
     if made.flops_per_bin:
         print(f"{made.bins_todo * made.flops_per_bin:.3g} floating-point operations, {made.flops_per_bin:.3g} a bin")
     if speed:
-        print(f"{made.hours(speed):,.2f} hours at {speed:,.3g} bins/s ({source})")
+        hours = made.hours(speed)
+        takes = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:,.1f} minutes"
+        print(f"{takes} at {speed:,.3g} bins/s ({source})")
     elif made.todo:
         print("hours: give --bins-per-second, or --measure")
 

@@ -22,7 +22,7 @@ from builders.shard import Job
 from builders.tasks import Task
 from builders.worker import pad_rows_on_worker
 from catalog import Assembly, Fasta, FeatureSet, Grid
-from featurestore import StorageOptions, Store, create, unseal
+from featurestore import StorageOptions, Store, create
 
 Pads = Mapping[str, Sequence[float]]
 """The pad row of each feature set."""
@@ -205,7 +205,7 @@ def carry_out(
         report.planned, report.was_there = len(work.tasks), len(work.tasks) - len(work.todo)
         if work.todo:
             client = client or start()
-            unseal(work.store)
+            work.store.unseal()
             Rounds(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
     report.seconds = time.perf_counter() - started
 

@@ -20,7 +20,6 @@ from catalog.anchors import read_anchors
 from featurestore import StorageOptions, Store, create
 from featurestore.anchored import AnchorLayout, describe_anchored
 from featurestore.anchored_declarations import declare_anchored, present_anchored
-from featurestore.manifest import unseal
 
 
 @dataclass(slots=True)
@@ -138,10 +137,7 @@ def build_anchors(
                 f"{into.url} has {', '.join(array.name for array in arrays)} in different shards, so one pass cannot "
                 "write them all; build them one by one with --outputs"
             )
-        tasks, todo = plan_anchors(into, arrays, table)
-        if todo:
-            unseal(into)
-        return Work(into, tasks, todo)
+        return Work(into, *plan_anchors(into, arrays, table))
 
     report = AnchorReport(run=job.run, anchors=len(table))
     carry_out(

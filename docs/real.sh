@@ -27,7 +27,10 @@ TABLES="--genes $DATA/mane_v1.4/MANE.GRCh38.v1.4.summary.txt.gz
 set -x
 featurestore plan "$STORE" --fasta "$GENOME" --extractor motif --offsets 0,2048
 featurestore build "$STORE" --fasta "$GENOME" --extractor motif --offsets 0,2048
-featurestore verify "$STORE" --crc
+featurestore verify "$STORE" --crc --recompute 50 --fasta "$GENOME"
+featurestore build-anchors "$STORE" --anchors "$DATA/mane_v1.4/MANE.GRCh38.v1.4.summary.txt.gz" --name mane \
+    --fasta "$GENOME" --extractor motif
+featurestore seal "$STORE"
 featurestore build "$OUT/ecoli.store" --fasta "$DATA"/ecoli_o157_sakai/*.fna.gz --extractor motif
 featurestore verify "$OUT/ecoli.store" --crc
 featurestore get "$STORE" motif chr2:46504 --n-bins 251 --out "$OUT/FAM110C.tsv"

@@ -14,7 +14,7 @@ from featurestore.diff import Difference, diff
 from featurestore.failures import Failure, FailureLog
 from featurestore.findings import Fault, Verification
 from featurestore.layout import ContigLayout
-from featurestore.manifest import Manifest, read_manifest, unseal
+from featurestore.manifest import Manifest
 from featurestore.reader import FeatureReader, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.retry import StoreUnavailable
@@ -72,11 +72,9 @@ __all__ = [
     "open",
     "open_anchored",
     "parse_place",
-    "read_manifest",
     "repair",
     "seal",
     "status_of",
-    "unseal",
     "verify",
     "write_shard",
 ]

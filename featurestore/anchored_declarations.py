@@ -14,7 +14,6 @@ from featurestore import layout
 from featurestore.anchored import DESCRIPTION, Anchored, AnchorLayout, anchored_documents
 from featurestore.commits import NotBuilt
 from featurestore.declarations import NotAStore
-from featurestore.manifest import unseal
 from featurestore.metadata import DIGEST, GROUP, is_group, is_whole, without_consolidated
 from featurestore.store import Store
 
@@ -39,7 +38,7 @@ def declare_anchored(store: Store, wanted: AnchorLayout, anchors: Sequence[Ancho
     documents = anchored_documents(wanted, anchors)
     present = present_anchored(store, wanted)
     if present is None:
-        unseal(store)
+        store.unseal()
         values = f"{wanted.path}/values/{GROUP}"
         # Of several builders at one time, the one whose array this is decides what the others must agree with.
         if not store.objects.create(values, documents[values]):
@@ -49,7 +48,7 @@ def declare_anchored(store: Store, wanted: AnchorLayout, anchors: Sequence[Ancho
         documents = anchored_documents(array, anchors)
     absent = [key for key, data in documents.items() if not _is_there(store, key, data)]
     if absent:
-        unseal(store)
+        store.unseal()
     group = f"{array.path}/{GROUP}"
     for key in sorted(absent, key=lambda key: key == group):  # last: readers then find the rest
         store.objects.put(key, documents[key])

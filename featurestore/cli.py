@@ -25,7 +25,6 @@ from rich.table import Table
 from catalog.grammar import SimulationConfig
 from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
-from featurestore.manifest import read_manifest
 from featurestore.reader import parse_place
 from featurestore.status import status_of
 from featurestore.store import Store, open_store
@@ -125,7 +124,7 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
         f"{len(opened.assembly.contigs)} contigs, {sum(opened.assembly.lengths.values()):,} bp", highlight=False
     )
     sealed = described["sealed"]
-    console.print(f"sealed, top hash {sealed['top_hash']}" if sealed else "not sealed", highlight=False)
+    console.print(f"sealed, top hash {sealed['top_hash']}" if sealed else "not sealed", highlight=False, soft_wrap=True)
     for item in described["feature_sets"]:
         console.print(
             f"\n{item['name']}: {len(item['channels'])} channels, bins of {item['bin_size']:,} bp, "
@@ -141,7 +140,7 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
 def describe_store(store: Store) -> dict[str, Any]:
     """Give what `featurestore info` tells, as plain JSON."""
     sets = [store.feature_set(name) for name in store.feature_sets()]
-    manifest = read_manifest(store)
+    manifest = store.manifest()
     return {
         "url": store.url,
         "format": layout.FORMAT,

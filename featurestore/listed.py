@@ -12,31 +12,29 @@ from zarr.abc.store import Store as ZarrStore
 from featurestore import layout
 from featurestore.manifest import read_manifest
 from featurestore.remote import Objects
-from featurestore.store import Store
 
 
-def listed(store: Store) -> Store:
-    """Give a store that can be listed: over HTTP by its manifest, elsewhere as it is.
+def listed(objects: Objects) -> Objects:
+    """Give objects that can be listed: over HTTP by the store's manifest, elsewhere as they are.
 
     Raises
     ------
     OSError
         If the server does not list and the store is not sealed.
     """
-    if urlsplit(store.url).scheme not in {"http", "https"}:
-        return store
-    manifest = read_manifest(store)
+    if urlsplit(objects.url).scheme not in {"http", "https"}:
+        return objects
+    manifest = read_manifest(objects)
     if manifest is not None:
-        sizes = {key: sealed.size for key, sealed in manifest.objects.items()}
-        return Store(ListedObjects(store.objects, sizes), store.assembly)
+        return ListedObjects(objects, {key: sealed.size for key, sealed in manifest.objects.items()})
     try:
-        store.objects.folders(layout.FEATURES)  # WebDAV lists
+        objects.folders(layout.FEATURES)  # WebDAV lists
     except OSError as error:
         raise OSError(
-            f"{store.url} is on a web server that does not list, and not sealed, so nothing says what it holds; "
+            f"{objects.location} is on a web server that does not list, and not sealed, so nothing says what it holds; "
             "`featurestore seal` it where it lies, or read it from its disk or bucket"
         ) from error
-    return store
+    return objects
 
 
 class ListedObjects(Objects):

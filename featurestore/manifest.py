@@ -9,16 +9,14 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from featurestore import layout
 from featurestore.declarations import DECLARED
 from featurestore.metadata import DIGEST, GROUP, is_consolidated, is_whole, signed, without_consolidated
-
-if TYPE_CHECKING:
-    from featurestore.store import Store
+from featurestore.remote import Objects
 
 MANIFEST = "MANIFEST.json"
 
@@ -86,7 +84,7 @@ def top_hash(objects: Mapping[str, SealedObject]) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(store: "Store") -> Manifest | None:
+def read_manifest(objects: Objects) -> Manifest | None:
     """Read the manifest of a sealed store, or give None if the store is not sealed (one request).
 
     Raises
@@ -95,10 +93,10 @@ def read_manifest(store: "Store") -> Manifest | None:
         If it cannot be trusted.
     """
     try:
-        data = store.objects.get(MANIFEST)
+        data = objects.get(MANIFEST)
     except FileNotFoundError:
         return None
-    where = f"{store.url}/{MANIFEST}"
+    where = f"{objects.location}/{MANIFEST}"
     mend = "`featurestore repair` removes it, then `featurestore seal` makes it anew"
     if len(data) > _MAX_BYTES:
         raise DamagedManifest(f"{where} has {len(data):,} bytes, and at most {_MAX_BYTES:,} are read; {mend}")
@@ -113,15 +111,14 @@ def read_manifest(store: "Store") -> Manifest | None:
         raise DamagedManifest(f"{where} is no JSON ({error}); {mend}") from error
 
 
-def unseal(store: "Store") -> None:
+def unseal(objects: Objects) -> None:
     """Take the seal off, before anything changes: the manifest goes first, then the consolidated metadata.
 
     Nothing happens to a store that is not sealed (two requests). The root comes last, as it comes first in sealing: as
     long as it is not consolidated, no group is, and a store whose unsealing was stopped is known by it.
     """
-    objects = store.objects
     objects.delete(MANIFEST)
-    if not is_sealed_in_part(store):
+    if not is_sealed_in_part(objects):
         return
     keys = [key for key, _ in objects.walk("") if key.endswith(f"/{GROUP}")]
 
@@ -135,6 +132,6 @@ def unseal(store: "Store") -> None:
     strip(GROUP)
 
 
-def is_sealed_in_part(store: "Store") -> bool:
+def is_sealed_in_part(objects: Objects) -> bool:
     """Tell whether sealing has begun: the root's metadata is consolidated (one request)."""
-    return is_consolidated(store.objects.get(GROUP))
+    return is_consolidated(objects.get(GROUP))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from featurestore import layout
 from featurestore.anchored_declarations import build_command
 from featurestore.findings import Verification
-from featurestore.manifest import MANIFEST, Manifest, SealedObject, top_hash, unseal
+from featurestore.manifest import MANIFEST, Manifest, SealedObject, top_hash
 from featurestore.metadata import GROUP, consolidated
 from featurestore.store import Store
 from featurestore.verify import sha256_of, verify
@@ -127,7 +127,7 @@ def _refuse_a_store_that_changed(store: Store, manifest: Manifest, before: Mappi
     new = {key for key in after.keys() - before.keys() - {MANIFEST} if not key.startswith(f"{layout.FAILURES}/")}
     if not new and all(after.get(key) == sealed.size for key, sealed in manifest.objects.items()):
         return
-    unseal(store)
+    store.unseal()
     raise NotSealed(
         f"{store.url} changed while it was being sealed; when no build is running, `featurestore repair` and seal again"
     )

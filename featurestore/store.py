@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,17 +16,14 @@ from catalog import Assembly, AssemblyMismatch, FeatureSet
 from featurestore import layout
 from featurestore.commits import CommitLog, NotBuilt
 from featurestore.declarations import Declaration, DeclarationLog, NotAStore, read_description
-from featurestore.manifest import is_sealed_in_part, unseal
+from featurestore.listed import listed
+from featurestore.manifest import Manifest, is_sealed_in_part, read_manifest, unseal
 from featurestore.metadata import GROUP, is_whole, root_documents, set_documents
 from featurestore.reader import FeatureReader
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.rows import RowSource, TensorStoreRows, ZarrRows
 
 _REQUESTS_AT_ONCE = 8
-
-
-if TYPE_CHECKING:
-    from featurestore.anchored_reader import AnchoredReader
 
 
 class FingerprintMismatch(ValueError):
@@ -80,11 +77,13 @@ class Store:
         """Give the reader of one feature set; NotBuilt if there is none of that name."""
         return FeatureReader(self.objects, self.assembly, self.feature_set(name), self.rows(name))
 
-    def anchored(self, feature_set: str, anchors: str) -> "AnchoredReader":
-        """Give the reader of an anchored array; NotBuilt if there is none of that name."""
-        from featurestore.anchored_reader import open_anchored  # which knows `Store`
+    def manifest(self) -> Manifest | None:
+        """Read what a sealed store says of its contents, or give None if it is not sealed; see `read_manifest`."""
+        return read_manifest(self.objects)
 
-        return open_anchored(self, feature_set, anchors)
+    def unseal(self) -> None:
+        """Take the seal off, before anything changes; nothing happens to a store that is not sealed."""
+        unseal(self.objects)
 
     def rows(self, feature_set: str) -> RowSource:
         """Give the fastest engine that reads this URL: tensorstore, else zarr."""
@@ -135,9 +134,9 @@ class Store:
             present = newest.feature_set if newest else self._read_feature_set(feature_set.name)
             agreed = feature_set if present is None else self._merged(present, feature_set)
             known = self.contigs(agreed.name)
-            if agreed == present and set(wanted) <= set(known) and is_sealed_in_part(self):
+            if agreed == present and set(wanted) <= set(known) and is_sealed_in_part(self.objects):
                 return agreed
-            unseal(self)
+            self.unseal()
             if newest is None or agreed != present:
                 newest = Declaration(0 if newest is None else newest.number + 1, agreed)
                 if not log.add(newest):
@@ -230,9 +229,7 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
     NotAStore
         If what is there is no feature store, or of a format that this version does not know.
     """
-    from featurestore.listed import listed  # which knows `Store`
-
-    return listed(_open(connect(url, storage_options)))
+    return _open(listed(connect(url, storage_options)))
 
 
 def _open(objects: Objects) -> Store:

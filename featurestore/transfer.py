@@ -22,7 +22,6 @@ from featurestore import layout
 from featurestore.anchored_declarations import anchored_layout, anchored_names, declare_anchored
 from featurestore.anchored_reader import read_table
 from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
-from featurestore.manifest import read_manifest, unseal
 from featurestore.remote import StorageOptions
 from featurestore.seal import seal
 from featurestore.store import Store, create, open_store
@@ -190,7 +189,7 @@ def _choose(
 
 def _seal_like(source: Store, destination: Store) -> str | None:
     """Seal the copy of a sealed store; the copy of one that is not, or one beside other sets, stays as it is."""
-    if read_manifest(source) is None or set(destination.feature_sets()) != set(source.feature_sets()):
+    if source.manifest() is None or set(destination.feature_sets()) != set(source.feature_sets()):
         return None
     # Every shard was checked on its way.
     return seal(destination, crc=False, partial=True).manifest.top_hash
@@ -315,7 +314,7 @@ class _Copier:
         """Take the destination's seal off before the first shard is written; a copy with nothing to do leaves it."""
         with self._lock:
             if not self._is_unsealed:
-                unseal(self._destination)
+                self._destination.unseal()
                 self._is_unsealed = True
 
     def _agrees(self, shard: _Shard, commit: Commit) -> bool:

@@ -22,7 +22,7 @@ from featurestore.commits import Commit, DamagedRecord, NotBuilt
 from featurestore.declarations import DECLARED, DeclarationLog, NotAStore, number_of
 from featurestore.findings import Fault, Verification
 from featurestore.layout import ArrayLayout, ContigLayout
-from featurestore.manifest import MANIFEST, DamagedManifest, Manifest, SealedObject, read_manifest, unseal
+from featurestore.manifest import MANIFEST, DamagedManifest, Manifest, SealedObject
 from featurestore.metadata import GROUP, consolidated, root_documents, set_documents
 from featurestore.remote import Objects
 from featurestore.rows import DamagedChunk
@@ -70,7 +70,7 @@ def repair(store: Store, found: Verification) -> Repair:
     """
     mendable = [fault for fault in found.faults if fault.is_mendable]
     if mendable:
-        unseal(store)
+        store.unseal()
     changed = Repair([], [])
     for fault in mendable:
         for key in fault.remove:
@@ -152,7 +152,7 @@ class _Look:
 
     def _read_manifest(self) -> Manifest | None:
         try:
-            return read_manifest(self._store)
+            return self._store.manifest()
         except DamagedManifest as error:
             self._fault(MANIFEST, str(error), "`featurestore repair`, then `featurestore seal`", MANIFEST)
             return None

@@ -72,7 +72,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Literal["full", "tiny"] = "full"
     run("simulate", "simulate", genome, "--seed", seed, *(_TINY if size == "tiny" else ()))
     build = ["build", store, "--fasta", genome / "genome.fa", "--extractor", "motif", "--offsets", "0,2048", "--json"]
     built = run.json("build", *build)
-    run("verify", "verify", store, "--crc")
+    run("verify", "verify", store, "--crc", "--recompute", 20, "--fasta", genome / "genome.fa")
+    run("seal", "seal", store, "--quick")
     calls = calls_made()
 
     quick = ["--epochs", 1] if size == "tiny" else []

@@ -34,7 +34,6 @@ from featurestore.anchored_declarations import AnchorsMismatch, declare_anchored
 from featurestore.anchored_reader import AnchoredReader, UnknownAnchor, open_anchored
 from featurestore.cli import main
 from featurestore.declarations import NotAStore
-from featurestore.manifest import read_manifest
 from featurestore.seal import seal
 from featurestore.testing import ORIGIN, assembly_of, feature_set_of, random_sequences, write_fasta
 
@@ -423,9 +422,9 @@ def test_a_sealed_store_stays_so_until_anchors_are_added(copied: Path, settings_
     store = featurestore.open(copied)
     seal(store)
     assert build_anchors(str(copied), **settings_of).built == 0
-    assert read_manifest(store) is not None
+    assert store.manifest() is not None
     assert build_anchors(str(copied), **settings_of | {"name": "new", "contigs": ["short"]}).built == 1
-    assert read_manifest(store) is None
+    assert store.manifest() is None
     found = verify(store, crc=True)
     assert (found.faults, found.missing, found.orphans, found.strangers) == ([], 0, [], [])
     assert open_anchored(store, "length", "new").windows("all").shape == (1, N_BINS, 1)
@@ -439,7 +438,9 @@ def test_a_copy_brings_anchored_arrays_along(copied: Path, tmp_path: Path) -> No
     assert featurestore.copy(copied, tmp_path / "c").copied == 0
     hashes = {seal(featurestore.open(path)).manifest.top_hash for path in (copied, tmp_path / "b", tmp_path / "c")}
     assert len(hashes) == 1
-    here, there = (featurestore.open(path).anchored("composition", "some") for path in (store.url, tmp_path / "c"))
+    here, there = (
+        open_anchored(featurestore.open(path), "composition", "some") for path in (store.url, tmp_path / "c")
+    )
     np.testing.assert_array_equal(there.windows(there.names), here.windows(here.names))
 
 

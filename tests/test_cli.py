@@ -107,7 +107,7 @@ def test_a_plan_foretells_the_build_and_writes_nothing(
     assert "composition (5 channels), length (1 channels) in bins of 16 bp, offsets 0 bp" in text
     assert "7 of 7 shards to build: 1,576 of 1,576 bins" in text
     assert "at most 18,912 bytes (before compression)" in text
-    assert "0.04 hours at 10 bins/s" in text
+    assert "2.6 minutes at 10 bins/s (as given)" in text
     assert "0 of 7 shards to build: 0 of 1,576 bins" in run("plan", built[0], "--fasta", fasta, *SETTINGS).out
 
 

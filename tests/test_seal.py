@@ -18,7 +18,7 @@ import zarr
 
 import featurestore
 from catalog import Grid
-from featurestore import ContigLayout, Manifest, NotSealed, Origin, layout, read_manifest, repair, seal, unseal, verify
+from featurestore import ContigLayout, Manifest, NotSealed, Origin, layout, repair, seal, verify
 from featurestore import manifest as manifests
 from featurestore.cli import main
 from featurestore.dataset import set_datatree
@@ -138,7 +138,7 @@ def test_xarray_reads_a_sealed_store_from_a_server_that_does_not_list(store: fea
 
 def test_the_manifest_lists_every_object_as_it_is(store: featurestore.Store) -> None:
     made = seal(store).manifest
-    assert read_manifest(store) == made
+    assert store.manifest() == made
     assert Manifest.model_validate(made.model_dump(mode="json")) == made
     files = files_of(store.url)
     files.pop(MANIFEST)
@@ -174,18 +174,18 @@ def test_sealing_again_writes_nothing_and_unsealing_gives_every_byte_back(store:
     again = seal(store)
     assert (made.was_sealed, again.was_sealed, again.manifest) == (False, True, made.manifest)
     assert files_of(store.url) == sealed
-    unseal(store)
-    unseal(store)
+    store.unseal()
+    store.unseal()
     assert files_of(store.url) == before
 
 
-@pytest.mark.parametrize("action", [seal, unseal], ids=["sealing", "unsealing"])
+@pytest.mark.parametrize("action", [seal, featurestore.Store.unseal], ids=["sealing", "unsealing"])
 def test_killed_before_any_write_the_store_is_read_and_sealing_again_finishes(
     tmp_path: Path, action: Callable[[featurestore.Store], object]
 ) -> None:
     start = built_store(tmp_path / "start", LENGTHS, GRID)
     expected = seal(built_store(tmp_path / "expected", LENGTHS, GRID)).manifest.top_hash
-    if action is unseal:
+    if action is featurestore.Store.unseal:
         seal(start)
     for n in range(100):
         url = tmp_path / f"killed-{n}"
@@ -217,7 +217,7 @@ def test_a_change_takes_the_seal_off_first_and_what_changes_nothing_leaves_it(st
     before_writes(store, keys.append)
     store.declare(feature_set_of(Grid(bin_size=16, offsets=(4,))), ["chr1"])
     assert keys[0] == MANIFEST
-    assert read_manifest(store) is None
+    assert store.manifest() is None
     with pytest.raises(NotSealed, match=r"lacks 5 shards of 'demo'; `featurestore build .* --offsets 0,8,4 --contigs"):
         seal(store)
     assert all(b"consolidated" not in data for data in files_of(store.url).values())
@@ -304,7 +304,7 @@ def test_a_manifest_that_cannot_be_trusted_is_refused_with_the_mend(
     with pytest.raises(
         DamagedManifest, match=rf"{message}.*`featurestore repair` removes it, then `featurestore seal`"
     ):
-        read_manifest(store)
+        store.manifest()
     repair(store, verify(store, crc=True))
     assert not seal(store).was_sealed
 
@@ -316,15 +316,15 @@ def test_a_manifest_that_contradicts_itself_or_is_huge_is_refused(
     forged = made.model_copy(update={"top_hash": "0" * 64})
     store.objects.put(MANIFEST, forged.to_json())
     with pytest.raises(DamagedManifest, match="its top hash is not that of the objects"):
-        read_manifest(store)
+        store.manifest()
     monkeypatch.setattr(manifests, "_MAX_BYTES", 100)
     with pytest.raises(DamagedManifest, match="at most 100 are read"):
-        read_manifest(store)
+        store.manifest()
 
 
 def test_the_verb_seals_and_says_so(store: featurestore.Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["seal", store.url]) == 0
-    made = read_manifest(store)
+    made = store.manifest()
     assert made is not None
     assert capsys.readouterr().out == f"sealed: {len(made.objects)} objects, complete, top hash {made.top_hash}\n"
     assert main(["seal", store.url, "--quick", "--json"]) == 0

@@ -29,7 +29,7 @@ import featurestore
 from catalog import AssemblyMismatch, Grid, UnknownContig
 from featurestore import Commit, ContigLayout, FingerprintMismatch, NotBuilt, Store, create, layout, verify
 from featurestore.cli import main
-from featurestore.manifest import MANIFEST, read_manifest
+from featurestore.manifest import MANIFEST
 from featurestore.seal import seal
 from featurestore.testing import assembly_of, built_store, feature_set_of, grids, random_sequences, values_of
 from featurestore.transfer import copy
@@ -372,7 +372,7 @@ def sealed(source: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_a_copy_of_a_sealed_store_is_sealed_with_the_same_top_hash(sealed: Store, tmp_path: Path) -> None:
-    manifest = read_manifest(sealed)
+    manifest = sealed.manifest()
     assert manifest is not None
     report = copy(sealed.url, tmp_path)
     destination = featurestore.open(tmp_path)
@@ -388,7 +388,7 @@ def test_a_copy_of_part_of_a_sealed_store_is_not_sealed_until_the_rest_is_there(
     report = copy(sealed.url, tmp_path, contigs=["chr2"])
     destination = featurestore.open(tmp_path)
     assert report.top_hash is None
-    assert read_manifest(destination) is None
+    assert destination.manifest() is None
     assert verify(destination, crc=True).is_sound
     assert copy(sealed.url, tmp_path).top_hash is not None
     assert contents_of(destination) == contents_of(sealed)
@@ -401,7 +401,7 @@ def test_a_sealed_destination_that_gains_something_is_unsealed(source: Store, se
     assert commit is not None
     destination.objects.delete(commit.key)
     assert copy(source.url, tmp_path).copied == 1
-    assert read_manifest(destination) is None
+    assert destination.manifest() is None
     assert objects_of(destination) == objects_of(source)
 
 
