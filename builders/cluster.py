@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from distributed import Client, Future, LocalCluster, as_completed
+import dask
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from tornado.ioloop import PeriodicCallback
 
 from builders.worker import gpu_count
 
@@ -28,6 +30,10 @@ _GPU = "GPU"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 _logger = logging.getLogger("featurestore.build")
+
+
+class WorkerDied(RuntimeError):
+    """A task whose worker died each time that it was tried."""
 
 
 class SchedulerLost(ConnectionError):
@@ -59,12 +65,19 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
             processes=True,
             memory_limit=0,  # a shard bounds the memory; Dask would pause a worker that holds large weights, for ever
             dashboard_address="127.0.0.1:0",  # any free port: None means 8787, which a second build finds taken
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
             env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         ) as cluster,
         Client(cluster) as client,
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "2s"}),
     ):
-        yield client
+        # A nanny whose worker dies while it starts gives up for good; the cluster then has to replace it.
+        keep = PeriodicCallback(lambda: cluster.scale(workers), 1000 * _LOOK_EVERY_S)
+        cluster.loop.add_callback(keep.start)
+        try:
+            yield client
+        finally:
+            cluster.loop.add_callback(keep.stop)
 
 
 @contextmanager
@@ -76,6 +89,7 @@ def running_cluster(address: str) -> Iterator[Client]:
     SchedulerLost
         If no scheduler answers there in time.
     """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # that the scheduler has gone, we say
     try:
         client = Client(address, timeout=_ANSWER_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
@@ -108,6 +122,7 @@ def outcomes(
     tasks: Iterable[_Task],
     *,
     on_gpu: bool = False,
+    at_once: int | None = None,
 ) -> Iterator[tuple[_Task, _Result | BaseException]]:
     """Hand tasks out, a few a worker, and give each with its result, or its error, as it ends.
 
@@ -118,6 +133,8 @@ def outcomes(
     ----------
     on_gpu
         Whether tasks go to the workers that declare a GPU, where some do.
+    at_once
+        Tasks handed out at the most; None for what the workers can take.
 
     Raises
     ------
@@ -131,7 +148,7 @@ def outcomes(
 
     def fill() -> None:
         workers.look()
-        for task in islice(waiting, max(0, workers.room - len(running))):
+        for task in islice(waiting, max(0, (at_once or workers.room) - len(running))):
             future = client.submit(function, task, pure=False, resources=workers.resources)
             running[future] = task
             ended.add(future)
@@ -150,13 +167,19 @@ def outcomes(
 
 def _outcome(future: "Future[Any]") -> Any:
     try:
-        error = future.exception()
-        return future.result() if error is None else error
+        return future.result()
+    except KilledWorker as error:
+        return WorkerDied(
+            f"{1 + error.allowed_failures} workers died of it, one after the other: they ran out of memory, or the "
+            f"extractor crashed; the last was {error.last_worker.name}"
+        )
     except CancelledError as error:
         raise SchedulerLost(
             "the Dask scheduler is gone, or has dropped a task; what was committed stays: start a scheduler if there "
             "is none, and run the same command again"
         ) from error
+    except Exception as error:  # whatever a task may raise
+        return error
 
 
 class _Workers:

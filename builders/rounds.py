@@ -11,14 +11,14 @@ from functools import partial
 
 from distributed import Client
 
-from builders.cluster import local_cluster, outcomes, running_cluster
+from builders.cluster import SchedulerLost, WorkerDied, local_cluster, outcomes, running_cluster
 from builders.extractors.base import Extractor
 from builders.report import BuildReport
 from builders.shard import Job, Receipt
 from builders.tasks import Task
 from builders.worker import BuildPlugin, build_shard_on_worker, plugin_name
 from catalog import AssemblyMismatch, FastaChanged
-from featurestore import Failure, FailureLog, FingerprintMismatch, Store, StoreUnavailable
+from featurestore import CommitConflict, Failure, FailureLog, FingerprintMismatch, Store, StoreUnavailable
 
 Progress = Callable[[int, int], None]
 """Called with the bins that are done and the bins that were to do."""
@@ -48,10 +48,18 @@ def workers_of(job: Job, extractor: Extractor, *, workers: int | None, scheduler
         client.register_plugin(BuildPlugin(job, spread=scheduler is None))
         try:
             yield client
-        finally:
-            if scheduler is not None:
-                with suppress(OSError, TimeoutError):  # the scheduler may be what has gone
-                    client.unregister_worker_plugin(plugin_name(job.run))
+        except SchedulerLost:
+            raise  # nobody is left to tell; to try takes Dask 30 s
+        except BaseException:
+            _leave(client, job, scheduler)
+            raise
+        _leave(client, job, scheduler)
+
+
+def _leave(client: Client, job: Job, scheduler: str | None) -> None:
+    if scheduler is not None:
+        with suppress(OSError, TimeoutError):
+            client.unregister_worker_plugin(plugin_name(job.run))
 
 
 class Rounds:
@@ -83,6 +91,8 @@ class Rounds:
         self._on_gpu = on_gpu
         self._progress = progress
         self._failed: dict[Task, str] = {}
+        self._killers: set[Task] = set()
+        self._conflicts: set[Task] = set()
         self._in_a_row = 0
         logs = {task.log_of(name): None for task in tasks[:1] for name in job.feature_sets}
         self._failures = [FailureLog(store.objects, name) for name in logs]
@@ -102,15 +112,17 @@ class Rounds:
         try:
             self._go_over(_turned(self._tasks, self._run))
             self._in_a_row = 0
-            self._go_over(list(self._failed))
+            self._go_over([task for task in self._failed if task not in self._killers | self._conflicts])
+            # One at a time: whoever waits beside the one that kills its worker is marked with it.
+            self._go_over([task for task in self._failed if task in self._killers], at_once=1)
         finally:
             self._report.end()
             self._report.failed = {str(task): reason for task, reason in self._failed.items()}
 
-    def _go_over(self, tasks: Sequence[Task]) -> None:
+    def _go_over(self, tasks: Sequence[Task], *, at_once: int | None = None) -> None:
         whole = sum(task.n_bins for task in self._tasks)
         function = partial(build_shard_on_worker, run=self._run)
-        for task, outcome in outcomes(self._client, function, tasks, on_gpu=self._on_gpu):
+        for task, outcome in outcomes(self._client, function, tasks, on_gpu=self._on_gpu, at_once=at_once):
             if isinstance(outcome, BaseException):
                 self._note_failure(task, outcome)
             else:
@@ -131,6 +143,10 @@ class Rounds:
         attempts = 2 if task in self._failed else 1
         reason = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
         self._failed[task] = reason
+        if isinstance(error, WorkerDied):
+            self._killers.add(task)
+        if isinstance(error, CommitConflict):  # tried again, it would find a shard that is there, and be content
+            self._conflicts.add(task)
         self._noted.add(task.place)
         is_silent = isinstance(error, StoreUnavailable)
         for log in [] if is_silent else self._failures:  # such a store would take no note either, and take its time

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from distributed import Client
 
-from builders.cluster import resources_of
+from builders.cluster import outcomes
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
 from builders.plan import describe, existing_store, make_plan
 from builders.report import BuildReport
@@ -199,8 +199,10 @@ def carry_out(
         if store is None or not set(job.feature_sets) <= set(store.feature_sets()):
             client = start()
             # On a worker, where the weights are used, and before anything is written: a bad file leaves no store.
-            resources = resources_of(client) if on_gpu else {}
-            pads = client.submit(pad_rows_on_worker, job.run, pure=False, resources=resources).result()
+            ((_, outcome),) = outcomes(client, pad_rows_on_worker, [job.run], on_gpu=on_gpu)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            pads = outcome
         work = declare_and_plan(pads)
         report.planned, report.was_there = len(work.tasks), len(work.tasks) - len(work.todo)
         if work.todo:

@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from featurestore.commits import Commit, CommitLog
+from featurestore.commits import Commit, CommitConflict, CommitLog
 from featurestore.layout import ArrayLayout, shard_key
 from featurestore.metadata import array_settings
 from featurestore.remote import Objects
@@ -128,8 +128,14 @@ def write_shard(
     if committed is not None:
         return log.add(commit)
     key = shard_key(name, contig, phase, shard)
-    if not objects.create(key, data) and objects.get(key) != data:
-        # Left without a record by a run that was killed, or damaged since: nobody may rely on it.
-        objects.delete(key)
-        objects.put(key, data)
-    return log.add(commit)
+    if objects.create(key, data) or (found := objects.get(key)) == data:
+        return log.add(commit)
+    # Left without a record by a run that was killed, or damaged since: nobody may rely on it.
+    objects.delete(key)
+    objects.put(key, data)
+    try:
+        return log.add(commit)
+    except CommitConflict:
+        # It was no leftover: its writer has committed it just now.
+        objects.put(key, found)
+        raise
