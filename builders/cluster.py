@@ -7,6 +7,7 @@ Belongs here: starting, joining, and handing tasks out without ever holding many
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
         workers = gpus or (cores if one_core_each else 1)
     threads = 1 if one_core_each else max(1, cores // workers)
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "2s"}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -69,7 +71,6 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
             env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         ) as cluster,
         Client(cluster) as client,
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "2s"}),
     ):
         # A nanny whose worker dies while it starts gives up for good; the cluster then has to replace it.
         keep = PeriodicCallback(lambda: cluster.scale(workers), 1000 * _LOOK_EVERY_S)
@@ -141,15 +142,17 @@ def outcomes(
     SchedulerLost
         If the scheduler has gone; no more results come then.
     """
-    waiting = iter(tasks)
+    # One group for all: a key of its own each would leave a group in the scheduler's memory for every task.
+    group = f"shard-{uuid.uuid4().hex[:12]}"
+    waiting = enumerate(tasks)
     running: dict[Future[Any], _Task] = {}
     ended = as_completed(loop=client.loop)
     workers = _Workers(client, on_gpu=on_gpu)
 
     def fill() -> None:
         workers.look()
-        for task in islice(waiting, max(0, (at_once or workers.room) - len(running))):
-            future = client.submit(function, task, pure=False, resources=workers.resources)
+        for number, task in islice(waiting, max(0, (at_once or workers.room) - len(running))):
+            future = client.submit(function, task, key=(group, number), resources=workers.resources)
             running[future] = task
             ended.add(future)
 
