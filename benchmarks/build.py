@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -231,6 +232,9 @@ def worker_memory(folder: Path, shard_bins: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
+    parser.add_argument(
+        "--only", help="some of store,dask,workers,peaks,scheduler; the others stay as they were measured"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "build.json")
     parser.add_argument("--part", choices=("ours", "client.map"), help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
@@ -239,24 +243,27 @@ def main() -> None:
         print(json.dumps(memory_of_many(args.count, args.part)))
         return
     part = 10 if args.quick else 1
-    before = machine()
+    measured = json.loads(args.out.read_text())["rows"] if args.only and args.out.exists() else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [
-            store_side(folder, GENOME_BINS // part),
-            dask_overhead(2000 // part),
-            two_workers(folder, 1_000_000_000 // part),
-            worker_memory(folder, SHARD_BINS),
-            scheduler_memory(100_000 // part),
-        ]
-    for row in rows:
-        shown = {key: value for key, value in row.items() if key not in ("what", "ours", "client_map")}
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "store": lambda: store_side(folder, GENOME_BINS // part),
+            "dask": lambda: dask_overhead(2000 // part),
+            "workers": lambda: two_workers(folder, 1_000_000_000 // part),
+            "peaks": lambda: worker_memory(folder, SHARD_BINS),
+            "scheduler": lambda: scheduler_memory(100_000 // part),
+        }
+        for key in args.only.split(",") if args.only else parts:
+            load = os.getloadavg()[0]
+            measured[key] = parts[key]() | {"load_before": load}
+    for row in measured.values():
         print(row["what"])
-        for key, value in shown.items():
-            print(f"    {key}: {value:,.4g}" if isinstance(value, float) else f"    {key}: {value}")
+        for key, value in row.items():
+            if key not in ("what", "ours", "client_map"):
+                print(f"    {key}: {value:,.4g}" if isinstance(value, float) else f"    {key}: {value}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     found = versions("dask", "distributed", "numpy", "obstore", "zarr")
-    args.out.write_text(json.dumps({"machine": before, "versions": found, "rows": rows}, indent=1) + "\n")
+    args.out.write_text(json.dumps({"machine": machine(), "versions": found, "rows": measured}, indent=1) + "\n")
     print(f"written to {args.out}")
 
 
