@@ -18,7 +18,7 @@ from builders.sequence import scattered_sequences
 from builders.tasks import Place
 from catalog import Fasta, FeatureSet
 from catalog.anchors import Anchor
-from featurestore import ContigLayout, Origin, RowRequest, Store, layout, write_shard
+from featurestore import ContigLayout, Origin, RowRequest, Store, layout, read_rows, write_shard
 from featurestore.anchored import AnchorLayout, bin_offsets
 from featurestore.anchored_declarations import anchored_layout
 
@@ -125,7 +125,7 @@ class AnchorTask(NamedTuple):
             if window.offset is not None
         }
         if wanted:
-            found = store.rows(feature_set.name).read(list(wanted.values()))
+            found = read_rows(store.rows(feature_set.name), list(wanted.values()), features.shape[2])
             for number, rows in zip(wanted, found, strict=True):
                 features[number, sources.is_in_grid[number]] = rows
         return features.reshape(self.n_bins, -1)

@@ -13,7 +13,8 @@ from builders.sequence import bin_sequences
 from builders.shard import features_of
 from catalog import Assembly, Fasta, FeatureSet
 from featurestore import Fault, FingerprintMismatch, Store, layout
-from featurestore.rows import RowRequest
+from featurestore.rows import read_rows
+from featurestore.stretches import RowRequest
 
 _TOLERANCE = {"fp32": 2e-3, "tf32": 1e-2, "bf16": 5e-2}
 """Largest difference that another device may make, as a share of the channel's largest value among the bins compared;
@@ -118,7 +119,7 @@ def _recompute_set(
     )
     expected = features_of(made, sequences, (feature_set,)).values[name].astype(np.float32)
     requests = [RowRequest(commit.contig, commit.phase, row, row + 1) for commit, row in bins]
-    stored = np.concatenate(store.rows(name).read(requests)).astype(np.float32)
+    stored = np.concatenate(read_rows(store.rows(name), requests, expected.shape[1])).astype(np.float32)
     difference = np.abs(stored - expected)
     allowed = _FLOOR + _TOLERANCE[precision] * np.maximum(np.abs(stored), np.abs(expected)).max(axis=0)
     faults: dict[str, Fault] = {}

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Assembly(BaseModel):
             _remember(kept, contigs)
         return cls.of(name or _stem(fasta.url), contigs)
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         """Contig lengths (bp) by name, in the assembly's order."""
         return {contig.name: contig.length for contig in self.contigs}

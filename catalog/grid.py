@@ -87,14 +87,15 @@ class Grid:
         if n_bins < 1:
             raise ValueError(f"a window has at least 1 bin, got n_bins={n_bins}")
         starts = np.asarray(centres, dtype=np.int64) - self._centre_from_start(n_bins)
-        offsets = np.asarray(self.offsets, dtype=np.int64)[:, None]
-        # Distance from the wanted start to the phase's next bin edge at or left of it, in [0, bin_size).
-        behind = (starts + offsets) % self.bin_size
-        residuals = np.where(2 * behind <= self.bin_size, -behind, self.bin_size - behind)
+        behind_row_0 = starts + np.asarray(self.offsets, dtype=np.int64)[:, None]
+        # The nearest bin edge of each phase; of two equally near ones, that on the left.
+        first = (2 * behind_row_0 + (self.bin_size - 1)) // (2 * self.bin_size)
+        residuals = first * self.bin_size - behind_row_0
+        if len(self.offsets) == 1:
+            return Placements(np.zeros_like(starts), first[0], residuals[0])
         phases = np.abs(residuals).argmin(axis=0)
-        residual = np.take_along_axis(residuals, phases[None], axis=0)[0]
-        first = (starts + residual + offsets[phases, 0]) // self.bin_size
-        return Placements(phases.astype(np.int64), first, residual)
+        chosen = phases, np.arange(len(phases))
+        return Placements(phases, first[chosen], residuals[chosen])
 
     def nearest(self, centre: int, n_bins: int) -> Placement:
         """Put one window as near to its centre as the phases allow; the rule is that of `place`."""

@@ -18,11 +18,13 @@ from featurestore.manifest import Manifest
 from featurestore.reader import FeatureReader, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.retry import StoreUnavailable
-from featurestore.rows import DamagedChunk, MemoryRows, RowRequest, RowSource, TensorStoreRows, ZarrRows
+from featurestore.rows import DamagedChunk, HeldRowSource, MemoryRows, RowSource, ZarrRows, read_rows
 from featurestore.seal import NotSealed, seal
 from featurestore.status import StoreStatus, last_run_speed, status_of
 from featurestore.store import FingerprintMismatch, Store, create
 from featurestore.store import open_store as open
+from featurestore.stretches import RowRequest
+from featurestore.tensorstore_rows import TensorStoreRows
 from featurestore.transfer import CopyReport, DamagedShard, copy
 from featurestore.verify import Repair, repair, verify
 from featurestore.writer import Origin, write_shard
@@ -44,6 +46,7 @@ __all__ = [
     "Fault",
     "FeatureReader",
     "FingerprintMismatch",
+    "HeldRowSource",
     "Manifest",
     "MemoryRows",
     "NotAStore",
@@ -72,6 +75,7 @@ __all__ = [
     "open",
     "open_anchored",
     "parse_place",
+    "read_rows",
     "repair",
     "seal",
     "status_of",

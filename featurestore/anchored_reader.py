@@ -17,8 +17,9 @@ from featurestore import layout
 from featurestore.anchored import AnchorLayout, table_digest
 from featurestore.anchored_declarations import anchored_layout, build_command
 from featurestore.commits import NotBuilt
-from featurestore.rows import DamagedChunk, RowRequest
+from featurestore.rows import DamagedChunk
 from featurestore.store import Store
+from featurestore.stretches import RowRequest
 
 _COORDINATES = ("anchor", "contig", "centre", "strand")
 
@@ -103,8 +104,10 @@ class AnchoredReader:
             )
         self._refuse_what_was_never_built(numbers)
         first = (self.n_bins - n_bins) // 2
-        rows = self._source.read([RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers])
-        return np.stack(rows) if rows else np.empty((0, n_bins, self.layout.shape[2]), dtype=np.float16)
+        values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=np.float16)
+        requests = [RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers]
+        self._source.read_into(requests, list(values))
+        return values
 
     def _numbers_of(self, names: Sequence[str]) -> list[int]:
         unknown = [name for name in names if name not in self._numbers]

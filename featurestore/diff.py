@@ -19,8 +19,9 @@ from catalog import AssemblyMismatch, FeatureSet
 from featurestore.change import Change, ChannelChange, ChannelSums, Largest
 from featurestore.commits import NotBuilt
 from featurestore.layout import ContigLayout
-from featurestore.rows import RowRequest
+from featurestore.rows import read_rows
 from featurestore.store import Store
+from featurestore.stretches import RowRequest
 
 _READ_VALUES = 1 << 24
 """Values read at a time, of each: 32 MB of float16."""
@@ -253,8 +254,8 @@ class _Comparison:
         columns = [_columns(item.channel_names, self._common) for item in self._sets]
         for contig, *phases, first, end in self._parts():
             a, b = (
-                source.read([RowRequest(contig, phase, first, end)])[0][:, chosen]
-                for source, phase, chosen in zip(sources, phases, columns, strict=True)
+                read_rows(source, [RowRequest(contig, phase, first, end)], len(item.channels))[0][:, chosen]
+                for source, item, phase, chosen in zip(sources, self._sets, phases, columns, strict=True)
             )
             self._sums.add(a, b)
             if self._largest is not None:

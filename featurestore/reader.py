@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from catalog import Assembly, FeatureSet, Grid
+from catalog import Assembly, FeatureSet
+from featurestore.built import BuiltRows
 from featurestore.commits import CommitLog, NotBuilt
-from featurestore.layout import ContigLayout, contig_key
+from featurestore.layout import ContigLayout
 from featurestore.remote import Objects
-from featurestore.rows import RowRequest, RowSource
+from featurestore.rows import HeldRowSource, RowSource, gather, read_rows
+from featurestore.stretches import Block, RowRequest
+from featurestore.window_plan import WindowPlan, plan_windows
 
 if TYPE_CHECKING:
+    import polars as pl
     import xarray as xr
 
 
@@ -43,28 +47,19 @@ class Windows:
 
     values: NDArray[np.float16]
     """Features, shape `(windows, n_bins, channels)`, float16."""
-    starts: NDArray[np.int64]
-    """First base of every bin, shape `(windows, n_bins)` (bp)."""
+    first_starts: NDArray[np.int64]
+    """First base of each window's first bin, shape `(windows,)` (bp)."""
     phases: NDArray[np.int64]
     """Shape `(windows,)`."""
     residuals: NDArray[np.int64]
     """Shape `(windows,)` (bp, signed)."""
+    bin_size: int
+    """Of every bin (bp)."""
 
-
-@dataclass(frozen=True, slots=True)
-class WindowPlan:
-    """Which rows some windows need: the pure part of a read.
-
-    Window `i` takes rows `requests[i]` into its bins `[first_kept[i], last_kept[i])`; its other bins lie outside the
-    contig. A window wholly outside has `first_kept == last_kept`, and its request is not to be read.
-    """
-
-    requests: list[RowRequest]
-    first_kept: NDArray[np.int64]
-    last_kept: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    phases: NDArray[np.int64]
-    residuals: NDArray[np.int64]
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First base of every bin, shape `(windows, n_bins)` (bp)."""
+        return self.first_starts[:, None] + np.arange(self.values.shape[1], dtype=np.int64) * self.bin_size
 
 
 def parse_place(place: str) -> tuple[str, int]:
@@ -73,31 +68,6 @@ def parse_place(place: str) -> tuple[str, int]:
     if not contig or not position.replace(",", "").isdecimal():
         raise ValueError(f"a place is written CONTIG:POSITION, as in chr1:1000000; got {place!r}")
     return contig, int(position.replace(",", ""))
-
-
-def plan_windows(
-    grid: Grid, lengths: Sequence[int], contigs: Sequence[str], centres: NDArray[np.int64], n_bins: int
-) -> WindowPlan:
-    """Work out which rows some windows need.
-
-    Parameters
-    ----------
-    lengths, contigs
-        Length (bp) and name of each window's contig.
-    centres
-        Positions, shape `(windows,)`, int64, each inside its contig.
-    """
-    phases, first, residuals = grid.place(centres, n_bins)
-    offsets = np.asarray(grid.offsets, dtype=np.int64)[phases]
-    rows = -(-(np.asarray(lengths, dtype=np.int64) + offsets) // grid.bin_size)
-    low = np.clip(first, 0, rows)
-    high = np.clip(first + n_bins, 0, rows)
-    requests = [
-        RowRequest(contig, phase, begin, end)
-        for contig, phase, begin, end in zip(contigs, phases.tolist(), low.tolist(), high.tolist(), strict=True)
-    ]
-    starts = (first * grid.bin_size - offsets)[:, None] + np.arange(n_bins, dtype=np.int64) * grid.bin_size
-    return WindowPlan(requests, low - first, high - first, starts, phases, residuals)
 
 
 class FeatureReader:
@@ -113,8 +83,10 @@ class FeatureReader:
         self.source = source
         self.commits = CommitLog(objects, feature_set.name)
         self._pad = np.asarray(feature_set.pad, dtype=np.float16)
+        self._grid = feature_set.grid
         self._lengths = assembly.lengths
-        self._committed: dict[str, set[tuple[int, int]]] | None = None
+        self._built = BuiltRows(self.commits, self.layout)
+        self._held = source.held if isinstance(source, HeldRowSource) else None
 
     @property
     def name(self) -> str:
@@ -192,56 +164,113 @@ class FeatureReader:
         The errors of `window`; nothing is returned in part.
         """
         plan = self.plan(contigs, centres, n_bins)
-        n_windows = len(plan.requests)
-        values = np.empty((n_windows, n_bins, len(self._pad)), dtype=np.float16)
-        inside = np.flatnonzero(plan.last_kept > plan.first_kept)
-        wanted = [plan.requests[window] for window in inside]
-        self._refuse_what_was_never_built(wanted)
-        first_kept, last_kept = plan.first_kept.tolist(), plan.last_kept.tolist()
-        for window in np.flatnonzero((plan.first_kept > 0) | (plan.last_kept < n_bins)).tolist():
-            values[window, : first_kept[window]] = self._pad
-            values[window, max(last_kept[window], 0) :] = self._pad
-        for window, rows in zip(inside.tolist(), self.source.read(wanted), strict=True):
-            values[window, first_kept[window] : last_kept[window]] = rows
-        return Windows(values, plan.starts, plan.phases, plan.residuals)
+        # Most contigs are whole, so one look for each contig and phase is all that most batches take.
+        if not all(self._built.is_whole(*place) for place in plan.places):
+            self._refuse_what_was_never_built(plan.requests)
+        return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
+
+    def _read(self, plan: WindowPlan) -> NDArray[np.float16]:
+        """Read the features of every window; bins outside the contig get the pad row."""
+        if self._held is not None and len(plan.places) == 1 and not plan.is_cut.any():
+            ((contig, phase),) = plan.places
+            return gather(self._held(contig, phase), plan.first_rows, plan.n_bins)
+        values = np.empty((len(plan.phases), plan.n_bins, len(self._pad)), dtype=np.float16)
+        outputs: list[NDArray[np.float16]] = Block(values)
+        is_cut = plan.is_cut
+        if is_cut.any():
+            for window in np.flatnonzero(is_cut).tolist():
+                first = int(plan.first_rows[window] - plan.first_bins[window])
+                last = int(plan.end_rows[window] - plan.first_bins[window])
+                values[window, :first] = self._pad
+                values[window, last:] = self._pad
+                outputs[window] = values[window, first:last]
+            outputs = [outputs[window] for window in plan.windows]
+        self.source.read_into(plan.requests, outputs)
+        return values
 
     def plan(self, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int) -> WindowPlan:
         """Check some windows and work out which rows they need; nothing is read."""
         positions = np.atleast_1d(np.asarray(centres))
-        if positions.size == 0 or positions.ndim != 1 or not np.issubdtype(positions.dtype, np.integer):
+        if positions.size == 0 or positions.ndim != 1 or positions.dtype.kind not in "iu":
             raise ValueError(
                 f"centres are integer positions (0-based bp), one a window; got {positions.dtype} of shape "
                 f"{positions.shape}"
             )
-        names = [contigs] * len(positions) if isinstance(contigs, str) else list(contigs)
-        if len(names) != len(positions):
-            raise ValueError(f"one contig a centre: got {len(names)} contigs and {len(positions)} centres")
-        own = {name: self.assembly.resolve(name) for name in set(names)}
-        resolved = [own[name] for name in names]
-        lengths = [self._lengths[name] for name in resolved]
-        outside = np.flatnonzero((positions < 0) | (positions >= np.asarray(lengths)))
-        if outside.size:
-            window = int(outside[0])
+        positions = positions.astype(np.int64, copy=False)
+        if not isinstance(contigs, str) and len(contigs) != len(positions):
+            raise ValueError(f"one contig a centre: got {len(contigs)} contigs and {len(positions)} centres")
+        if isinstance(contigs, str):
+            names = [self.assembly.resolve(contigs)] * len(positions)
+            lengths = np.array(self._lengths[names[0]])
+        else:
+            own = {name: self.assembly.resolve(name) for name in set(contigs)}
+            names = [own[name] for name in contigs]
+            lengths = np.array([self._lengths[name] for name in names])
+        is_outside = (positions < 0) | (positions >= lengths)
+        if is_outside.any():
+            window = int(is_outside.argmax())
             raise ValueError(
-                f"centre {positions[window]} lies outside {resolved[window]}, whose bases are 0 to "
-                f"{lengths[window] - 1} on {self.assembly.name}; {outside.size} of {len(positions)} centres do: "
-                "are they positions on another assembly?"
+                f"centre {positions[window]} lies outside {names[window]}, whose bases are 0 to "
+                f"{self._lengths[names[window]] - 1} on {self.assembly.name}; {is_outside.sum()} of "
+                f"{len(positions)} centres do: are they positions on another assembly?"
             )
-        return plan_windows(self.feature_set.grid, lengths, resolved, positions.astype(np.int64), n_bins)
+        return plan_windows(self._grid, lengths, names, positions, n_bins)
 
-    def to_xarray(self, contig: str | None = None, *, chunks: Any = None) -> "xr.Dataset | xr.DataTree":
+    def to_xarray(
+        self, contig: str | None = None, *, offset: int | None = None, chunks: Any = None
+    ) -> "xr.Dataset | xr.DataTree":
         """Open one contig as a lazy Dataset, or the whole set as a DataTree; see `featurestore.dataset`."""
         from featurestore.dataset import contig_dataset, set_datatree
 
         if contig is None:
-            return set_datatree(self.objects, self.feature_set, chunks=chunks)
-        return contig_dataset(self.objects, self.feature_set, self.assembly.resolve(contig), chunks=chunks)
+            return set_datatree(self.objects, self.feature_set, offset=offset, chunks=chunks)
+        own = self.assembly.resolve(contig)
+        return contig_dataset(self.objects, self.feature_set, own, offset=offset, chunks=chunks)
+
+    def to_polars(self, contig: str, start: int, end: int, *, offset: int = 0) -> "pl.DataFrame":
+        """Read the bins that touch a small region as a table.
+
+        Parameters
+        ----------
+        start, end
+            The region `[start, end)` (0-based bp), inside the contig.
+        offset
+            Of the phase to read (bp).
+
+        Returns
+        -------
+        One row a bin: `contig`, `start`, `end` (bp; of the part of the bin that lies on the contig), then every channel
+        by name, Float32.
+
+        Raises
+        ------
+        UnknownContig, ValueError
+            If there is no such contig, phase or region, or the table would take more than 1 GiB.
+        NotBuilt, DamagedChunk
+            As for `window`.
+        """
+        from featurestore.dataset import phase_of, region_frame, require_small
+
+        contig, phase = self.assembly.resolve(contig), phase_of(self.feature_set, offset)
+        length, bin_size = self._lengths[contig], self._grid.bin_size
+        if not 0 <= start < end <= length:
+            raise ValueError(
+                f"a region of {contig} is 0 <= start < end <= {length} (0-based bp, end excluded); got {start}-{end}"
+            )
+        first, last = (start + offset) // bin_size, -(-(end + offset) // bin_size)
+        require_small(last - first, self.feature_set)
+        request = RowRequest(contig, phase, first, last)
+        self._refuse_what_was_never_built([request])
+        (values,) = read_rows(self.source, [request], len(self._pad))
+        starts = np.arange(first, last, dtype=np.int64) * bin_size - offset
+        inside = np.clip(starts, 0, None), np.clip(starts + bin_size, None, length)
+        return region_frame(self.feature_set, contig, *inside, values)
 
     def _refuse_what_was_never_built(self, requests: Sequence[RowRequest]) -> None:
-        missing = self._missing(requests)
-        if missing and self._committed is not None:
-            self._committed = None  # a build may have gone on since the records were listed
-            missing = self._missing(requests)
+        missing = self._built.missing(requests)
+        if missing:
+            self._built.forget()  # a build may have gone on since the records were listed
+            missing = self._built.missing(requests)
         if missing:
             contig, phase, shard = missing[0]
             first, end = self.layout(contig).shard_span(phase, shard)
@@ -251,15 +280,3 @@ class FeatureReader:
                 f"{self.url} --fasta {self.assembly.name}.fa --extractor {self.feature_set.extractor} "
                 f"--contigs {contig} --offsets {','.join(map(str, self.feature_set.offsets))}`"
             )
-
-    def _missing(self, requests: Sequence[RowRequest]) -> list[tuple[str, int, int]]:
-        if self._committed is None:
-            self._committed = self.commits.shards()
-        missing: dict[tuple[str, int, int], None] = {}
-        for contig, phase, first, end in requests:
-            there = self._committed.get(contig_key(contig), set())
-            size = self.layout(contig).shard_bins
-            for shard in range(first // size, (end - 1) // size + 1):
-                if (phase, shard) not in there:
-                    missing[contig, phase, shard] = None
-        return list(missing)

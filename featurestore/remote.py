@@ -25,23 +25,16 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from featurestore.retry import Patience, may_pass, stall_s, waits
+from featurestore.s3_access import S3Access
 
 T = TypeVar("T")
 
 _SLOWEST_BYTES_PER_S = 1 << 20
 """An upload that is slower than this counts as stalled."""
 _NATIVE = {"file", "s3", "gs", "az", "abfs", "http", "https"}
-_S3_OPTIONS = {
-    "key": "access_key_id",
-    "secret": "secret_access_key",
-    "token": "session_token",
-    "endpoint_url": "endpoint",
-    "region": "region",
-    "anon": "skip_signature",
-}
 
 StorageOptions = Mapping[str, Any]
-"""Options as fsspec and s3fs name them: `key`, `secret`, `token`, `endpoint_url`, `region`, `anon`."""
+"""Options as fsspec and s3fs name them; those of S3 are listed at `S3Access`."""
 
 
 class Objects(ABC):
@@ -140,6 +133,7 @@ class _ObstoreObjects(Objects):
         self.url = url
         self._options = dict(options)
         self._is_local = urlsplit(url).scheme == "file"
+        self._s3 = S3Access(url, options) if urlsplit(url).scheme == "s3" else None
         self._stores: dict[float, Any] = {}
         self._store: Any = self._try("open", "", partial(self._connected, mkdir=make))
 
@@ -157,9 +151,9 @@ class _ObstoreObjects(Objects):
         # unseen finds what it wrote itself.
         settings: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
         server = self.url
-        if urlsplit(self.url).scheme == "s3":
-            settings["config"] = _s3_config(self._options)
-            server = settings["config"].get("endpoint", "")
+        if self._s3 is not None:
+            settings |= self._s3.for_obstore()
+            server = self._s3.endpoint or ""
         elif self._options:
             settings["config"] = self._options
         client["allow_http"] = server.startswith("http://")
@@ -239,21 +233,12 @@ class _ObstoreObjects(Objects):
         os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
         if parts.scheme == "gs" and not self._options:
             return {"driver": "gcs", "bucket": parts.netloc, "path": f"{path}/", "gcs_request_retries": retries}
-        if parts.scheme == "s3" and not {"key", "secret", "token"} & set(self._options):
-            spec: dict[str, Any] = {"driver": "s3", "bucket": parts.netloc, "path": f"{path}/" if path else ""}
-            spec["s3_request_retries"] = retries
-            endpoint = self._options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL")
-            region = self._options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-            if endpoint:
-                spec["endpoint"] = endpoint
-            if endpoint or region:
-                spec["aws_region"] = region or "us-east-1"
-            # Named outright: a search through every place that may hold credentials writes to stderr on its way.
-            if self._options.get("anon"):
-                spec["aws_credentials"] = {"type": "anonymous"}
-            elif "AWS_ACCESS_KEY_ID" in os.environ:
-                spec["aws_credentials"] = {"type": "environment"}
-            return spec
+        if self._s3 is not None:
+            access = self._s3.for_tensorstore()
+            if access is None:
+                return None
+            place = {"driver": "s3", "bucket": parts.netloc, "path": f"{path}/" if path else ""}
+            return place | access | {"s3_request_retries": retries}
         if parts.scheme in {"http", "https"}:
             return {"driver": "http", "base_url": self.url.rstrip("/") + "/", "http_request_retries": retries}
         return None
@@ -265,6 +250,9 @@ class _PatientStore(ObjectStore[Any]):
     def __init__(self, store: Any, *, location: str, read_only: bool = False) -> None:
         super().__init__(store, read_only=read_only)
         self._location = location
+
+    def __str__(self) -> str:
+        return self._location
 
     def with_read_only(self, read_only: bool = False) -> Self:
         return type(self)(self.store, location=self._location, read_only=read_only)
@@ -358,7 +346,7 @@ def connect(
     url
         A local path, `s3://bucket/prefix`, `gs://`, `https://`, or any other URL that fsspec knows.
     storage_options
-        As fsspec and s3fs name them; what is absent is taken from the environment (`AWS_ENDPOINT_URL`, ...).
+        As fsspec and s3fs name them; what is absent for S3 is found as `featurestore.s3_access` says.
     make
         Make a local folder that is not there.
 
@@ -385,17 +373,3 @@ def connect(
 def _upload_s(data: bytes) -> float:
     """Give the time that an upload may take (s)."""
     return len(data) / _SLOWEST_BYTES_PER_S
-
-
-def _s3_config(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(options) - set(_S3_OPTIONS)
-    if unknown:
-        raise ValueError(f"unknown storage options {sorted(unknown)}; s3:// takes {', '.join(_S3_OPTIONS)}")
-    config = {_S3_OPTIONS[name]: value for name, value in options.items()}
-    endpoint = config.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        # Servers other than AWS (Ceph, MinIO) are addressed by path, and on a private network often by plain HTTP.
-        config["endpoint"] = endpoint
-        config.setdefault("region", os.environ.get("AWS_REGION", "us-east-1"))
-        config["virtual_hosted_style_request"] = False
-    return config

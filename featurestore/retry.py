@@ -14,6 +14,8 @@ import random
 import re
 import time
 
+from featurestore.s3_access import MEND
+
 RETRY_VARIABLE = "FEATURESTORE_RETRY_S"
 
 _DEFAULT_RETRY_S = 120.0
@@ -155,11 +157,7 @@ def explained(error: Exception, tried: str, *, elapsed_s: float | None = None) -
     if number in _NOT_ALLOWED:
         return PermissionError(number, f"{what}; give this user the right to write and read there; {_STAYS}")
     if _is_refused(error, status, code):
-        return PermissionError(
-            f"{what}; credentials are wrong, expired or without that right: set AWS_ACCESS_KEY_ID, "
-            f"AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN, or `key`, `secret` and `token` of the "
-            f"storage options; {_STAYS}"
-        )
+        return PermissionError(f"{what}; credentials are wrong, expired or without that right: {MEND}; {_STAYS}")
     if may_pass(error):
         during = "" if elapsed_s is None else f", tried for {elapsed_s:.1f} s"
         return StoreUnavailable(

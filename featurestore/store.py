@@ -21,7 +21,8 @@ from featurestore.manifest import Manifest, is_sealed_in_part, read_manifest, un
 from featurestore.metadata import GROUP, is_whole, root_documents, set_documents
 from featurestore.reader import FeatureReader
 from featurestore.remote import Objects, StorageOptions, connect
-from featurestore.rows import RowSource, TensorStoreRows, ZarrRows
+from featurestore.rows import RowSource, ZarrRows
+from featurestore.tensorstore_rows import TensorStoreRows
 
 _REQUESTS_AT_ONCE = 8
 
@@ -90,7 +91,7 @@ class Store:
         kvstore = self.objects.kvstore()
         if kvstore is None:
             return ZarrRows(self.objects.zarr(read_only=True), feature_set)
-        return TensorStoreRows(kvstore, feature_set)
+        return TensorStoreRows(kvstore, feature_set, renewed=self.objects.kvstore)
 
     def require_assembly(self, assembly: Assembly) -> None:
         """Refuse another assembly.

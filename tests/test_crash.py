@@ -186,7 +186,7 @@ def test_the_scheduler_dies_and_the_next_one_takes_over(trial: Trial) -> None:
         command = stack.enter_context(started(trial.notes, *trial.arguments("--scheduler", cluster.address)))
         until(lambda: len(trial.commits()) > 3)
         cluster.scheduler.kill()
-        ended = command.wait(timeout_s=20)  # long before Dask gives up looking for it
+        ended = command.wait(timeout_s=60)
     assert ended.status == 2
     assert "run the same command again" in ended.err
     assert "Traceback" not in ended.err

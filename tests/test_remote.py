@@ -44,7 +44,8 @@ from featurestore.fault_proxy import (
     sometimes,
 )
 from featurestore.retry import StoreUnavailable
-from featurestore.rows import DamagedChunk, RowRequest
+from featurestore.rows import DamagedChunk, read_rows
+from featurestore.stretches import RowRequest
 from featurestore.testing import built_store
 
 TROUBLES: list[Fault] = [Trouble.RESET_BEFORE, Trouble.RESET_AFTER, Trouble.CUT]
@@ -442,11 +443,11 @@ def test_windows_survive_what_passes_and_never_call_an_outage_damage(
 
     built_store("s3://bucket/windows", {"c": 500}, Grid(bin_size=16))
     requests = [RowRequest("c", 0, 3, 9), RowRequest("c", 0, 20, 31)]
-    expected = source().read(requests)
+    expected = read_rows(source(), requests, 3)
     for fault in PASSING:
         opened = source()
         proxy.rule = at_first(2, fault)
-        for found, rows in zip(opened.read(requests), expected, strict=True):
+        for found, rows in zip(read_rows(opened, requests, 3), expected, strict=True):
             np.testing.assert_array_equal(found, rows)
     staying: list[tuple[Fault, type[OSError], str]] = [
         (Trouble.CUT, StoreUnavailable, "when the store answers"),
@@ -457,7 +458,7 @@ def test_windows_survive_what_passes_and_never_call_an_outage_damage(
         opened = source()
         proxy.rule = lambda request, fault=fault: fault
         with pytest.raises(kind, match=mend) as told:
-            opened.read(requests)
+            read_rows(opened, requests, 3)
         assert not isinstance(told.value, DamagedChunk)
 
 

@@ -17,7 +17,7 @@ import featurestore
 from builders.extractors.base import ExtractorOptions
 from builders.run import build
 from catalog import Grid
-from featurestore import TensorStoreRows, ZarrRows, verify
+from featurestore import TensorStoreRows, verify
 from featurestore.testing import built_store, feature_set_of, random_sequences, values_of, write_fasta
 from loaders import WindowDataset
 
@@ -54,7 +54,7 @@ def test_windows_from_s3_are_those_that_were_written(bucket: str, capfd: pytest.
         "endpoint_url": os.environ["AWS_ENDPOINT_URL"],
     }
     other = featurestore.open(url, storage_options=named)["demo"]
-    assert isinstance(other.source, ZarrRows)
+    assert isinstance(other.source, TensorStoreRows)
     np.testing.assert_array_equal(other.window("chr1", 500, n_bins=9).values, found.values)
     assert store["demo"].to_xarray("chr2").sizes["channel"] == 3
     assert capfd.readouterr().err == ""

@@ -104,7 +104,7 @@ def test_phases_find_their_place_where_the_destination_has_them_in_another_order
     assert destination.feature_set("demo").offsets == (4, 8, 0)
     assert verify(destination, crc=True).is_sound
     for offset, phase in ((8, 1), (0, 2)):
-        rows = destination.rows("demo").read([featurestore.RowRequest("chr1", phase, 0, 63)])[0]
+        rows = featurestore.read_rows(destination.rows("demo"), [featurestore.RowRequest("chr1", phase, 0, 63)], 3)[0]
         expected = values_of(feature_set_of(GRID), 1000, GRID.offsets.index(offset))
         np.testing.assert_array_equal(rows, expected[:63])
     assert copy(source.url, tmp_path / "b").was_there == verify(source).shards
