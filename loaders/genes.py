@@ -9,15 +9,19 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from catalog import genes as gene_tables
 from catalog import ncbi
 from featurestore import StorageOptions
 from featurestore import open as open_store
+from loaders.stats import Stats
 from loaders.torch_dataset import WindowDataset
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +38,19 @@ class GeneBatch(NamedTuple):
     """Expression as measured, shape `(genes,)`, float32; NaN where it is not known."""
     indices: Tensor
     """Place of each gene in the dataset, shape `(genes,)`, int64."""
+
+
+def collate(batches: Sequence[GeneBatch], **_: Any) -> GeneBatch:
+    """Put batches of genes together; torch's `default_collate` knows it, so a plain DataLoader does it too."""
+    return GeneBatch(
+        torch.cat([batch.features for batch in batches]),
+        [prompt for batch in batches for prompt in batch.prompts],
+        torch.cat([batch.targets for batch in batches]),
+        torch.cat([batch.indices for batch in batches]),
+    )
+
+
+default_collate_fn_map[GeneBatch] = collate
 
 
 class GeneDataset(Dataset[GeneBatch]):
@@ -88,6 +105,24 @@ class GeneDataset(Dataset[GeneBatch]):
         """What the features were made with."""
         return self.windows.fingerprint
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint by name of the feature set."""
+        return self.windows.fingerprints
+
+    @property
+    def stats(self) -> Stats:
+        """What was read in this process."""
+        return self.windows.stats
+
+    def set_epoch(self, epoch: int) -> None:
+        """Jitter the windows as in this epoch; `loaders.data_loader` and `WindowStream` call it."""
+        self.windows.set_epoch(epoch)
+
+    def blocks(self) -> NDArray[np.int64]:
+        """Tell which shard each TSS lies in, by number: the blocks of a two-level shuffle, shape `(genes,)`."""
+        return self.windows.blocks()
+
     def __len__(self) -> int:
         return len(self.prompts)
 
@@ -103,6 +138,10 @@ class GeneDataset(Dataset[GeneBatch]):
             self.windows[indices], [self.prompts[place] for place in indices], self.targets[places], places
         )
 
+    def __getitems__(self, indices: Sequence[int]) -> list[GeneBatch]:
+        """Read many genes in one request, as one batch; DataLoader calls this when it makes batches itself."""
+        return [self[list(indices)]]
+
     def subset(self, gene_ids: Sequence[str]) -> "GeneDataset":
         """Give the dataset of some of the genes, in the order of this one; it shares what was read already."""
         wanted = set(gene_ids)
@@ -113,6 +152,10 @@ class GeneDataset(Dataset[GeneBatch]):
             prompts=[self.prompts[place] for place in keep],
             targets=self.targets[keep].tolist(),
         )
+
+    def unjittered(self) -> "GeneDataset":
+        """Give the dataset of the same genes with every window centred on its TSS, as models are judged on."""
+        return GeneDataset(self.windows.unjittered(), self.genes, prompts=self.prompts, targets=self.targets.tolist())
 
 
 def gene_dataset(
@@ -137,7 +180,7 @@ def gene_dataset(
     targets
         Table of `catalog.expression.read_targets`. Genes without a target are left out; None keeps all, with NaN.
     settings
-        Further arguments of `WindowDataset`: `residence`, `channels`, `orient`, ...
+        Further arguments of `WindowDataset`: `residence`, `channels`, `orient`, `jitter_bp`, ...
 
     Raises
     ------

@@ -87,6 +87,9 @@ class TinyGenes(GeneDataset):
         """What the features were made with: nothing."""
         return self._fingerprint
 
+    def set_epoch(self, epoch: int) -> None:
+        """Change nothing: there is no jitter."""
+
     def __len__(self) -> int:
         return len(self.prompts)
 

@@ -1,8 +1,9 @@
 """Windows and genes as tensors: the same wherever the rows live and however they are asked for."""
 
 import copy
-import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -21,9 +22,26 @@ from catalog import AssemblyMismatch, Channel, Grid, UnknownContig
 from catalog.expression import TARGET_SCHEMA
 from catalog.genes import GENE_SCHEMA
 from catalog.ncbi import ANNOTATION_SCHEMA
-from featurestore import ContigLayout, DamagedChunk, NotBuilt, RowRequest, RowSource, layout, write_shard
-from featurestore.testing import ORIGIN, built_store, feature_set_of, grids, values_of
-from loaders import GeneDataset, Residence, WindowDataset, data_loader, gene_dataset, open_reader
+from featurestore import ContigLayout, NotBuilt, RowRequest, RowSource, write_shard
+from featurestore.testing import (
+    ORIGIN,
+    assembly_of,
+    built_store,
+    feature_set_of,
+    grids,
+    random_sequences,
+    values_of,
+)
+from loaders import (
+    GeneBatch,
+    GeneDataset,
+    Projection,
+    Residence,
+    WindowDataset,
+    collate,
+    data_loader,
+    gene_dataset,
+)
 
 LENGTHS = {"chr1": 1000, "chr2": 77}
 GRID = Grid(bin_size=16, offsets=(0, 8))
@@ -57,14 +75,14 @@ class Counting:
         self._source = source
         self.reads = 0
 
-    def read(self, requests: Sequence[RowRequest]) -> list[NDArray[np.float16]]:
+    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
         self.reads += 1
-        return self._source.read(requests)
+        self._source.read_into(requests, outputs)
 
 
 def counted(dataset: WindowDataset) -> Counting:
     counting = Counting(dataset.reader.source)
-    dataset._reader = dataset.reader.with_source(counting)
+    dataset.reader.source = counting
     return counting
 
 
@@ -104,7 +122,7 @@ def test_memory_cache_and_stream_give_identical_tensors(
             n_bins=n_bins,
             residence=residence,
             cache_dir=folder / "mirror",
-            cache_bytes=data.draw(st.integers(0, 5_000)),
+            cache_bytes=data.draw(st.integers(2_000, 9_000)),
         )[range(len(drawn))]
         for residence in RESIDENCES
     ]
@@ -140,13 +158,11 @@ def test_setting_n_bins_reads_nothing_until_the_next_item(url: str) -> None:
 
 def test_a_contig_in_memory_is_read_once_for_all_windows_and_lengths(url: str) -> None:
     dataset = windows(url)
-    counting = Counting(featurestore.open(url)["demo"].source)
-    rows = featurestore.MemoryRows(counting, dataset.reader.n_rows)
-    dataset._reader = dataset.reader.with_source(rows)
     for n_bins in (3, 31, 8):
         dataset.n_bins = n_bins
         _ = dataset[range(len(dataset))]
-    assert counting.reads <= len(LENGTHS) * len(GRID.offsets)
+    assert dataset.stats.cache_misses <= len(LENGTHS) * len(GRID.offsets)
+    assert dataset.stats.windows == 3 * len(dataset)
 
 
 @pytest.mark.parametrize("n_bins", [0, -3])
@@ -167,16 +183,78 @@ def test_channels_are_those_named_in_the_order_named(url: str) -> None:
         windows(url, channels=["channel0", "H3K4me3"])
 
 
-def test_signal_leaves_out_the_channels_of_low_signal(tmp_path: Path) -> None:
-    store = featurestore.create(tmp_path, built_store(tmp_path / "other", {"c": 64}, Grid(bin_size=16)).assembly)
-    channels = tuple(Channel(name=name, low_signal=name == "heterochromatin") for name in ("a", "heterochromatin", "b"))
-    described = feature_set_of(Grid(bin_size=16)).model_copy(update={"channels": channels})
-    contig = ContigLayout(store.declare(described, ["c"]), 64)
-    values = values_of(described, 64, 0)
-    write_shard(store.objects, contig, values, contig="c", phase=0, shard=0, origin=ORIGIN)
-    dataset = WindowDataset(tmp_path, "demo", contigs="c", centres=[8, 24], n_bins=1, channels="signal")
-    assert dataset.channel_names == ("a", "b")
-    np.testing.assert_array_equal(dataset[[0, 1]][:, 0].numpy(), values[:2, [0, 2]].astype(np.float32))
+SEI = tuple(
+    Channel(name=name, group=group, low_signal=group == "L")
+    for name, group in [("E1", "E"), ("L1", "L"), ("CTCF", "CTCF"), ("E2", "E"), ("P", "P"), ("E10", "E")]
+)
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Make a store whose channels have groups: one contig of 8 bins."""
+    path = tmp_path_factory.mktemp("loaders") / "grouped.store"
+    store = featurestore.create(path, assembly_of(random_sequences({"c": 128})))
+    described = feature_set_of(Grid(bin_size=16), n_channels=6, shard_bins=8).model_copy(update={"channels": SEI})
+    contig = ContigLayout(store.declare(described, ["c"]), 128)
+    write_shard(store.objects, contig, values_of(described, 128, 0), contig="c", phase=0, shard=0, origin=ORIGIN)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("channels", "names"),
+    [
+        ("signal", ("E1", "CTCF", "E2", "P", "E10")),
+        ("E", ("E1", "E2", "E10")),
+        (["CTCF", "E"], ("CTCF", "E1", "E2", "E10")),
+        (["E10", "E"], ("E10", "E1", "E2")),
+        (["L", "signal"], ("L1", "E1", "CTCF", "E2", "P", "E10")),
+        ("P", ("P",)),
+    ],
+)
+def test_channels_are_chosen_by_name_group_and_signal(grouped: str, channels: Any, names: tuple[str, ...]) -> None:
+    dataset = WindowDataset(grouped, "demo", contigs="c", centres=[8, 24], n_bins=1, channels=channels)
+    assert dataset.channel_names == names
+    columns = [[channel.name for channel in SEI].index(name) for name in names]
+    whole = WindowDataset(grouped, "demo", contigs="c", centres=[8, 24], n_bins=1)[[0, 1]]
+    assert torch.equal(dataset[[0, 1]], whole[..., columns])
+
+
+def test_an_unknown_channel_or_group_is_refused_with_those_there_are(grouped: str) -> None:
+    def chosen(channels: Any) -> WindowDataset:
+        return WindowDataset(grouped, "demo", contigs="c", centres=[8], channels=channels)
+
+    with pytest.raises(ValueError, match=r"no channel 'E3' \(1 unknown\); .*groups: CTCF, E, L, P; did you mean E"):
+        chosen(["E1", "E3"])
+    with pytest.raises(ValueError, match=r"no channel 'H3K4me3' \(2 unknown\)"):
+        chosen(["H3K4me3", "enhancer"])
+    with pytest.raises(ValueError, match=r"channels=\[\] leaves no channel of demo; .* or None for all"):
+        chosen([])
+
+
+def test_a_projection_gives_weighted_sums_in_float32_whatever_the_batch(url: str) -> None:
+    matrix = np.asarray([[1, 0], [0.5, -1], [0, 3]])
+    projection = Projection(matrix, ["up", "down"])
+    dataset = windows(url, projection=projection, strands=STRANDS, orient="gene")
+    assert dataset.channel_names == ("up", "down")
+    wanted = windows(url, strands=STRANDS, orient="gene")[range(6)].double() @ torch.from_numpy(matrix)
+    found = dataset[range(6)]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=1e-6)
+    assert torch.equal(torch.stack([dataset[index] for index in range(6)]), found)
+    chosen = windows(url, channels=["channel2", "channel0"], projection=Projection(matrix[:2], ["up", "down"]))
+    wanted = expected(url)[..., [2, 0]].double() @ torch.from_numpy(matrix[:2])
+    torch.testing.assert_close(chosen[range(6)].double(), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_projection_of_another_shape_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"2 rows, but 3 channels .*channel0, channel1, channel2.*one row a channel"):
+        windows(url, projection=Projection(np.eye(2), ["a", "b"]))
+    with pytest.raises(ValueError, match=r"expected shape \(channels, 3\), got \(2, 2\)"):
+        Projection(np.eye(2), ["a", "b", "c"])
+    with pytest.raises(ValueError, match="a finite matrix"):
+        Projection([[np.nan]], ["a"])
+    with pytest.raises(ValueError, match="distinct names, one at least; got a, a"):
+        Projection(np.eye(2), ["a", "a"])
 
 
 def test_orient_gene_turns_the_windows_of_the_minus_strand_and_no_other(url: str) -> None:
@@ -271,189 +349,112 @@ def test_a_pickled_dataset_gives_the_same_tensors_and_carries_no_rows(url: str, 
         assert again.channel_names == dataset.channel_names
 
 
-def test_reading_after_a_fork_is_refused_with_the_mend(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = windows(url, residence="stream")
-    _ = dataset[0]
-    monkeypatch.setattr("os.getpid", lambda: -1)
-    with pytest.raises(RuntimeError, match="spawn"):
-        _ = dataset[0]
-
-
-# DataLoader
-
-
-def test_a_plain_dataloader_and_ours_give_the_same_batches(url: str) -> None:
-    dataset = windows(url, residence="stream")
-    counting = counted(dataset)
-    plain = list(DataLoader(dataset, batch_size=4))
-    assert counting.reads == 2
-    ours = list(data_loader(dataset, batch_size=4))
-    assert counting.reads == 4, "a batch is not one read"
-    assert [len(batch) for batch in ours] == [4, 2]
-    for one, other in zip(plain, ours, strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(torch.cat(ours), expected(url))
-    assert [len(batch) for batch in data_loader(dataset, batch_size=4, drop_last=True)] == [4]
-
-
-def test_a_shuffle_is_decided_by_its_seed_and_differs_between_epochs(url: str) -> None:
-    dataset = WindowDataset(url, "demo", contigs="chr1", centres=np.arange(8, 1000, 16), n_bins=1)
-    whole = dataset[range(len(dataset))]
-
-    def epochs(seed: int) -> list[torch.Tensor]:
-        loader = data_loader(dataset, batch_size=16, shuffle=True, seed=seed)
-        return [torch.cat(list(loader)) for _ in range(2)]
-
-    first, second = epochs(0)
-    assert all(torch.equal(one, other) for one, other in zip(epochs(0), (first, second), strict=True))
-    assert not torch.equal(first, second)
-    assert not torch.equal(first, epochs(1)[0])
-    assert not torch.equal(first, whole)
-    for epoch in (first, second):
-        assert sorted(epoch[:, 0, 0].tolist()) == sorted(whole[:, 0, 0].tolist())
-
-
-def test_a_spawned_worker_gives_the_same_batches(url: str) -> None:
+def test_what_comes_to_another_process_is_opened_there_and_so_are_its_subsets(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = windows(url)
     _ = dataset[0]
-    batches = list(data_loader(dataset, batch_size=4, num_workers=1))
-    assert torch.equal(torch.cat(batches), expected(url))
+    pickled = pickle.dumps(dataset)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    chosen = pickle.loads(pickled).subset([4, 1]).unjittered()
+    assert chosen.placed([0, 1]).centres.tolist() == [500, 76]
+    assert chosen.fingerprint == "f0"
 
 
-# The mirror
+# Jitter
 
 
-ALL = range(63)
-"""Indices of one window for each bin of phase 0 of chr1."""
+def jittered(url: str, **settings: Any) -> WindowDataset:
+    places: dict[str, Any] = {"contigs": "chr1", "centres": np.arange(0, 1000, 7), "n_bins": 3}
+    return WindowDataset(url, "demo", **(places | settings))
 
 
-def mirrored(url: str | Path, folder: Path, **settings: Any) -> WindowDataset:
-    places = {"contigs": "chr1", "centres": [*range(8, 1000, 16), 999], "n_bins": 1}
-    arguments: dict[str, Any] = places | {"residence": "cache", "cache_dir": folder} | settings
-    return WindowDataset(url, "demo", **arguments)
-
-
-def copies(folder: Path) -> dict[int, Path]:
-    """Find the copies of phase 0 of chr1, by shard."""
-    return {int(path.parent.name): path for path in folder.rglob("chr1/values/c/0/*/0")}
-
-
-def shard_sizes(url: str) -> list[int]:
-    return [Path(url, layout.shard_key("demo", "chr1", 0, shard)).stat().st_size for shard in range(16)]
-
-
-def test_a_mirror_copies_the_shards_that_are_touched_and_no_others(url: str, tmp_path: Path) -> None:
-    dataset = mirrored(url, tmp_path)
-    assert copies(tmp_path) == {}
-    _ = dataset[0]
-    _ = dataset[[17, 18]]
-    assert sorted(copies(tmp_path)) == [0, 4]
-    for shard, path in copies(tmp_path).items():
-        assert path.read_bytes() == Path(url, layout.shard_key("demo", "chr1", 0, shard)).read_bytes()
-
-
-def test_a_mirror_stays_within_its_bytes(url: str, tmp_path: Path) -> None:
-    most = 3 * max(shard_sizes(url))
-    dataset = mirrored(url, tmp_path, cache_bytes=most)
-    whole = mirrored(url, tmp_path, residence="stream")[ALL]
-    for index in [*range(0, 63, 3), *range(62, 0, -5)]:
-        assert torch.equal(dataset[index], whole[index])
-        assert sum(path.stat().st_size for path in copies(tmp_path).values()) <= most
-    assert torch.equal(dataset[ALL], whole), "a read of more than the mirror holds"
-
-
-def test_the_least_recently_used_copy_goes_first(url: str, tmp_path: Path) -> None:
-    sizes = shard_sizes(url)
-    dataset = mirrored(url, tmp_path, cache_bytes=sizes[0] + sizes[2] + sizes[3] + min(sizes) // 2)
-    for age, shard in [(30, 0), (20, 1)]:
-        _ = dataset[4 * shard]
-        os.utime(copies(tmp_path)[shard], (10**9 - age, 10**9 - age))
-    _ = dataset[0]
-    _ = dataset[8]
-    _ = dataset[12]
-    assert sorted(copies(tmp_path)) == [0, 2, 3]
-
-
-@pytest.mark.parametrize("damage", ["removed", "emptied", "flipped"])
-def test_a_copy_that_is_lost_or_damaged_is_made_again(url: str, tmp_path: Path, damage: str) -> None:
-    dataset = mirrored(url, tmp_path)
-    whole = dataset[ALL]
-    path = copies(tmp_path)[3]
-    data = path.read_bytes()
-    flipped = bytes([data[0] ^ 1, *data[1:]])
-    path.unlink()
-    if damage != "removed":
-        path.write_bytes(flipped if damage == "flipped" else b"")
-    assert torch.equal(dataset[ALL], whole)
-    assert path.read_bytes() == data
-
-
-def test_a_damaged_description_in_the_mirror_is_made_again(url: str, tmp_path: Path) -> None:
-    whole = mirrored(url, tmp_path)[ALL]
-    for path in tmp_path.rglob("zarr.json"):
-        path.write_text("{")
-    assert torch.equal(mirrored(url, tmp_path)[ALL], whole)
-
-
-def test_a_mirror_knows_the_phases_that_were_added_to_its_store(tmp_path: Path) -> None:
-    store = built_store(tmp_path / "s", {"chr1": 128}, Grid(bin_size=16))
-    before = mirrored(tmp_path / "s", tmp_path / "mirror", centres=[8])
-    assert before.reader.windows("chr1", [8], 1).residuals.tolist() == [0]
-    both = store.declare(feature_set_of(Grid(bin_size=16, offsets=(0, 8))), ["chr1"])
-    contig = ContigLayout(both, 128)
-    values = values_of(both, 128, 1)
-    for shard in range(contig.n_shards(1)):
-        first, end = contig.shard_span(1, shard)
-        write_shard(store.objects, contig, values[first:end], contig="chr1", phase=1, shard=shard, origin=ORIGIN)
-    after = mirrored(tmp_path / "s", tmp_path / "mirror", centres=[8, 16, 127])
-    np.testing.assert_array_equal(after[[1, 2]][:, 0].numpy(), values[[1, 8]].astype(np.float32))
-    assert torch.equal(after[0], before[0])
-
-
-def test_a_shard_that_is_not_what_was_committed_is_not_copied(tmp_path: Path) -> None:
-    built_store(tmp_path / "s", {"chr1": 1000}, Grid(bin_size=16))
-    path = tmp_path / "s" / layout.shard_key("demo", "chr1", 0, 2)
-    path.write_bytes(Path(tmp_path / "s" / layout.shard_key("demo", "chr1", 0, 1)).read_bytes())
-    dataset = mirrored(tmp_path / "s", tmp_path / "mirror")
-    assert torch.isfinite(dataset[0]).all()
-    with pytest.raises(DamagedChunk, match=r"c/0/2/0 of .* is not what was committed; `featurestore verify --crc`"):
-        _ = dataset[8]
-    assert sorted(copies(tmp_path / "mirror")) == [0]
-
-
-def test_two_datasets_share_the_copies_of_one_store_and_evict_each_others(url: str, tmp_path: Path) -> None:
-    one, other = mirrored(url, tmp_path), mirrored(url, tmp_path, cache_bytes=0)
-    whole = mirrored(url, tmp_path, residence="stream")[ALL]
-    for index in (0, 30, 1, 31, 62, 0):
-        assert torch.equal(one[index], whole[index])
-        assert torch.equal(other[62 - index], whole[62 - index])
-        assert torch.equal(one[[index, 62]], whole[[index, 62]])
-
-
-def test_a_copy_serves_another_dataset_when_the_shard_itself_is_gone(tmp_path: Path) -> None:
-    built_store(tmp_path / "s", {"chr1": 1000}, Grid(bin_size=16))
-    whole = mirrored(tmp_path / "s", tmp_path / "mirror")[ALL]
-    for path in (tmp_path / "s").rglob("c/0/*/0"):
-        path.unlink()
-    assert torch.equal(mirrored(tmp_path / "s", tmp_path / "mirror")[ALL], whole)
-
-
-def test_stores_with_equal_names_keep_apart_in_one_folder(tmp_path: Path) -> None:
-    for name, fingerprint in (("a", "f0"), ("b", "f1")):
-        built_store(tmp_path / name, {"chr1": 1000}, Grid(bin_size=16), fingerprint=fingerprint, n_channels=4)
-    _ = mirrored(tmp_path / "a", tmp_path / "mirror")[ALL]
-    for path in (tmp_path / "mirror").rglob("c/0/*/0"):
-        path.write_bytes(b"of a alone")
-    expected = mirrored(tmp_path / "b", tmp_path / "mirror", residence="stream")[ALL]
-    assert torch.equal(mirrored(tmp_path / "b", tmp_path / "mirror")[ALL], expected)
-
-
-def test_the_mirror_lies_in_the_cache_directory_unless_told(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@given(st.integers(0, 3), st.integers(0, 40), st.integers(0, 5), st.integers(0, 2**33))
+@settings(max_examples=25, deadline=None)
+def test_a_jittered_window_is_the_window_around_the_moved_centre(
+    url: str, bins: int, bp: int, epoch: int, seed: int
 ) -> None:
-    monkeypatch.setenv("FEATURESTORE_CACHE", str(tmp_path))
-    open_reader(url, "demo", residence="cache").window("chr1", 8, n_bins=1)
-    assert list(copies(tmp_path / "shards")) == [0]
+    dataset = jittered(url, jitter_bins=bins, jitter_bp=bp, seed=seed)
+    dataset.set_epoch(epoch)
+    places = list(range(len(dataset)))
+    placed = dataset.placed(places)
+    moved = placed.centres - dataset.centres
+    inside = (placed.centres > 0) & (placed.centres < 999)
+    assert np.abs(moved).max() <= 16 * bins + bp
+    if bp == 0:
+        assert not (moved[inside] % 16).any(), "whole bins"
+    assert ((placed.centres >= 0) & (placed.centres < 1000)).all()
+    read = featurestore.open(url)["demo"].windows("chr1", placed.centres, 3)
+    np.testing.assert_array_equal(dataset[places].numpy(), read.values.astype(np.float32))
+    np.testing.assert_array_equal(placed.residuals, read.residuals)
+    np.testing.assert_array_equal(placed.starts, read.starts[:, 0])
+    np.testing.assert_array_equal(placed.phases, read.phases)
+
+
+def test_jitter_is_that_of_seed_epoch_and_window_in_any_order_and_subset(url: str) -> None:
+    dataset = jittered(url, jitter_bp=50)
+    places = list(range(len(dataset)))
+    first = dataset.centres_at(places)
+    assert np.array_equal(dataset.centres_at(places[::-1]), first[::-1])
+    assert [int(dataset.centres_at([place])[0]) for place in places] == first.tolist()
+    assert np.array_equal(dataset.subset([9, 4, 100]).centres_at([2, 0, 1]), first[[100, 9, 4]])
+    assert np.array_equal(pickle.loads(pickle.dumps(dataset)).centres_at(places), first)
+    dataset.set_epoch(1)
+    assert (dataset.centres_at(places) != first).mean() > 0.9
+    dataset.set_epoch(0)
+    assert np.array_equal(dataset.centres_at(places), first)
+    assert (jittered(url, jitter_bp=50, seed=1).centres_at(places) != first).mean() > 0.9
+    assert np.array_equal(dataset.unjittered().centres_at(places), dataset.centres)
+    assert np.array_equal(dataset.centres_at(places), first), "the copy without jitter has changed its original"
+
+
+def test_with_more_phases_jitter_in_bp_leaves_a_smaller_residual(url: str, tmp_path: Path) -> None:
+    built_store(tmp_path, LENGTHS, Grid(bin_size=16))
+    one_phase, two_phases = (
+        np.abs(jittered(path, jitter_bp=40).placed(range(143)).residuals).max() for path in (str(tmp_path), url)
+    )
+    assert (one_phase, two_phases) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"jitter_bp": -1}, "0 or more; got jitter_bins=0 and jitter_bp=-1"),
+        ({"jitter_bins": -2}, "jitter_bins=-2"),
+        ({"centres": []}, "centres is empty; give one contig and one centre a window"),
+        ({"centres": np.zeros(0)}, "centres is empty"),
+        ({"dtype": torch.int32}, "dtype is float16, bfloat16, float32 or float64; got torch.int32"),
+        ({"centres": [5, 1000]}, "centre 1000 lies outside chr1, whose bases are 0 to 999 .*another assembly"),
+    ],
+)
+def test_settings_that_make_no_windows_are_refused(url: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        jittered(url, **settings)
+
+
+# Forks
+
+FORKED = """
+import sys
+from torch.utils.data import DataLoader
+from loaders import WindowDataset
+
+dataset = WindowDataset(sys.argv[1], "demo", contigs="chr1", centres=[5, 500], n_bins=3, residence=sys.argv[2])
+dataset[[0, 1]]
+try:
+    list(DataLoader(dataset, num_workers=1, multiprocessing_context="fork"))
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("residence", ["memory", "stream"])
+def test_a_worker_that_was_forked_after_use_refuses_with_the_mend(url: str, residence: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKED, url, residence], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "spawn' or 'forkserver'" in ended.stdout
+    assert "num_workers=0" in ended.stdout
 
 
 # Genes
@@ -511,6 +512,35 @@ def test_genes_come_as_asked_for(url: str, indices: list[int]) -> None:
     assert torch.equal(many.targets, torch.cat([batch.targets for batch in alone]))
     assert many.indices.tolist() == indices
     assert many.prompts == [batch.prompts[0] for batch in alone]
+
+
+def test_a_plain_dataloader_gives_batches_of_genes(url: str) -> None:
+    dataset = genes(url)
+    for ours, plain, collated in zip(
+        data_loader(dataset, batch_size=2),
+        DataLoader(dataset, batch_size=2),
+        DataLoader(dataset, batch_size=2, collate_fn=collate),
+        strict=True,
+    ):
+        for other in (plain, collated):
+            assert isinstance(other, GeneBatch)
+            assert torch.equal(other.features, ours.features)
+            assert (other.prompts, other.targets.tolist()) == (ours.prompts, ours.targets.tolist())
+            assert torch.equal(other.indices, ours.indices)
+
+
+def test_batches_of_genes_are_put_together_in_order(url: str) -> None:
+    dataset = genes(url)
+    together, whole = collate([dataset[[2]], dataset[[0, 1]]]), dataset[[2, 0, 1]]
+    assert torch.equal(together.features, whole.features)
+    assert (together.prompts, together.targets.tolist()) == (whole.prompts, whole.targets.tolist())
+
+
+def test_genes_are_jittered_as_their_windows_are_and_not_when_judged(url: str) -> None:
+    dataset, still = genes(url, jitter_bp=40), genes(url)
+    dataset.set_epoch(3)
+    assert dataset.windows.centres_at([0, 1, 2]).tolist() != still.windows.centres.tolist()
+    assert torch.equal(dataset.unjittered()[[0, 1, 2]].features, still[[0, 1, 2]].features)
 
 
 def test_a_gene_loader_gives_every_gene_once_an_epoch(url: str) -> None:

@@ -1,0 +1,55 @@
+"""Verbs that read a store as training does.
+
+    featurestore bench-read genome.store --n-bins 251 --batch-size 64 --residence stream
+
+Belongs here: options and printing. Does not: logic that a Python user could not call (`loaders.bench`).
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featurestore import open as open_store
+from loaders import fetch
+from loaders.bench import measure_reading
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("bench-read")
+def bench_read(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="The store: a path or any fsspec URL.")],
+    feature_set: Annotated[str | None, typer.Option("--set", help="Feature set; needed if there are several.")] = None,
+    n_bins: Annotated[int, typer.Option(min=1, help="Bins a window.")] = 251,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
+    batches: Annotated[int, typer.Option(min=1, help="How many batches.")] = 200,
+    residence: Annotated[fetch.Residence, typer.Option(help="Where rows are kept.")] = "stream",
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder of the mirror, for `cache`.")] = None,
+    cache_bytes: Annotated[int, typer.Option(help="Most that the mirror takes (bytes).")] = fetch.DEFAULT_CACHE_BYTES,
+    memory_bytes: Annotated[int, typer.Option(help="Most that `memory` holds.")] = fetch.DEFAULT_MEMORY_BYTES,
+    stream_bytes: Annotated[int, typer.Option(help="Most that `stream` keeps.")] = fetch.DEFAULT_STREAM_BYTES,
+    compute_ms: Annotated[float, typer.Option(min=0, help="What a consumer takes over a batch (ms).")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the random windows.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Read random windows and say how fast that was, and what it cost."""
+    if feature_set is None:
+        names = open_store(store).feature_sets()
+        if len(names) != 1:
+            raise ValueError(f"{store} has {len(names)} feature sets ({', '.join(names) or 'none'}); say which: --set")
+        feature_set = names[0]
+    reader = fetch.open_reader(
+        store,
+        feature_set,
+        residence=residence,
+        memory_bytes=memory_bytes,
+        cache_dir=cache_dir,
+        cache_bytes=cache_bytes,
+        stream_bytes=stream_bytes,
+    )
+    report = measure_reading(
+        reader, n_bins=n_bins, batch_size=batch_size, n_batches=batches, compute_s=compute_ms / 1000, seed=seed
+    )
+    print(json.dumps(report.to_dict()) if as_json else report.summary())
