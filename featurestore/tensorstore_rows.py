@@ -23,6 +23,8 @@ CONCURRENCY_VARIABLE = "FEATURESTORE_REQUESTS_AT_ONCE"
 
 _DEFAULT_REQUESTS_AT_ONCE = 32
 _LARGE_WINDOW_BYTES = 1 << 20
+_WORTH_MERGING = 0.1
+"""Share of a batch's rows that must overlap before merging costs less than one operation for all windows."""
 _SHARD = re.compile(r"(?:features|anchored)/[^\"]+/values/c/\d+/\d+/\d+")
 
 
@@ -165,6 +167,11 @@ class TensorStoreRows:
         if self._kvstore["driver"] == "http":
             return {"path": path}
         return {"path": f"{self._kvstore['path']}{path}"}
+
+
+def _saved(stretches: Sequence[tuple[RowRequest, list[int]]], windows: Block) -> float:
+    """Give the share of rows that need not be decoded again if what overlaps is read once."""
+    return 1 - sum(end - first for (_, _, first, end), _ in stretches) / max(1, len(windows.rows))
 
 
 def _shared_context() -> Any:
