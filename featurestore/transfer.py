@@ -9,9 +9,12 @@ stopped at any moment leaves a store that can be read as far as it goes, and the
 
 import hashlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -149,10 +152,10 @@ def copy(
     if contigs is None:
         shards += [shard for feature_set, _ in chosen for shard in copier.plan_anchored(feature_set)]
     report = CopyReport(source.url, destination.url, [item.name for item, _ in chosen], shards=len(shards))
-    with ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
+    with _held_interrupt() as raise_interrupt, ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
         futures = {pool.submit(copier.carry, shard): shard for shard in shards}
         try:
-            _collect(futures, report, progress)
+            _collect(futures, report, progress, raise_interrupt)
         except BaseException:
             # Ctrl-C too: what is on its way is finished, the rest is left to the next run.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -161,6 +164,25 @@ def copy(
         report.top_hash = _seal_like(source, destination)
     report.seconds = time.perf_counter() - started
     return report
+
+
+@contextmanager
+def _held_interrupt() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back, and give a function that raises it: raised anywhere, it may leave a lock of the pool taken."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # signals come to the main thread only
+        return
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+
+    def raise_interrupt() -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+    try:
+        yield raise_interrupt
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def _workers_for(shards: Sequence[_Shard]) -> int:
@@ -209,10 +231,14 @@ def _require_same_shards(destination: Store, feature_set: FeatureSet) -> None:
 
 
 def _collect(
-    futures: dict[Future[int], _Shard], report: CopyReport, progress: Callable[[int, int], None] | None
+    futures: dict[Future[int], _Shard],
+    report: CopyReport,
+    progress: Callable[[int, int], None] | None,
+    raise_interrupt: Callable[[], None],
 ) -> None:
     to_copy = sum(shard.size for shard in futures.values())
     for future in as_completed(futures):
+        raise_interrupt()
         shard = futures[future]
         try:
             copied = future.result()
