@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featurestore.cli_options import AsJson, names_in
+
 if TYPE_CHECKING:
     from builders.extractors.base import ExtractorOptions
     from builders.report import BuildReport
@@ -51,7 +53,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ShardBins = Annotated[
     int | None, typer.Option(help="Bins a shard at the most: one task, one object. [default: 16384, at most 256 MB]")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command()
@@ -96,7 +97,7 @@ def plan(
         extractor=made_by,
         bin_size=bin_size,
         offsets=_offsets(offsets),
-        contigs=_names(contigs),
+        contigs=names_in(contigs),
         shard_bins=shard_bins,
     )
     if bins_per_second is not None:
@@ -161,7 +162,7 @@ def build(
             options=options,
             offsets=_offsets(offsets),
             refine=refine,
-            contigs=_names(contigs),
+            contigs=names_in(contigs),
             workers=workers,
             scheduler=scheduler,
             shard_bins=shard_bins,
@@ -214,7 +215,7 @@ def build_anchors(
             fasta=fasta,
             extractor=extractor,
             options=options,
-            contigs=_names(contigs),
+            contigs=names_in(contigs),
             workers=workers,
             scheduler=scheduler,
             progress=advance,
@@ -252,21 +253,12 @@ def _options(
 
     return ExtractorOptions(
         bin_size=bin_size,
-        outputs=_names(outputs),
+        outputs=names_in(outputs),
         weights=weights,
         projector=projector,
         names=names,
         precision=precision,
     )
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise ValueError("an empty list was given; leave the option out for all, or name some, comma-separated")
-    return names
 
 
 def _offsets(text: str) -> tuple[int, ...]:

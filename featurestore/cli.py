@@ -25,6 +25,7 @@ from rich.table import Table
 from catalog.grammar import SimulationConfig
 from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
+from featurestore.cli_options import AsJson, StoreUrl
 from featurestore.reader import parse_place
 from featurestore.status import status_of
 from featurestore.store import Store, open_store
@@ -47,11 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-
-StoreUrl = Annotated[
-    str, typer.Argument(metavar="STORE", help="The store: a local path, s3://bucket/prefix, or any fsspec URL.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from featurestore import layout
+from featurestore.cli_options import AsJson, StoreUrl, names_in
 from featurestore.diff import diff as diff_stores
 from featurestore.diff_report import describe, write_changes
 from featurestore.findings import Fault, Verification
@@ -34,11 +35,6 @@ CHECKS = "featurestore.checks"
 """Entry-point group of checks that need more than the store; each takes the store and gives its faults."""
 
 app = typer.Typer(rich_markup_mode=None)
-
-StoreUrl = Annotated[
-    str, typer.Argument(metavar="STORE", help="The store: a local path, s3://bucket/prefix, or any fsspec URL.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command()
@@ -179,8 +175,8 @@ def copy(
         report = copy_store(
             source,
             destination,
-            feature_sets=_names(sets),
-            contigs=_names(contigs),
+            feature_sets=names_in(sets),
+            contigs=names_in(contigs),
             workers=workers,
             progress=advance,
         )
@@ -235,12 +231,3 @@ def diff(
         written = write_changes(out, found)
         print(f"{out}: {written} changes", file=sys.stderr)
     raise typer.Exit(0 if found.is_equal else 1)
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise ValueError("an empty list was given; leave the option out for all, or name some, comma-separated")
-    return names
