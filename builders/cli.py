@@ -9,7 +9,6 @@ Belongs here: options of a build. Does not: logic that a Python user could not c
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +88,7 @@ def plan(
 
     if bins_per_second is not None and not bins_per_second > 0:
         raise ValueError(f"--bins-per-second is a speed, above 0; got {bins_per_second:g}")
-    options = replace(_options(bin_size, outputs, weights, projector, names, precision), device=device)
+    options = _options(bin_size, outputs, weights, projector, names, precision, device)
     made_by = load_extractor(extractor, options)
     made = plan_build(
         store,
@@ -153,7 +152,7 @@ def build(
     from builders.run import build as run_build
     from featurestore.progress import bar
 
-    options = replace(_options(bin_size, outputs, weights, projector, names, precision), device=device)
+    options = _options(bin_size, outputs, weights, projector, names, precision, device)
     with bar("build", unit="bins") as advance:
         report = run_build(
             store,
@@ -205,7 +204,7 @@ def build_anchors(
     from builders.run_anchors import build_anchors as run_build
     from featurestore.progress import bar
 
-    options = replace(_options(bin_size, outputs, weights, projector, names, precision), device=device)
+    options = _options(bin_size, outputs, weights, projector, names, precision, device)
     with bar("build-anchors", unit="bins") as advance:
         report = run_build(
             store,
@@ -248,6 +247,7 @@ def _options(
     projector: Path | None,
     names: Path | None,
     precision: str,
+    device: str,
 ) -> "ExtractorOptions":
     from builders.extractors.base import ExtractorOptions
 
@@ -258,6 +258,7 @@ def _options(
         projector=projector,
         names=names,
         precision=precision,
+        device=device,
     )
 
 

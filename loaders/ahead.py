@@ -17,7 +17,8 @@ from loaders.stats import Stats
 T = TypeVar("T")
 
 
-def _as_it_is(batch: T) -> Callable[[], T]:
+def as_it_is(batch: T) -> Callable[[], T]:
+    """Have a batch given as it is."""
     return lambda: batch
 
 
@@ -43,7 +44,7 @@ class Ahead(Generic[T]):
     """
 
     def __init__(
-        self, loader: Iterable[T], prepare: Callable[[T], Callable[[], T]] = _as_it_is, *, depth: int = 2
+        self, loader: Iterable[T], prepare: Callable[[T], Callable[[], T]] = as_it_is, *, depth: int = 2
     ) -> None:
         if depth < 1:
             raise ValueError(f"at least 1 batch is made ahead, got depth={depth}; iterate over the loader for none")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from loaders.ahead import Ahead
+from loaders.ahead import Ahead, as_it_is
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def prefetch(loader: Iterable[T], device: torch.device | str = "cpu", *, depth: 
     """
     place = torch.device(device)
     if place.type != "cuda":
-        return Ahead(loader, lambda batch: _held(_each_tensor(batch, lambda tensor: tensor.to(place))), depth=depth)
+        return Ahead(loader, lambda batch: as_it_is(_each_tensor(batch, lambda tensor: tensor.to(place))), depth=depth)
     if not torch.cuda.is_available():
         raise RuntimeError(f"there is no CUDA device here for {device!r}; prefetch(loader, 'cpu') reads ahead as well")
     return Ahead(loader, _CudaCopies(place), depth=depth)
@@ -76,10 +76,6 @@ class _CudaCopies:
         # torch keeps the pinned memory until the copy is done.
         pinned = tensor.pin_memory() if tensor.device.type == "cpu" else tensor
         return pinned.to(self._device, non_blocking=True)
-
-
-def _held(batch: T) -> Callable[[], T]:
-    return lambda: batch
 
 
 def _each_tensor(batch: Any, change: Callable[[Tensor], Any]) -> Any:
