@@ -18,7 +18,7 @@ from featurestore.manifest import Manifest
 from featurestore.reader import FeatureReader, Window, Windows, parse_place
 from featurestore.remote import Objects, StorageOptions, connect
 from featurestore.retry import StoreUnavailable
-from featurestore.rows import DamagedChunk, HeldRowSource, MemoryRows, RowSource, ZarrRows, read_rows
+from featurestore.rows import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
 from featurestore.seal import NotSealed, seal
 from featurestore.status import StoreStatus, last_run_speed, status_of
 from featurestore.store import FingerprintMismatch, Store, create
@@ -48,7 +48,6 @@ __all__ = [
     "FingerprintMismatch",
     "HeldRowSource",
     "Manifest",
-    "MemoryRows",
     "NotAStore",
     "NotBuilt",
     "NotSealed",

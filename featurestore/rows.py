@@ -1,7 +1,7 @@
 """Reading rows of a feature set: what every engine does, and the plain ones.
 
-Belongs here: `RowSource`, rows through zarr, rows in memory. Does not: tensorstore (`featurestore.tensorstore_rows`),
-which rows a window needs (`featurestore.reader`), which of them are wanted twice (`featurestore.stretches`).
+Belongs here: `RowSource`, rows through zarr. Does not: tensorstore (`featurestore.tensorstore_rows`), which rows a
+window needs (`featurestore.reader`), which of them are wanted twice (`featurestore.stretches`).
 """
 
 from collections.abc import Sequence
@@ -115,43 +115,3 @@ class ZarrRows:
             array = zarr.open_array(self._store, path=values_path(self._feature_set, contig), mode="r", zarr_format=3)
             self._arrays[contig] = array
         return array
-
-
-class MemoryRows:
-    """Rows of whole contigs held in memory: each contig is read once, on first use.
-
-    A genome of 40 channels at 4,096 bp is 60 MB a phase.
-    """
-
-    def __init__(self, source: RowSource, n_rows: "RowCounts", n_channels: int) -> None:
-        self._source = source
-        self._n_rows = n_rows
-        self._n_channels = n_channels
-        self._held: dict[tuple[str, int], NDArray[np.float16]] = {}
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held (bytes)."""
-        return sum(rows.nbytes for rows in self._held.values())
-
-    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
-        """Copy from what is held."""
-        for (contig, phase, first, end), output in zip(requests, outputs, strict=True):
-            output[...] = self.held(contig, phase)[first:end]
-
-    def held(self, contig: str, phase: int) -> NDArray[np.float16]:
-        """Give all rows of one phase of a contig."""
-        rows = self._held.get((contig, phase))
-        if rows is None:
-            request = RowRequest(contig, phase, 0, self._n_rows(contig, phase))
-            (rows,) = read_rows(self._source, [request], self._n_channels)
-            self._held[contig, phase] = rows
-        return rows
-
-
-class RowCounts(Protocol):
-    """Tells how many rows one phase of a contig has."""
-
-    def __call__(self, contig: str, phase: int) -> int:
-        """Give the number of rows."""
-        ...

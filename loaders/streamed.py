@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featurestore import FeatureReader, RowRequest, RowSource, TensorStoreRows
 
-_SHARE_OF_CACHE = 3 / 4
+_SHARE_OF_CACHE = 2 / 3
 _BATCH_BYTES = 4 << 20
 """Chunks of a batch of 64 windows of 251 x 40 on their way, stored and decoded."""
 _LEAST_BETWEEN_TRIMS = 4 << 20
@@ -23,7 +23,7 @@ _LEAST_BETWEEN_TRIMS = 4 << 20
 class StreamedRows:
     """Rows from the store, through a small cache of chunks and shard indexes.
 
-    The cache takes 3/4 of the budget, less 4 MiB; the rest is for chunks on their way, and for what is freed and not
+    The cache takes 2/3 of the budget, less 4 MiB; the rest is for chunks on their way, and for what is freed and not
     yet handed back. That is done regularly: glibc keeps what each of tensorstore's threads has freed for that thread.
     Over 200,000 windows (755,000 x 40 float16, a cache of 32 MiB) that came to 124 MiB; handing it back costs 2 % of
     the time.

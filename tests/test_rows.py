@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 import featurestore
 from catalog import Grid, UnknownContig
-from featurestore import DamagedChunk, HeldRowSource, MemoryRows, NotBuilt, RowRequest, RowSource, ZarrRows, layout
+from featurestore import DamagedChunk, HeldRowSource, NotBuilt, RowRequest, RowSource, ZarrRows, layout
 from featurestore.stretches import merged
 from featurestore.tensorstore_rows import TensorStoreRows, requests_at_once
 from featurestore.testing import built_store, feature_set_of, grids, values_of
 from featurestore.window_plan import plan_windows
+from loaders.memory import HeldRows
 
 LENGTHS = {"chr1": 1000, "chr2": 77, "tiny": 3}
 GRID = Grid(bin_size=16, offsets=(0, 8))
@@ -76,7 +77,7 @@ def engines(store: featurestore.Store) -> dict[str, RowSource]:
     return {
         "tensorstore": reader.source,
         "zarr": ZarrRows(store.objects.zarr(read_only=True), "demo"),
-        "memory": MemoryRows(reader.source, reader.n_rows, 3),
+        "memory": HeldRows(reader, 1 << 20),
     }
 
 

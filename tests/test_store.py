@@ -21,7 +21,6 @@ from featurestore import (
     ContigLayout,
     DamagedChunk,
     FingerprintMismatch,
-    MemoryRows,
     NotAStore,
     NotBuilt,
     TensorStoreRows,
@@ -32,6 +31,7 @@ from featurestore import (
     write_shard,
 )
 from featurestore.testing import ORIGIN, assembly_of, built_store, feature_set_of, grids, random_sequences, values_of
+from loaders.memory import HeldRows
 
 LENGTHS = {"chr1": 1000, "chr2": 77, "tiny": 3}
 GRID = Grid(bin_size=16, offsets=(0, 8))
@@ -87,7 +87,7 @@ def test_every_engine_gives_the_same_windows(
     assert isinstance(reader.source, TensorStoreRows)
     fast = reader.windows(contigs, centres, n_bins)
     slow = reader.with_source(ZarrRows(store.objects.zarr(read_only=True), "demo")).windows(contigs, centres, n_bins)
-    held = reader.with_source(MemoryRows(reader.source, reader.n_rows, 3)).windows(contigs, centres, n_bins)
+    held = reader.with_source(HeldRows(reader, 1 << 20)).windows(contigs, centres, n_bins)
     for other in (slow, held):
         np.testing.assert_array_equal(fast.values, other.values)
         np.testing.assert_array_equal(fast.starts, other.starts)
