@@ -6,15 +6,20 @@ Conventions, here and in every package: positions are 0-based, half-open, in bp,
 
 from catalog.anchors import Anchor, read_anchors
 from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
-from catalog.expression import read_targets
+from catalog.entrez import fetch_annotations
+from catalog.eutils import EntrezError
+from catalog.expression import median_over_samples, read_samples, read_targets
 from catalog.fasta import Fasta
 from catalog.fasta_index import FastaIndex
 from catalog.fasta_source import FastaChanged, FastaError
 from catalog.feature_set import Channel, FeatureSet
-from catalog.genes import match_contigs, read_genes, write_genes
+from catalog.gene_report import GeneReport, GeneTable
+from catalog.genes import match_contigs, place_genes, read_gene_table, read_genes, write_genes
 from catalog.grid import Grid, Placement, Placements
 from catalog.interval import Interval
+from catalog.lifting import lift_genes, lift_positions
 from catalog.ncbi import annotate, prompts_for, read_annotations
+from catalog.promoters import read_peaks, read_quantification, signal_at_tss
 from catalog.splits import Split
 from catalog.tables import TableError
 
@@ -24,11 +29,14 @@ __all__ = [
     "AssemblyMismatch",
     "Channel",
     "Contig",
+    "EntrezError",
     "Fasta",
     "FastaChanged",
     "FastaError",
     "FastaIndex",
     "FeatureSet",
+    "GeneReport",
+    "GeneTable",
     "Grid",
     "Interval",
     "Placement",
@@ -37,11 +45,21 @@ __all__ = [
     "TableError",
     "UnknownContig",
     "annotate",
+    "fetch_annotations",
+    "lift_genes",
+    "lift_positions",
     "match_contigs",
+    "median_over_samples",
+    "place_genes",
     "prompts_for",
     "read_anchors",
     "read_annotations",
+    "read_gene_table",
     "read_genes",
+    "read_peaks",
+    "read_quantification",
+    "read_samples",
     "read_targets",
+    "signal_at_tss",
     "write_genes",
 ]

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from catalog import tables
+from catalog.gene_report import Group
 from catalog.interval import Interval
 from catalog.tables import TableError, listed
 
@@ -36,8 +37,11 @@ _ROLE_NAMES = {
 _POSITION_HELP = "tss (0-based), tss_1based, or TSS in capitals (1-based, as in ExPecto's geneanno.csv)"
 
 _log = logging.getLogger("catalog.genes")  # the name that users of `read_genes` listen to
-Dropped = Counter[str]
+Dropped = dict[str, Group]
 """Rows left out, by reason."""
+
+PLUS_CLINICAL = "plus_clinical"
+"""Column that only the MANE reader gives: true for the rows of MANE Plus Clinical transcripts."""
 
 
 def format_of(path: Path) -> GeneFormat:
@@ -64,25 +68,33 @@ def _is_bed(line: str) -> bool:
 def _read_mane(path: Path) -> tuple[pl.DataFrame, Dropped]:
     frame = tables.read_table(path)
     lacking = {
-        "Ensembl_Gene", "symbol", "MANE_status", "GRCh38_chr", "chr_start", "chr_end", "chr_strand",
+        "Ensembl_Gene", "Ensembl_nuc", "symbol", "MANE_status", "GRCh38_chr", "chr_start", "chr_end", "chr_strand",
     }.difference(frame.columns)  # fmt: skip
     if lacking:
         raise TableError(
             f"{path} is no MANE summary: it lacks {', '.join(sorted(lacking))}; it has {listed(frame.columns)}"
         )
-    select = frame.filter(pl.col("MANE_status") == "MANE Select")
+    is_clinical = pl.col("MANE_status") == "MANE Plus Clinical"
+    is_mane = is_clinical | (pl.col("MANE_status") == "MANE Select")
+    mane = frame.filter(is_mane)
     # 1-based, both ends included.
-    start = tables.whole_numbers(select, "chr_start", path=path) - 1
-    end = tables.whole_numbers(select, "chr_end", path=path)
-    genes = select.select(
-        pl.col("Ensembl_Gene").alias("gene_id"),
+    start = tables.whole_numbers(mane, "chr_start", path=path) - 1
+    end = tables.whole_numbers(mane, "chr_end", path=path)
+    gene = tables.without_version("Ensembl_Gene")
+    genes = mane.select(
+        pl.when(is_clinical)
+        .then(pl.concat_str(gene, tables.without_version("Ensembl_nuc"), separator="_"))
+        .otherwise(gene)
+        .alias("gene_id"),
         "symbol",
         pl.col("GRCh38_chr").alias("contig"),
         pl.col("chr_strand").alias("strand"),
-        _tss(start, end, select["chr_strand"]),
+        _tss(start, end, mane["chr_strand"]),
         pl.lit("protein_coding").alias("biotype"),
+        is_clinical.alias(PLUS_CLINICAL),
     )
-    return genes, Counter({"that are not MANE Select": frame.height - select.height})
+    others = frame.filter(~is_mane.fill_null(value=False))
+    return genes, {"neither MANE Select nor MANE Plus Clinical": Group.of(others["symbol"])}
 
 
 def _read_annotation(path: Path, attribute: Callable[[str], pl.Expr]) -> tuple[pl.DataFrame, Dropped]:
@@ -115,7 +127,7 @@ def _read_annotation(path: Path, attribute: Callable[[str], pl.Expr]) -> tuple[p
         _tss(start, tables.whole_numbers(frame, "end", path=path), frame["strand"]),
         pl.coalesce(attribute("gene_type"), attribute("gene_biotype"), attribute("biotype")).alias("biotype"),
     )
-    return genes, Counter()
+    return genes, {}
 
 
 def _read_gtf(path: Path) -> tuple[pl.DataFrame, Dropped]:
@@ -159,7 +171,7 @@ def _read_bed(path: Path) -> tuple[pl.DataFrame, Dropped]:
         )
         roles["gene_id"] = "region"
     strand = frame[roles["strand"]] if "strand" in roles else pl.repeat(".", frame.height, eager=True)
-    return _gathered(frame, {**roles, "contig": "contig"}, _tss(start, end, strand)), Counter()
+    return _gathered(frame, {**roles, "contig": "contig"}, _tss(start, end, strand)), {}
 
 
 def _named_roles(frame: pl.DataFrame) -> dict[str, str]:
@@ -207,7 +219,7 @@ def _read_named(path: Path) -> tuple[pl.DataFrame, Dropped]:
             "name it tss if it is 0-based, tss_1based if not"
         )
     _log.info("%s: positions from column %r, read as %d-based", path, position, first_base)
-    return _gathered(frame, roles, tss), Counter()
+    return _gathered(frame, roles, tss), {}
 
 
 def _gathered(frame: pl.DataFrame, roles: dict[str, str], tss: pl.Series) -> pl.DataFrame:

@@ -2,9 +2,10 @@
 
 Belongs here: one schema for all gene tables, reading and writing it, fitting it to an assembly. Does not: the formats
 that files come in (`catalog.gene_formats`), what a gene is called in prose (`catalog.ncbi`), how much it is expressed
-(`catalog.expression`).
+(`catalog.expression`), how they move to another assembly (`catalog.lifting`).
 
-`read_genes` says at INFO what it dropped and why (`logging.getLogger("catalog.genes")`).
+What is dropped, and why, is in the report of `read_gene_table` and `place_genes`; all log it at INFO
+(`logging.getLogger("catalog.genes")`).
 """
 
 import logging
@@ -16,7 +17,8 @@ import polars as pl
 
 from catalog import tables
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
-from catalog.gene_formats import READERS, Dropped, GeneFormat, format_of
+from catalog.gene_formats import PLUS_CLINICAL, READERS, Dropped, GeneFormat, format_of
+from catalog.gene_report import GeneReport, GeneTable, Group
 from catalog.tables import TableError, listed
 
 GENE_SCHEMA = pl.Schema(
@@ -38,35 +40,69 @@ _CHROMOSOMES = {f"NC_{number:06d}": f"chr{number}" for number in range(1, 23)} |
 }
 """RefSeq accessions of the human chromosomes, the same in GRCh37 and GRCh38 but for their versions."""
 
+_ALTERNATIVE = r"_(alt|fix|PATCH|hap\d+)$|^(CHR_)?HSCHR|^N[TW]_\d+"
+"""Alternative loci and patches as UCSC, Ensembl and RefSeq name them (`chr6_GL000250v2_alt`, `HSCHR6_MHC_COX_CTG1`,
+`NW_009646203.1`). RefSeq's `NT_` names alternative loci and unlocalised scaffolds alike: both are counted here."""
+
+_PAR_Y = ((10_000, 2_781_479), (56_887_902, 59_363_566))
+"""Pseudoautosomal regions of the human Y (bp), each the union of that in GRCh38 and that in GRCh37, from the bounds
+that the Genome Reference Consortium gives. What is too wide for one of the two holds no gene that X has too."""
+
 _log = logging.getLogger(__name__)
 
 
 def read_genes(path: str | os.PathLike[str], *, format: GeneFormat | None = None) -> pl.DataFrame:  # noqa: A002  # the word users know from polars and pandas
-    """Read a gene table, one row a gene, in the order of the file.
+    """Read a gene table as `read_gene_table` does by default, without its report.
+
+    Returns
+    -------
+    A frame with `GENE_SCHEMA`.
+    """
+    return read_gene_table(path, format=format).genes
+
+
+def read_gene_table(
+    path: str | os.PathLike[str],
+    *,
+    format: GeneFormat | None = None,  # noqa: A002  # the word users know from polars and pandas
+    plus_clinical: bool = False,
+    alternative_loci: bool = True,
+    par_y: bool = True,
+) -> GeneTable:
+    """Read a gene table, one row a gene, in the order of the file, and report what was dropped.
 
     Parameters
     ----------
     path
         A text file, plain or gzipped:
 
-        - `mane`: the MANE summary; Plus Clinical transcripts are dropped, so that each gene has one TSS;
+        - `mane`: the MANE summary.
         - `gtf`, `gff3`: the gene rows of an annotation (GENCODE, Ensembl, RefSeq); TSS = first base of the gene on
-          `+`, last on `-`;
-        - `bed`: 0-based and half-open, TSS = start on `+` and `.`, end - 1 on `-`. Columns are found by a `#chr ...`
-          header, else strand and name by what they hold. The selene gene files give 1-based starts in a BED: there
-          the TSS on `+` comes out one base to the right.
+          `+`, last on `-`.
+        - `bed`: BED3 to BED12, 0-based and half-open, TSS = start on `+` and `.`, end - 1 on `-`. Columns are found by
+          a `#chr ...` header, else strand and name by what they hold. A BED of transcripts gives a row a transcript.
+          The selene gene files give 1-based starts in a BED: there the TSS on `+` comes out one base to the right.
         - `table`: tab- or comma-separated with a header. Positions are 0-based under `tss`, 1-based under
           `tss_1based` or `TSS`: that of ExPecto's geneanno.csv is, since it equals the 1-based start or end of the
           gene for 482 of the 516 genes that it shares with GENCODE v19 on chr22, and is never one less throughout.
 
-        RefSeq accessions of human chromosomes become `chr1` ... `chrM`; other contig names stay (`match_contigs`).
+        RefSeq accessions of human chromosomes become `chr1` ... `chrM`; other contig names stay (`place_genes`).
     format
         One of these; by default told from the content.
+    plus_clinical
+        Whether to keep the Plus Clinical transcripts of a MANE summary beside the MANE Select ones. Such a row has
+        the id `<gene>_<transcript>`, as in `ENSG00000168487_ENST00000306349`, since ids are unique.
+    alternative_loci
+        Whether to keep genes on alternative loci and patches. They mostly repeat a gene of the primary assembly.
+    par_y
+        Whether to keep the copies on Y of pseudoautosomal human genes: ids that end in `_PAR_Y`, and genes in the
+        pseudoautosomal regions with the symbol and strand of a gene on X. Their bases are those on X, or masked.
 
     Returns
     -------
-    A frame with `GENE_SCHEMA`. Of rows with the same gene id the first is kept; rows without id, contig or position
-    are dropped.
+    The genes, a frame with `GENE_SCHEMA`, and the report. Ensembl ids lose their version; of rows with the same gene
+    id the first is kept; rows without id, contig or position are dropped. Genes that share a symbol stay, and are
+    noted in the report.
 
     Raises
     ------
@@ -80,15 +116,25 @@ def read_genes(path: str | os.PathLike[str], *, format: GeneFormat | None = None
     path = Path(path)
     kind = format or format_of(path)
     found, dropped = READERS[kind](path)
+    if PLUS_CLINICAL in found.columns and not plus_clinical:
+        dropped["MANE Plus Clinical transcripts"] = Group.of(found.filter(PLUS_CLINICAL)["symbol"])
+        found = found.filter(~pl.col(PLUS_CLINICAL))
     genes = _settled(found, dropped, path)
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
-    _log.info("%s: %d genes (read as %s); dropped: %s", path, genes.height, kind, reasons or "nothing")
+    noted: dict[str, Group] = {}
+    for what, find, is_kept in (
+        ("on alternative loci or patches", _on_alternative_loci, alternative_loci),
+        ("pseudoautosomal copies on Y", _par_copies, par_y),
+    ):
+        ids = find(genes)
+        (noted if is_kept else dropped)[what] = Group.of(ids)
+        if not is_kept:
+            genes = genes.filter(~pl.col("gene_id").is_in(ids))
+    noted["with the symbol of another gene"] = Group.of(genes.filter(pl.col("symbol").is_duplicated())["symbol"])
+    report = GeneReport(origin=str(path), format=kind, kept=genes.height, dropped=dropped, noted=noted)
+    _log.info("%s", report)
     if genes.is_empty():
-        raise TableError(
-            f"{path}, read as {kind}, leaves no gene (dropped: {reasons or 'nothing, it has no rows'}); "
-            "check that it is the file you mean, or name its format"
-        )
-    return genes
+        raise TableError(f"{report}; this leaves no gene: check that it is the file you mean, or name its format")
+    return GeneTable(genes, report)
 
 
 def write_genes(genes: pl.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -108,7 +154,12 @@ def write_genes(genes: pl.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def match_contigs(genes: pl.DataFrame, assembly: Assembly) -> pl.DataFrame:
-    """Name contigs as the assembly does; drop genes that do not lie on it, and log how many.
+    """Fit genes to an assembly as `place_genes` does, without its report."""
+    return place_genes(genes, assembly).genes
+
+
+def place_genes(genes: pl.DataFrame, assembly: Assembly) -> GeneTable:
+    """Name contigs as the assembly does; drop and report genes that do not lie on it.
 
     `1` finds `chr1` and the reverse; `chr1` also finds `NC_000001.11`.
 
@@ -127,26 +178,25 @@ def match_contigs(genes: pl.DataFrame, assembly: Assembly) -> pl.DataFrame:
     ).with_columns(
         pl.col("contig").replace_strict(lengths, default=None, return_dtype=pl.Int64).alias("length"),
     )
-    missing = [contig for contig, name in names.items() if name is None]
     lacks_contig = placed["contig"].is_null()
-    inside = (placed["tss"] >= 0) & (placed["tss"] < placed["length"])
-    kept = placed.filter(inside.fill_null(value=False)).drop("length")
-    _log.info(
-        "%s: %d of %d genes lie on it; dropped: %d on contigs that it lacks (%s), %d past the end of their contig",
-        assembly.name,
-        kept.height,
-        genes.height,
-        lacks_contig.sum(),
-        listed(missing) or "none",
-        (~inside & ~lacks_contig).sum(),
+    inside = ((placed["tss"] >= 0) & (placed["tss"] < placed["length"])).fill_null(value=False)
+    kept = placed.filter(inside).drop("length")
+    report = GeneReport(
+        origin=assembly.name,
+        kept=kept.height,
+        dropped={
+            "on contigs that it lacks": Group.of(genes.filter(lacks_contig)["contig"]),
+            "past the end of their contig": Group.of(genes.filter(~inside & ~lacks_contig)["gene_id"]),
+        },
     )
+    _log.info("%s", report)
     if kept.is_empty():
         raise AssemblyMismatch(
             f"no gene lies on {assembly.name}: the genes are on {listed(list(names)) or 'no contig'}, "
             f"the assembly has {listed([f'{name} ({length:,} bp)' for name, length in lengths.items()])}; "
-            "take a gene table of that assembly, or rename its contigs"
+            "take a gene table of that assembly, rename its contigs, or lift the genes over (`lift_genes`)"
         )
-    return kept
+    return GeneTable(kept, report)
 
 
 def _name_in(assembly: Assembly, contig: str, accessions: dict[str, str]) -> str | None:
@@ -175,12 +225,25 @@ def _settled(found: pl.DataFrame, dropped: Dropped, path: Path) -> pl.DataFrame:
             f"{path} has strands {', '.join(map(repr, wrong[:5]))}; write them as '+', '-', or '.' if unknown"
         )
     for name, reason in (("gene_id", "without gene id"), ("contig", "without contig"), ("tss", "without position")):
-        dropped[reason] += genes[name].null_count()
+        dropped[reason] = Group.of(genes.filter(pl.col(name).is_null())["symbol" if name == "gene_id" else "gene_id"])
         genes = genes.drop_nulls(name)
-    repeated = genes.filter(~pl.col("gene_id").is_first_distinct())["gene_id"]
-    dropped[f"repeated gene ids ({listed(repeated.unique(maintain_order=True).to_list())})"] += len(repeated)
+    dropped["repeated gene ids"] = Group.of(genes.filter(~pl.col("gene_id").is_first_distinct())["gene_id"])
     return (
         genes.unique("gene_id", keep="first", maintain_order=True)
         .with_columns(pl.coalesce("symbol", "gene_id").alias("symbol"))
         .select(GENE_SCHEMA.names())
     )
+
+
+def _on_alternative_loci(genes: pl.DataFrame) -> list[str]:
+    return genes.filter(pl.col("contig").str.contains(_ALTERNATIVE))["gene_id"].to_list()
+
+
+def _par_copies(genes: pl.DataFrame) -> list[str]:
+    """Find the genes on Y that are pseudoautosomal copies of a gene on X."""
+    on_x, on_y = (genes.filter(pl.col("contig").is_in([name, f"chr{name}"])) for name in "XY")
+    inside = pl.any_horizontal(pl.col("tss").is_between(start, end, closed="left") for start, end in _PAR_Y)
+    paired = on_y.filter(inside).join(on_x, on=["symbol", "strand"], how="semi")["gene_id"].to_list()
+    return genes.filter(pl.col("gene_id").is_in(paired) | pl.col("gene_id").str.ends_with("_PAR_Y"))[
+        "gene_id"
+    ].to_list()

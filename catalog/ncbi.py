@@ -33,6 +33,8 @@ ANNOTATION_SCHEMA = pl.Schema(
 
 Missing = Literal["omit", "mark"]
 
+_GENE_INFO = ("GeneID", "Symbol", "Synonyms", "dbXrefs", "description", "Other_designations")
+
 _TASK = "Predict how strongly a gene is expressed from the regulatory activity along the DNA around its start."
 _UNKNOWN = "not recorded"
 
@@ -64,15 +66,16 @@ def read_annotations(path: str | os.PathLike[str], *, tax_id: int | None = None)
     """
     path = Path(path)
     frame = _read_gene_info(path)
-    if {"GeneID", "Symbol", "Synonyms", "dbXrefs", "description", "Other_designations"} <= set(frame.columns):
+    lacking = [name for name in _GENE_INFO if name not in frame.columns]
+    if not lacking:
         annotations = _from_gene_info(frame, path, tax_id)
     elif frame.columns == ANNOTATION_SCHEMA.names():
         ncbi_gene_id = tables.whole_numbers(frame, "ncbi_gene_id", path=path)
         annotations = frame.with_columns(ncbi_gene_id.alias("ncbi_gene_id"), tables.without_version("gene_id"))
     else:
         raise TableError(
-            f"{path} is no annotation table: it has {listed(frame.columns)}; expected NCBI's gene_info "
-            f"(#tax_id, GeneID, Symbol, ...), or {', '.join(ANNOTATION_SCHEMA.names())}"
+            f"{path} is no annotation table: it has {listed(frame.columns)}; expected NCBI's gene_info (it lacks "
+            f"{', '.join(lacking)}), or {', '.join(ANNOTATION_SCHEMA.names())}"
         )
     _log.info(
         "%s: annotations of %d genes, %d with an Ensembl id", path, annotations.height, annotations["gene_id"].count()

@@ -3,7 +3,8 @@
 Belongs here: `Split`, ways to make one, and what its parts share. Does not: the order of training (`loaders.sampler`).
 
 Windows of a million bases around neighbouring genes share most of their bins, so a split by gene alone leaves the test
-genes' own input in the training set: `overlaps` counts it, `by_contig` avoids it.
+genes' own input in the training set: `overlaps` counts it, `by_contig` and `by_contig_group` avoid it. Relatives such
+as olfactory receptors share annotation and sequence wherever they lie: `by_family` keeps them on one side.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from catalog.families import families
 from catalog.tables import listed, without_version
 
 _PARTS = ("train", "validation", "test")
@@ -102,6 +104,37 @@ def by_contig(genes: pl.DataFrame, *, test: Iterable[str], validation: Iterable[
     )
 
 
+def by_contig_group(genes: pl.DataFrame, *, n_folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
+    """Put the contigs into groups of about as many genes, and hold out two: one for test, the next for validation.
+
+    Parameters
+    ----------
+    genes
+        A gene table.
+    n_folds
+        Number of groups, from 3 to the number of contigs; over all folds each gene is tested once.
+    fold
+        Which group is the test, from 0; the next one (after the last the first) is the validation.
+    seed
+        Another seed gives other groups.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer contigs than groups, or a number is out of range.
+    """
+    return _fold_of(genes, genes["contig"].to_list(), "contigs", n_folds=n_folds, fold=fold, seed=seed)
+
+
+def by_family(genes: pl.DataFrame, *, n_folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
+    """Put gene families into groups of about as many genes, and hold out two, so that no family is in two parts.
+
+    Families go by symbol (`catalog.families`); genes that share a symbol share a family. The parameters are those of
+    `by_contig_group`, and so are the errors.
+    """
+    return _fold_of(genes, families(genes["symbol"]), "gene families", n_folds=n_folds, fold=fold, seed=seed)
+
+
 def by_gene_list(
     genes: pl.DataFrame, test_ids: Iterable[str], *, validation_fraction: float = 0.2, seed: int = 0
 ) -> Split:
@@ -114,7 +147,8 @@ def by_gene_list(
     genes
         A gene table.
     test_ids
-        Gene ids; Ensembl versions do not matter. Those that the table lacks are left out and logged.
+        Gene ids; Ensembl versions do not matter. Those that the table lacks are left out with a warning that names
+        them.
     validation_fraction
         Part of the genes that are not on the list, in [0, 1).
     seed
@@ -126,15 +160,22 @@ def by_gene_list(
         If the table has none of them, or a fraction is out of range.
     """
     wanted = pl.DataFrame({"gene_id": list(dict.fromkeys(test_ids))}, schema={"gene_id": pl.String})
-    ids = wanted.select(without_version("gene_id"))["gene_id"].unique()
+    ids = wanted.select(without_version("gene_id"))["gene_id"].unique(maintain_order=True)
     test = genes.filter(pl.col("gene_id").is_in(ids.to_list()))["gene_id"]
     if test.is_empty():
         raise ValueError(
             f"none of the {len(ids)} test genes ({listed(wanted['gene_id'].to_list())}) is among the genes "
             f"({listed(genes['gene_id'].to_list())}); both must use the same kind of id"
         )
-    _log.info("%d of %d test genes are in the gene table", len(test), len(ids))
     held = set(test)
+    unknown = [gene for gene in ids if gene not in held]
+    if unknown:
+        _log.warning(
+            "%d of %d test genes are not in the gene table and are left out: %s",
+            len(unknown),
+            len(ids),
+            listed(unknown),
+        )
     others = [gene for gene in genes["gene_id"] if gene not in held]
     validation = _drawn(others, _share(validation_fraction, "validation_fraction", len(others)), seed)
     return _in_order(genes, test=held, validation=set(validation))
@@ -205,6 +246,19 @@ def overlaps(split: Split, genes: pl.DataFrame, *, window_bp: int) -> pl.DataFra
     ).filter(pl.col("distance_bp") < window_bp)
 
 
+def overlap_report(split: Split, genes: pl.DataFrame, *, window_bp: int) -> str:
+    """Say in one line how many test genes `overlaps` finds, and how much they share."""
+    found = overlaps(split, genes, window_bp=window_bp)
+    line = (
+        f"{found.height:,} of {len(split.test):,} test genes have a window of {window_bp:,} bp that shares bases with "
+        "that of a training gene"
+    )
+    if found.is_empty():
+        return line
+    half = int(np.median(found["shared_bp"].to_numpy()))
+    return f"{line}, half of them {half:,} bp or more; by_contig and by_contig_group hold out whole contigs instead"
+
+
 def _nearest(
     points: NDArray[np.int64], sorted_others: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -226,6 +280,30 @@ def _located(genes: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
             "pass the table that the split was made from"
         )
     return found
+
+
+def _fold_of(genes: pl.DataFrame, units: Sequence[str], what: str, *, n_folds: int, fold: int, seed: int) -> Split:
+    """Split genes so that those of one unit stay together."""
+    counts = Counter(units)
+    if not 3 <= n_folds <= len(counts):
+        raise ValueError(
+            f"n_folds must lie in [3, {len(counts)}], for test, validation and training and the {len(counts)} {what} "
+            f"of these genes; got {n_folds}"
+        )
+    if not 0 <= fold < n_folds:
+        raise ValueError(f"fold must lie in [0, n_folds) = [0, {n_folds}), got {fold}; folds count from 0")
+    sizes = [0] * n_folds
+    fold_of: dict[str, int] = {}
+    # The largest first, each into the smallest fold, as this evens them out; the seed orders those of similar size.
+    for unit in sorted(_drawn(list(counts), len(counts), seed), key=lambda unit: -counts[unit].bit_length()):
+        fold_of[unit] = sizes.index(min(sizes))
+        sizes[fold_of[unit]] += counts[unit]
+    own = dict(zip(genes["gene_id"], (fold_of[unit] for unit in units), strict=True))
+    return _in_order(
+        genes,
+        test={gene for gene, its in own.items() if its == fold},
+        validation={gene for gene, its in own.items() if its == (fold + 1) % n_folds},
+    )
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:

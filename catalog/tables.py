@@ -104,7 +104,9 @@ def header_comment(comments: Sequence[str], first: str | None) -> str | None:
     if not comments or not re.match(r"#[^\s#!]", comments[-1]):
         return None
     n_names = len(split(comments[-1]))
-    is_header = n_names > 1 if first is None else n_names == len(split(first)) > 1
+    # A tab separates wherever it stands: a row may begin a field with a lone quotation mark.
+    n_fields = n_names if first is None else first.count("\t") + 1 if "\t" in comments[-1] else len(split(first))
+    is_header = n_names == n_fields > 1
     return comments[-1] if is_header else None
 
 

@@ -1,7 +1,10 @@
 """Targets: one finite value a gene, or an error that names the genes."""
 
 import gzip
+import logging
+import math
 import os
+import random
 import statistics
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.expression import TARGET_SCHEMA, median_over_samples, read_targets
+from catalog.expression import TARGET_SCHEMA, median_over_samples, read_samples, read_targets
 from catalog.tables import TableError
 
 SHARED = Path(os.environ.get("FEATURESTORE_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
@@ -141,6 +144,121 @@ def test_a_bad_sample_is_named_and_so_is_a_matrix_without_samples(tmp_path: Path
         median_over_samples(write(tmp_path / "m", "gene\tHG0\tHG1\nA\t1\t2\nB\t1\t-2\n"))
     with pytest.raises(TableError, match="could be a sample: it has gene, length; expected one row a gene"):
         median_over_samples(write(tmp_path / "m", "gene\tlength\nA\t1\n"))
+
+
+def test_genes_with_bad_values_are_dropped_on_request_with_a_warning_that_names_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "t.tsv", "gene_id\ttpm\nA\t1\nB\t-2\nC\tnan\nD\t\nE\t5\n")
+    with caplog.at_level(logging.WARNING, logger="catalog.expression"):
+        assert read_targets(path, bad_values="drop").rows() == [("A", 1.0), ("E", 5.0)]
+    assert "3 of 5 values in column 'tpm'" in caplog.text
+    assert "these genes are dropped: B (-2), C (nan), D (missing)" in caplog.text
+    with pytest.raises(TableError, match=r"leave these genes out \(bad_values='drop'\)"):
+        read_targets(path)
+
+
+def test_a_table_of_nothing_but_bad_values_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tsv", "gene_id\ttpm\nA\t-1\nB\t-2\n")
+    with pytest.raises(TableError, match="no gene whose values are all numbers from 0 up; check that it is expression"):
+        read_targets(path, bad_values="drop")
+
+
+matrices = st.integers(1, 4).flatmap(
+    lambda n: st.lists(st.lists(st.floats(0, 1e6), min_size=n, max_size=n), min_size=1, max_size=5)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(matrices, st.randoms(use_true_random=False))
+def test_the_long_form_tells_the_same_as_the_wide_one_in_any_order(
+    folder: Path, matrix: list[list[float]], shuffler: random.Random
+) -> None:
+    samples = [f"S{number}" for number in range(len(matrix[0]))]
+    wide = ["\t".join(["gene_id", *samples]), *("\t".join([f"g{i}", *map(repr, row)]) for i, row in enumerate(matrix))]
+    cells = [
+        f"g{i}\t{sample}\t{value!r}" for i, row in enumerate(matrix) for sample, value in zip(samples, row, strict=True)
+    ]
+    shuffler.shuffle(cells)
+    write(folder / "wide.tsv", "\n".join(wide))
+    write(folder / "long.tsv", "\n".join(["gene_id\tsample\ttpm", *cells]))
+    expected = read_samples(folder / "wide.tsv")
+    assert expected.rows() == [(f"g{index}", *row) for index, row in enumerate(matrix)]
+    assert read_samples(folder / "long.tsv").select(expected.columns).sort("gene_id").equals(expected.sort("gene_id"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("A\ts1\t1\nA\ts2\t2\nB\ts1\t3", r"column 's2' .*: B \(missing\); leave these genes out"),
+        ("A\ts1\t1\nA\ts1\t2", "more than one value or length for A in s1; keep one row a gene and sample"),
+        ("A\ts1\t1\nA\t\t2", "1 rows of .* have no sample_id; fill that column"),
+        ("A\ts1\t1\nB\ts1\t-3", r"column 's1' .*: B \(-3\); leave these genes out"),
+    ],
+)
+def test_a_long_table_with_gaps_or_repeats_is_an_error(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        read_samples(write(tmp_path / "t.tsv", f"gene_id\tsample_id\ttpm\n{rows}\n"))
+
+
+def test_of_several_values_in_the_long_form_one_must_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tsv", "gene_id\tsample\tcount\ttpm\nA\ts1\t7\t1\n")
+    with pytest.raises(TableError, match="2 columns that could be expression: count, tpm; name the one that is"):
+        read_samples(path)
+    assert read_samples(path, column="tpm").rows() == [("A", 1.0)]
+    assert median_over_samples(path, column="count").rows() == [("A", 7.0)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 10**5), st.integers(1, 10**4), st.integers(0, 10**4)), min_size=1, max_size=6),
+    st.booleans(),
+)
+def test_tpm_of_counts_is_reads_per_base_in_parts_per_million_of_each_sample(
+    folder: Path, genes: list[tuple[int, int, int]], is_long: bool
+) -> None:
+    rows = [f"g{i}\t{length}\t{one}\t{other + 1}" for i, (length, one, other) in enumerate(genes)]
+    header = "gene_id\tlength\tS0\tS1"
+    if is_long:
+        header = "gene_id\tlength\tsample\tcount"
+        cells = [row.split("\t") for row in rows]
+        rows = [f"{g}\t{length}\tS{s}\t{value}" for g, length, *values in cells for s, value in enumerate(values)]
+    # A row that says the same twice must not count twice.
+    tpm = read_samples(write(folder / "c.tsv", "\n".join([header, *rows, rows[0]])), counts_to_tpm=True)
+    for sample, counts in (("S0", [one for _, one, _ in genes]), ("S1", [other + 1 for _, _, other in genes])):
+        rates = [count / length for count, (length, _, _) in zip(counts, genes, strict=True)]
+        assert tpm[sample].to_list() == pytest.approx([rate / sum(rates) * 1e6 for rate in rates])
+        assert math.isclose(tpm[sample].sum(), 1e6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gene,S0\nA,5\n", "no gene lengths, without which counts are no TPM: it has gene, S0; add a column length"),
+        ("gene,length,S0\nA,0,5\n", "1 of 1 lengths in column 'length' .* not numbers above 0, first '0'; mend them"),
+        ("gene,length,S0\nA,,5\n", "1 of 1 lengths in column 'length' .* first None; mend them"),
+        ("gene,length,S0,S1\nA,9,5,0\n", "counts no read in S1; leave these samples out"),
+        ("gene,length,S0\nA,9,5\nA,9,6\n", "has 1 genes twice: A; keep one row a gene"),
+    ],
+)
+def test_counts_that_cannot_become_tpm_are_errors_with_a_mend(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        read_samples(write(tmp_path / "c.csv", text), counts_to_tpm=True)
+
+
+def test_a_truncated_table_is_named_and_line_ends_of_windows_do_not_matter(tmp_path: Path) -> None:
+    text = "gene\tS0\tS1\nA\t1\t2\n"
+    (tmp_path / "t.gz").write_bytes(gzip.compress(text.encode())[:-9])
+    with pytest.raises(TableError, match=r"truncated or damaged gzip.*fetch it again"):
+        read_samples(tmp_path / "t.gz")
+    assert read_samples(write(tmp_path / "t.tsv", text.replace("\n", "\r\n"))).rows() == [("A", 1.0, 2.0)]
+
+
+@needs_data
+def test_geuvadis_has_358_samples_of_608_genes() -> None:
+    matrix = read_samples(DATA / "geuvadis_chr22" / "genes.50percent.chr22.bed.gz")
+    assert matrix.shape == (608, 359)
+    assert matrix.row(0)[:2] == ("ENSG00000215270", 0.7878783927)
 
 
 @needs_data

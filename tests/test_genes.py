@@ -314,7 +314,7 @@ def test_plus_clinical_transcripts_are_dropped_and_counted(tmp_path: Path, caplo
     text += text.splitlines()[1].replace("MANE Select", "MANE Plus Clinical") + "\n"
     with caplog.at_level(logging.INFO, logger="catalog.genes"):
         assert read_text(tmp_path, text).height == 1
-    assert "dropped: 1 that are not MANE Select" in caplog.text
+    assert "dropped: 1 MANE Plus Clinical transcripts (A)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_plus_clinical_transcripts_are_dropped_and_counted(tmp_path: Path, caplo
         pytest.param("", "is empty.*fetch or export it again", id="empty"),
         pytest.param("\n\r\n", "is empty.*fetch or export it again", id="blank lines"),
         pytest.param("# nothing\n", "only comments; expected genes as MANE", id="only comments"),
-        pytest.param("gene_id\tchrom\ttss\n", "leaves no gene.*it has no rows", id="only a header"),
+        pytest.param("gene_id\tchrom\ttss\n", "0 genes .*nothing; this leaves no gene: check that", id="only a header"),
         pytest.param(
             "gene_id\tchrom\tmiddle\nA\tchr1\t5\n",
             r"has gene_id, chrom, middle; call that column tss \(0-based\), tss_1based",
@@ -423,8 +423,7 @@ def test_contigs_take_the_spelling_of_the_assembly_and_genes_off_it_are_counted(
         ("g6", "chr1", 50),
     ]
     assert matched.schema == GENE_SCHEMA
-    assert "5 of 7 genes" in caplog.text
-    assert "1 on contigs that it lacks (chrUn), 1 past the end" in caplog.text
+    assert "tiny: 5 genes; dropped: 1 on contigs that it lacks (chrUn), 1 past the end" in caplog.text
 
 
 def test_matching_twice_changes_nothing() -> None:

@@ -19,7 +19,7 @@ from catalog.ncbi import (
     read_annotations,
     write_annotations,
 )
-from catalog.tables import TableError
+from catalog.tables import TableError, read_table
 
 SHARED = Path(os.environ.get("FEATURESTORE_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 DATA = SHARED / "data"
@@ -73,6 +73,27 @@ def test_an_organism_that_the_file_lacks_is_an_error_that_lists_those_it_has(tmp
     path.write_text("\n".join([NEW_HEADER, *ROWS, ""]))
     with pytest.raises(TableError, match="no gene of organism 10090; it has 9606, 63221: name one"):
         read_annotations(path, tax_id=10090)
+
+
+def test_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    for name, header in (("old", OLD_HEADER), ("new", NEW_HEADER)):
+        path = tmp_path / name
+        path.write_bytes("\r\n".join([header, *ROWS, ""]).encode())
+        assert read_annotations(path).rows() == READ
+
+
+def test_a_truncated_gzip_file_is_to_be_fetched_again(tmp_path: Path) -> None:
+    path = tmp_path / "gene_info.gz"
+    path.write_bytes(gzip.compress("\n".join([NEW_HEADER, *ROWS * 100, ""]).encode())[:-20])
+    with pytest.raises(TableError, match=r"gene_info.gz is a truncated .* gzip file .*fetch it again"):
+        read_annotations(path)
+
+
+def test_a_column_that_gene_info_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "gene_info"
+    path.write_text("\n".join([NEW_HEADER.replace("Other_designations", "Others"), *ROWS, ""]))
+    with pytest.raises(TableError, match=r"expected NCBI's gene_info \(it lacks Other_designations\), or gene_id"):
+        read_annotations(path)
 
 
 words = st.text(st.characters(exclude_characters="\t\r\n\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -267,3 +288,21 @@ def test_records_of_2026_take_their_summaries() -> None:
     assert with_summary["summary"].count() == 16
     abl1 = prompt(with_summary.row(by_predicate=pl.col("symbol") == "ABL1", named=True))
     assert "# Summary: This gene is a protooncogene that encodes a protein tyrosine kinase" in abl1
+
+
+@needs_data
+def test_summaries_by_symbol_reach_the_genes_that_still_have_that_symbol() -> None:
+    path = NCBI / "refseq_summaries.talisman.tsv"
+    records = add_summaries(read_annotations(NCBI / "Homo_sapiens.gene_info.2016.gz", tax_id=9606), path)
+    texts = dict(read_table(path).select("symbol", "summary").iter_rows())
+    known = records.drop_nulls("summary")
+    assert dict(known.select("symbol", "summary").iter_rows()) == {
+        symbol: text for symbol, text in texts.items() if symbol in set(records["symbol"])
+    }
+    assert (known.height, len(texts)) == (471, 482)  # the others were named so after 2016
+
+
+def test_a_quotation_mark_that_begins_a_field_hides_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "gene_info"
+    path.write_text('#GeneID\tSymbol\tSummary\n7\t"A\tx\n8\tB\ty\n')
+    assert read_table(path)["Symbol"].to_list() == ['"A', "B"]

@@ -1,0 +1,68 @@
+r"""Verbs that fetch what a catalog needs.
+
+    featurestore fetch-annotations MANE.GRCh38.v1.4.summary.txt.gz --email you@lab.org --cache ncbi.parquet \
+        --out annotations.tsv
+
+Belongs here: options and printing. Does not: logic that a Python user could not call (`catalog.entrez`).
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from catalog import entrez, eutils
+from catalog.ncbi import write_annotations
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("fetch-annotations")
+def fetch_annotations(
+    cache: Annotated[Path, typer.Option(help="Folder that keeps what NCBI answered; made if it is not there.")],
+    out: Annotated[Path, typer.Option(help="Annotation table to write; .gz is compressed.")],
+    genes: Annotated[
+        Path | None, typer.Argument(metavar="[GENES]", help="Genes: MANE, GTF, GFF3, BED, or a table with a header.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Instead: symbols, NCBI gene ids or Ensembl ids, comma-separated.")
+    ] = None,
+    email: Annotated[str | None, typer.Option(help="Your address, which NCBI requires. [default: $NCBI_EMAIL]")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="For 10 requests a second, not 3. [default: $NCBI_API_KEY]")
+    ] = None,
+    tax_id: Annotated[int, typer.Option(help="Organism, in NCBI's taxonomy.")] = 9606,
+    batch: Annotated[int, typer.Option(min=1, max=eutils.MOST_UIDS, help="Records a request.")] = 200,
+    retry_s: Annotated[
+        float, typer.Option(min=0, help="How long a request is tried if NCBI does not answer (s).")
+    ] = 120,
+    base_url: Annotated[str, typer.Option(help="Address of the E-utilities.")] = eutils.BASE_URL,
+) -> None:
+    """Fetch what NCBI knows of genes in words. The same command goes on where one was stopped."""
+    if (genes is None) == (symbols is None):
+        raise ValueError("name the genes: a gene table, or --symbols A,B; one of the two")
+    asks: dict[str, str | None]
+    if genes is not None:
+        asks = entrez.read_asks(genes)
+    else:
+        asks = {name: None for part in (symbols or "").split(",") if (name := part.strip())}
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as shown:
+        task = shown.add_task("genes", total=None)
+        fetched = entrez.fetch_annotations(
+            asks,
+            cache=cache,
+            email=email,
+            api_key=api_key,
+            tax_id=tax_id,
+            gene_ids={asked: gene_id for asked, gene_id in asks.items() if gene_id},
+            batch=batch,
+            base_url=base_url,
+            retry_s=retry_s,
+            progress=lambda done, total: shown.update(task, completed=done, total=total),
+        )
+    write_annotations(fetched.annotations, out)
+    print(f"{out}: {fetched.annotations.height:,} genes")
+    print(fetched.summary())
