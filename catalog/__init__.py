@@ -20,6 +20,7 @@ from catalog.interval import Interval
 from catalog.lifting import lift_genes, lift_positions
 from catalog.ncbi import annotate, prompts_for, read_annotations
 from catalog.promoters import read_peaks, read_quantification, signal_at_tss
+from catalog.registry import DamagedRegistry, KnownSet, KnownStore, Registry, StoreSummary, UnknownStore, parse_registry
 from catalog.splits import Split
 from catalog.tables import TableError
 
@@ -29,6 +30,7 @@ __all__ = [
     "AssemblyMismatch",
     "Channel",
     "Contig",
+    "DamagedRegistry",
     "EntrezError",
     "Fasta",
     "FastaChanged",
@@ -39,17 +41,23 @@ __all__ = [
     "GeneTable",
     "Grid",
     "Interval",
+    "KnownSet",
+    "KnownStore",
     "Placement",
     "Placements",
+    "Registry",
     "Split",
+    "StoreSummary",
     "TableError",
     "UnknownContig",
+    "UnknownStore",
     "annotate",
     "fetch_annotations",
     "lift_genes",
     "lift_positions",
     "match_contigs",
     "median_over_samples",
+    "parse_registry",
     "place_genes",
     "prompts_for",
     "read_anchors",

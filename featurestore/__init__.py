@@ -10,6 +10,7 @@ from featurestore.anchored_declarations import AnchorsMismatch
 from featurestore.anchored_reader import AnchoredReader, UnknownAnchor, open_anchored
 from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
 from featurestore.declarations import NotAStore
+from featurestore.describe import RegistryLocked, add_store, default_place, describe, read_registry, update_registry
 from featurestore.diff import Difference, diff
 from featurestore.failures import Failure, FailureLog
 from featurestore.findings import Fault, Verification
@@ -53,6 +54,7 @@ __all__ = [
     "NotSealed",
     "Objects",
     "Origin",
+    "RegistryLocked",
     "Repair",
     "RowRequest",
     "RowSource",
@@ -66,18 +68,23 @@ __all__ = [
     "Window",
     "Windows",
     "ZarrRows",
+    "add_store",
     "connect",
     "copy",
     "create",
+    "default_place",
+    "describe",
     "diff",
     "last_run_speed",
     "open",
     "open_anchored",
     "parse_place",
+    "read_registry",
     "read_rows",
     "repair",
     "seal",
     "status_of",
+    "update_registry",
     "verify",
     "write_shard",
 ]

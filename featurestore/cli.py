@@ -25,6 +25,7 @@ from rich.table import Table
 from catalog.grammar import SimulationConfig
 from catalog.simulate import simulate as simulate_genome
 from featurestore import layout
+from featurestore.catalog_cli import app as catalog_app
 from featurestore.cli_options import AsJson, StoreUrl
 from featurestore.reader import parse_place
 from featurestore.status import status_of
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @cache
 def _add_verbs() -> None:
     app.add_typer(upkeep_app)
+    app.add_typer(catalog_app, name="catalog")
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         app.add_typer(entry.load())
 

@@ -12,6 +12,7 @@ Belongs here: keys and shapes, pure. Does not: any reading or writing.
     commits/<set>/<contig>/<phase>-<shard>.json      exists only for a shard that was written whole
     failures/<set>/<contig>/<phase>-<shard>.json     why a shard could not be built, until it is
     declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest holds
+    catalog.json, croissant.json, README.md          what the store is, to catalogs, machines and people; by `seal`
     MANIFEST.json                                    every object with its hash; written last, by `seal`
 
 An anchored array goes by the name `<set>@<anchors>` wherever arrays are told apart by set and contig, as in its commit

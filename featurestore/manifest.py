@@ -19,8 +19,13 @@ from featurestore.metadata import DIGEST, GROUP, is_consolidated, is_whole, sign
 from featurestore.remote import Objects
 
 MANIFEST = "MANIFEST.json"
+CATALOG, CROISSANT, README = "catalog.json", "croissant.json", "README.md"
+CARDS = (CATALOG, CROISSANT, README)
+"""What a sealed store says of itself to catalogs, to machines and to people."""
+MARK = b"<!-- Written by `featurestore seal`, which writes it anew: what is changed here is lost. -->"
+"""Begins a README that may be removed with the seal."""
 
-_HISTORY = (f"{layout.COMMITS}/", f"{DECLARED}/")
+HISTORY = (f"{layout.COMMITS}/", f"{DECLARED}/")
 """Folders that tell how the contents came about."""
 _MAX_BYTES = 1 << 28  # about a million objects
 _REQUESTS_AT_ONCE = 16
@@ -55,7 +60,8 @@ class Manifest(BaseModel):
     """Whether every shard of the declared contigs and phases is there."""
     top_hash: str = Field(pattern="^[0-9a-f]{64}$")
     objects: dict[str, SealedObject]
-    """Every object but this one, by key. Notes of failed shards are none of it."""
+    """Every object, by key, but this one and `croissant.json`, which names this one's sha256 and holds its own digest.
+    Notes of failed shards are none of it."""
 
     @model_validator(mode="after")
     def _hash_is_that_of_the_objects(self) -> "Manifest":
@@ -74,9 +80,12 @@ def top_hash(objects: Mapping[str, SealedObject]) -> str:
     It is the sha256, in hexadecimal digits, of one line an object, in the order of their keys:
     `key <tab> size <tab> sha256 <newline>`. Contents are the shards, all metadata and the anchored arrays. Commit
     records and declarations are left out: they hold times, names of machines and the order in which things were done.
+    So are the cards, which name this hash.
     """
     lines = (
-        f"{key}\t{size}\t{sha256}\n" for key, (size, sha256) in sorted(objects.items()) if not key.startswith(_HISTORY)
+        f"{key}\t{size}\t{sha256}\n"
+        for key, (size, sha256) in sorted(objects.items())
+        if not key.startswith(HISTORY) and key not in CARDS
     )
     digest = hashlib.sha256()
     for line in lines:
@@ -112,7 +121,7 @@ def read_manifest(objects: Objects) -> Manifest | None:
 
 
 def unseal(objects: Objects) -> None:
-    """Take the seal off, before anything changes: the manifest goes first, then the consolidated metadata.
+    """Take the seal off, before anything changes: the manifest goes first, then the cards and consolidated metadata.
 
     Nothing happens to a store that is not sealed (two requests). The root comes last, as it comes first in sealing: as
     long as it is not consolidated, no group is, and a store whose unsealing was stopped is known by it.
@@ -120,6 +129,9 @@ def unseal(objects: Objects) -> None:
     objects.delete(MANIFEST)
     if not is_sealed_in_part(objects):
         return
+    for card in CARDS:
+        if card != README or not has_foreign_readme(objects):
+            objects.delete(card)
     keys = [key for key, _ in objects.walk("") if key.endswith(f"/{GROUP}")]
 
     def strip(key: str) -> None:
@@ -130,6 +142,14 @@ def unseal(objects: Objects) -> None:
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
         list(pool.map(strip, keys))
     strip(GROUP)
+
+
+def has_foreign_readme(objects: Objects) -> bool:
+    """Tell whether there is a README that sealing did not write (one request)."""
+    try:
+        return not objects.get(README).startswith(MARK)
+    except FileNotFoundError:
+        return False
 
 
 def is_sealed_in_part(objects: Objects) -> bool:

@@ -1,12 +1,14 @@
 """Seal a store: say what it holds, once and for all, with one hash over the contents.
 
-Belongs here: checking that a store may be sealed, and writing the consolidated metadata and the manifest. Does not:
-what the manifest says (`featurestore.manifest`), the checks (`featurestore.verify`).
+Belongs here: checking that a store may be sealed, and writing the consolidated metadata, the cards and the manifest.
+Does not: what the manifest says (`featurestore.manifest`), what the cards say (`featurestore.describe`,
+`featurestore.data_card`, `featurestore.croissant`), the checks (`featurestore.verify`).
 
-The root is consolidated first, the other groups follow, the manifest comes last. Stopped at any moment the store can be
-read and built further, and sealing again finishes it.
+The root is consolidated first, the other groups follow, then the cards; the manifest comes last. Stopped at any moment
+the store can be read and built further, and sealing again finishes it.
 """
 
+import hashlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,8 +16,21 @@ from typing import NamedTuple
 
 from featurestore import layout
 from featurestore.anchored_declarations import build_command
+from featurestore.croissant import croissant
+from featurestore.data_card import data_card
+from featurestore.describe import summarise
 from featurestore.findings import Verification
-from featurestore.manifest import MANIFEST, Manifest, SealedObject, top_hash
+from featurestore.manifest import (
+    CARDS,
+    CATALOG,
+    CROISSANT,
+    MANIFEST,
+    README,
+    Manifest,
+    SealedObject,
+    has_foreign_readme,
+    top_hash,
+)
 from featurestore.metadata import GROUP, consolidated
 from featurestore.store import Store
 from featurestore.verify import sha256_of, verify
@@ -40,7 +55,7 @@ def seal(
     partial: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sealing:
-    """Verify a store, then consolidate its metadata and write its manifest.
+    """Verify a store, then consolidate its metadata and write its cards and its manifest.
 
     Parameters
     ----------
@@ -54,28 +69,51 @@ def seal(
     Raises
     ------
     NotSealed
-        If the store is unsound, lacks shards, or changes meanwhile; it is then left as it was, or unsealed.
+        If the store is unsound, lacks shards, has a README.md of another hand, or changes meanwhile; it is then left
+        as it was, or unsealed.
     """
     before = dict(store.objects.walk(""))
     found = verify(store, crc=crc, progress=progress)
     _refuse_what_is_not_fit(store, found, partial=partial)
-    if found.manifest is not None:
+    if found.manifest is not None and CATALOG in found.manifest.objects:  # else an earlier version sealed it
         return Sealing(found.manifest, was_sealed=True)
     objects = _consolidate(store, found)
-    described = {name: store.feature_set(name) for name in store.feature_sets()}
-    manifest = Manifest(
-        format=layout.FORMAT,
-        version=importlib.metadata.version("genomic-featurestore"),
-        created=datetime.now(UTC),
-        assembly=store.assembly.digest,
-        fingerprints={name: item.fingerprint for name, item in described.items()},
-        complete=not found.missing,
-        top_hash=top_hash(objects),
-        objects=objects,
-    )
-    store.objects.put(MANIFEST, manifest.to_json())
+    manifest = _describe(store, objects, is_complete=not found.missing)
     _refuse_a_store_that_changed(store, manifest, before)
     return Sealing(manifest, was_sealed=False)
+
+
+def _describe(store: Store, objects: Mapping[str, SealedObject], *, is_complete: bool) -> Manifest:
+    """Write what a store says of itself, the manifest last."""
+    described = [store.feature_set(name) for name in store.feature_sets()]
+    version, created = importlib.metadata.version("genomic-featurestore"), datetime.now(UTC)
+    sizes = {key: sealed.size for key, sealed in objects.items()}
+    summary = summarise(store, described, sizes, top_hash=top_hash(objects), as_of=created)
+    of_assembly = store.assembly.lengths
+    lengths = {item.name: {contig: of_assembly[contig] for contig in store.contigs(item.name)} for item in described}
+    cards = {CATALOG: summary.to_json(), README: data_card(summary, described, lengths, version=version)}
+    objects = {**objects, **{key: _as_sealed(data) for key, data in cards.items()}}
+    manifest = Manifest(
+        format=layout.FORMAT,
+        version=version,
+        created=created,
+        assembly=store.assembly.digest,
+        fingerprints={item.name: item.fingerprint for item in described},
+        complete=is_complete,
+        top_hash=top_hash(objects),
+        objects=dict(sorted(objects.items())),
+    )
+    written = manifest.to_json()
+    files = {key: objects[key] for key in (GROUP, *cards)} | {MANIFEST: _as_sealed(written)}
+    cards[CROISSANT] = croissant(summary, files)
+    for key, data in cards.items():
+        store.objects.put(key, data)
+    store.objects.put(MANIFEST, written)
+    return manifest
+
+
+def _as_sealed(data: bytes) -> SealedObject:
+    return SealedObject(len(data), hashlib.sha256(data).hexdigest())
 
 
 def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool) -> None:
@@ -91,6 +129,11 @@ def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool)
         )
     if not store.feature_sets():
         raise NotSealed(f"{store.url} has no feature set yet; `featurestore build {store.url} --fasta ...` makes one")
+    if has_foreign_readme(store.objects):
+        raise NotSealed(
+            f"{store.url} has a {README} that was written by another hand, and sealing writes one of its own there; "
+            "give that file another name, then seal"
+        )
     if partial or not found.missing:
         return
     name = next(iter(found.incomplete))
@@ -124,7 +167,9 @@ def _consolidate(store: Store, found: Verification) -> dict[str, SealedObject]:
 def _refuse_a_store_that_changed(store: Store, manifest: Manifest, before: Mapping[str, int]) -> None:
     """Take the manifest away again if something was declared or built meanwhile (one listing)."""
     after = dict(store.objects.walk(""))
-    new = {key for key in after.keys() - before.keys() - {MANIFEST} if not key.startswith(f"{layout.FAILURES}/")}
+    new = {
+        key for key in after.keys() - before.keys() - {MANIFEST, *CARDS} if not key.startswith(f"{layout.FAILURES}/")
+    }
     if not new and all(after.get(key) == sealed.size for key, sealed in manifest.objects.items()):
         return
     store.unseal()

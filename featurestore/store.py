@@ -178,7 +178,9 @@ class Store:
                     "Build with those, or into another store"
                 )
         added = tuple(offset for offset in wanted.offsets if offset not in present.offsets)
-        return present.model_copy(update={"offsets": (*present.offsets, *added)})
+        # What was not stated before is taken over, so that it reaches whoever reads the store.
+        stated = {field: getattr(present, field) or getattr(wanted, field) for field in ("licence", "citation")}
+        return present.model_copy(update={"offsets": (*present.offsets, *added), **stated})
 
     def _read_feature_set(self, name: str) -> FeatureSet | None:
         path = layout.set_path(name)

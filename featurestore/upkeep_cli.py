@@ -146,7 +146,9 @@ def seal(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a finished store, then write its consolidated metadata and MANIFEST.json with one top hash."""
+    """Verify a finished store, then write its consolidated metadata, README.md, catalog.json, croissant.json and last
+    MANIFEST.json, with one top hash.
+    """
     opened = open_store(store)
     with bar("verify", unit="shards") as advance:
         manifest, was_sealed = seal_store(opened, crc=crc, partial=partial, progress=advance)

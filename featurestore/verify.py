@@ -19,10 +19,11 @@ from featurestore.anchored import anchored_documents
 from featurestore.anchored_declarations import anchored_layout
 from featurestore.anchored_reader import read_table
 from featurestore.commits import Commit, DamagedRecord, NotBuilt
+from featurestore.croissant import is_croissant_of
 from featurestore.declarations import DECLARED, DeclarationLog, NotAStore, number_of
 from featurestore.findings import Fault, Verification
 from featurestore.layout import ArrayLayout, ContigLayout
-from featurestore.manifest import MANIFEST, DamagedManifest, Manifest, SealedObject
+from featurestore.manifest import CARDS, CATALOG, CROISSANT, MANIFEST, DamagedManifest, Manifest, SealedObject
 from featurestore.metadata import GROUP, consolidated, root_documents, set_documents
 from featurestore.remote import Objects
 from featurestore.rows import DamagedChunk
@@ -31,9 +32,10 @@ from featurestore.store import Store
 _REQUESTS_AT_ONCE = 16
 _MAX_HELD_BYTES = 1 << 30
 """Shards held at one time, all threads together (bytes)."""
-_WRITTEN_LAST = (MANIFEST, "catalog.json", "croissant.json", "README.md")
+_WRITTEN_LAST = (MANIFEST, *CARDS)
 _WRITES = "`featurestore repair` writes it anew"
 _UNSEALS = f"`featurestore repair` takes {MANIFEST} away; build what is missing, then `featurestore seal`"
+_WRITES_CARD = f"`featurestore repair` takes it and {MANIFEST} away, then `featurestore seal` writes both anew"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -337,9 +339,24 @@ class _Look:
         for key, found in sha256_of(self._objects, unread, threads=self._threads):
             if found != manifest.objects[key]:
                 self._not_as_sealed(key)
+        if CATALOG in manifest.objects:  # else an earlier version sealed it
+            self._look_at_croissant(manifest)
         for key in sorted(self.found.objects.keys() - manifest.objects.keys() - at_fault):
             self._fault(key, f"is not in {MANIFEST}, so it came after the store was sealed", _UNSEALS, MANIFEST)
 
+    def _look_at_croissant(self, manifest: Manifest) -> None:
+        """Check the one card that the manifest cannot list, as it names the manifest's hash."""
+        try:
+            data = self._objects.get(CROISSANT)
+        except FileNotFoundError:
+            self._fault(CROISSANT, "is not there", _WRITES_CARD, MANIFEST)
+            return
+        if not is_croissant_of(data, manifest.top_hash):
+            self._fault(CROISSANT, "is not as it was written", _WRITES_CARD, MANIFEST, CROISSANT)
+
     def _not_as_sealed(self, key: str) -> None:
         what = f"is not what {MANIFEST} says" if key in self._listing else f"is in {MANIFEST}, but not there"
-        self._fault(key, what, _UNSEALS, MANIFEST)
+        if key in CARDS:
+            self._fault(key, what, _WRITES_CARD, MANIFEST, key)
+        else:
+            self._fault(key, what, _UNSEALS, MANIFEST)

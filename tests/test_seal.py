@@ -22,7 +22,7 @@ from featurestore import ContigLayout, Manifest, NotSealed, Origin, layout, repa
 from featurestore import manifest as manifests
 from featurestore.cli import main
 from featurestore.dataset import set_datatree
-from featurestore.manifest import MANIFEST, DamagedManifest
+from featurestore.manifest import CARDS, CROISSANT, MANIFEST, README, DamagedManifest
 from featurestore.testing import ORIGIN, built_store, feature_set_of, values_of
 from featurestore.writer import write_shard
 
@@ -141,11 +141,13 @@ def test_the_manifest_lists_every_object_as_it_is(store: featurestore.Store) -> 
     assert store.manifest() == made
     assert Manifest.model_validate(made.model_dump(mode="json")) == made
     files = files_of(store.url)
-    files.pop(MANIFEST)
+    listed_elsewhere = {MANIFEST: files.pop(MANIFEST), CROISSANT: files.pop(CROISSANT)}
     assert {key: (size, digest) for key, (size, digest) in made.objects.items()} == {
         key: (len(data), hashlib.sha256(data).hexdigest()) for key, data in files.items()
     }
-    contents = {key: data for key, data in files.items() if key.split("/")[0] not in ("commits", "declared")}
+    sealed = hashlib.sha256(listed_elsewhere[MANIFEST]).hexdigest()
+    assert sealed in listed_elsewhere[CROISSANT].decode()
+    contents = {key: data for key, data in files.items() if key.split("/")[0] not in ("commits", "declared", *CARDS)}
     lines = [f"{key}\t{len(data)}\t{hashlib.sha256(data).hexdigest()}\n" for key, data in sorted(contents.items())]
     assert made.top_hash == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert (made.complete, made.assembly, made.fingerprints) == (True, store.assembly.digest, {"demo": "f0"})
@@ -163,6 +165,7 @@ def test_equal_contents_have_an_equal_top_hash_and_others_another(tmp_path: Path
             values = values_of(inside.feature_set, length, 1)[first_bin:end]
             write_shard(in_steps.objects, inside, values, contig=contig, phase=1, shard=shard, origin=other_run)
     assert seal(in_steps).manifest.top_hash == first.top_hash
+    assert cards_without_time(in_steps) == cards_without_time(featurestore.open(tmp_path / "one"))
     changed = built_store(tmp_path / "other", LENGTHS, GRID, fingerprint="f1")
     assert seal(changed).manifest.top_hash != first.top_hash
 
@@ -177,6 +180,60 @@ def test_sealing_again_writes_nothing_and_unsealing_gives_every_byte_back(store:
     store.unseal()
     store.unseal()
     assert files_of(store.url) == before
+
+
+def cards_without_time(store: featurestore.Store) -> tuple[str, str]:
+    manifest = store.manifest()
+    assert manifest is not None
+    catalog, readme = (store.objects.get(key).decode() for key in ("catalog.json", README))
+    minute = f"{manifest.created:%Y-%m-%d %H:%M}"
+    assert minute in readme
+    return catalog.replace(json.loads(catalog)["as_of"], ""), readme.replace(minute, "")
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("damage", [lambda data: data[:-9] + b"#" + data[-8:], None], ids=["changed", "gone"])
+def test_a_card_that_is_damaged_is_found_and_written_anew(
+    store: featurestore.Store, card: str, damage: Callable[[bytes], bytes] | None
+) -> None:
+    top_hash = seal(store).manifest.top_hash
+    path = Path(store.url, card)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    (fault,) = verify(store, crc=True).faults
+    assert fault.where == card
+    assert "`featurestore repair` takes it and MANIFEST.json away, then `featurestore seal` writes both" in fault.mend
+    repair(store, verify(store, crc=True))
+    assert not {MANIFEST, *CARDS} & files_of(store.url).keys()
+    assert seal(store).manifest.top_hash == top_hash
+    assert verify(store, crc=True).is_sound
+
+
+def test_a_readme_of_another_hand_is_never_written_over_or_removed(store: featurestore.Store) -> None:
+    own = Path(store.url, README)
+    own.write_text("# Ours\n")
+    with pytest.raises(NotSealed, match=r"README\.md that was written by another hand.*give that file another name"):
+        seal(store)
+    own.unlink()
+    seal(store)
+    own.write_text("# Ours\n")
+    store.unseal()
+    assert own.read_text() == "# Ours\n"
+
+
+def test_a_store_that_an_earlier_version_sealed_is_sound_and_gets_its_cards(store: featurestore.Store) -> None:
+    made = seal(store).manifest
+    objects = {key: sealed for key, sealed in made.objects.items() if key not in CARDS}
+    store.objects.put(MANIFEST, made.model_copy(update={"objects": objects}).to_json())
+    for card in CARDS:
+        store.objects.delete(card)
+    assert verify(store, crc=True).is_sound
+    again = seal(store)
+    assert (again.was_sealed, again.manifest.top_hash) == (False, made.top_hash)
+    assert set(CARDS) < files_of(store.url).keys()
+    assert verify(store, crc=True).is_sound
 
 
 @pytest.mark.parametrize("action", [seal, featurestore.Store.unseal], ids=["sealing", "unsealing"])
