@@ -35,7 +35,8 @@ class GeneBatch(NamedTuple):
     prompts: list[str]
     """What the language model reads before the bins; empty where there is no annotation."""
     targets: Tensor
-    """Expression as measured, shape `(genes,)`, float32; NaN where it is not known."""
+    """Expression as measured, shape `(genes,)`, or `(genes, tasks)` of several columns, float32; NaN where it is not
+    known."""
     indices: Tensor
     """Place of each gene in the dataset, shape `(genes,)`, int64."""
 
@@ -65,11 +66,17 @@ class GeneDataset(Dataset[GeneBatch]):
     prompts
         One text a gene.
     targets
-        Expression of each gene, >= 0; NaN where it is not known.
+        Expression of each gene, >= 0, shape `(genes,)`, or `(genes, tasks)` for several cell types; NaN where it is not
+        known.
     """
 
     def __init__(
-        self, windows: WindowDataset, genes: pl.DataFrame, *, prompts: Sequence[str], targets: Sequence[float]
+        self,
+        windows: WindowDataset,
+        genes: pl.DataFrame,
+        *,
+        prompts: Sequence[str],
+        targets: Sequence[float] | Sequence[Sequence[float]],
     ) -> None:
         if not len(windows) == len(genes) == len(prompts) == len(targets):
             raise ValueError(
@@ -178,7 +185,8 @@ def gene_dataset(
     annotations
         Table of `catalog.ncbi.read_annotations`; None for prompts of what the gene table knows.
     targets
-        Table of `catalog.expression.read_targets`. Genes without a target are left out; None keeps all, with NaN.
+        Table of `catalog.expression.read_targets`, or one with `gene_id` and a column for each of several tasks. Genes
+        that are not in it are left out; None keeps all, with NaN.
     settings
         Further arguments of `WindowDataset`: `residence`, `channels`, `orient`, `jitter_bp`, ...
 
@@ -189,9 +197,8 @@ def gene_dataset(
     """
     assembly = open_store(url, storage_options=storage_options).assembly
     placed = gene_tables.match_contigs(genes, assembly)
-    if targets is None:
-        values = [float("nan")] * len(placed)
-    else:
+    values: list[Any] = [float("nan")] * len(placed)
+    if targets is not None:
         joined = placed.join(targets, on="gene_id", how="inner", maintain_order="left")
         if joined.is_empty():
             raise ValueError(
@@ -200,7 +207,10 @@ def gene_dataset(
             )
         if len(joined) < len(placed):
             _LOG.info("%d of %d genes have no target and are left out", len(placed) - len(joined), len(placed))
-        values, placed = joined["value"].to_list(), joined.select(placed.columns)
+        # Renamed by the join where the gene table has a column of that name.
+        measured = joined.select(joined.columns[len(placed.columns) :]).fill_null(float("nan")).to_numpy()
+        values = (measured[:, 0] if measured.shape[1] == 1 else measured).tolist()
+        placed = joined.select(placed.columns)
     if annotations is None:
         annotations = pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA)
     windows = WindowDataset(

@@ -239,6 +239,11 @@ class WindowDataset(Dataset[Tensor]):
             and (self._jitter, self._seed) == (other._jitter, other._seed)
         )
 
+    @property
+    def is_reversed(self) -> NDArray[np.bool_]:
+        """Whether the bins of each window run backwards, shape `(windows,)`: see `orient`."""
+        return self._reversed
+
     def __len__(self) -> int:
         return len(self.contigs)
 

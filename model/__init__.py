@@ -8,45 +8,83 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model.backbone import Backbone, BackboneError
+    from model.bin_models import BIN_MODELS, BinModelConfig
     from model.checkpoint import CheckpointError, OtherStore, TrainedOn
+    from model.ensemble import Ensemble, seed_ensemble
+    from model.expression_model import ExpressionModel
     from model.fit_report import FitReport
     from model.gta import GTA, PRESETS, GtaConfig
+    from model.lora import add_lora, load_lora_state, lora_state
     from model.metrics import bootstrap_spearman, mse, pearson, spearman
-    from model.predictor import PREDICTORS, Predictor, build_predictor, load_predictor
+    from model.occlusion import contribution_by_distance, knock_out, mean_bin, predict_occluded
+    from model.predictor import PREDICTORS, Predictor, build_predictor, default_training, load_predictor
+    from model.prefix_cache import PrefixCache
+    from model.prefix_store import PrefixStore
+    from model.prompt_embeddings import embed_prompts
+    from model.prompt_lengths import bucketed_order
+    from model.resume import OtherTraining
     from model.training import RECIPES, TrainConfig, fit
     from model.untrained import make_untrained_backbone
 
 __all__ = [
+    "BIN_MODELS",
     "GTA",
     "PREDICTORS",
     "PRESETS",
     "RECIPES",
     "Backbone",
     "BackboneError",
+    "BinModelConfig",
     "CheckpointError",
+    "Ensemble",
+    "ExpressionModel",
     "FitReport",
     "GtaConfig",
     "OtherStore",
+    "OtherTraining",
     "Predictor",
+    "PrefixCache",
+    "PrefixStore",
     "TrainConfig",
     "TrainedOn",
+    "add_lora",
     "bootstrap_spearman",
+    "bucketed_order",
     "build_predictor",
+    "contribution_by_distance",
+    "default_training",
+    "embed_prompts",
     "fit",
+    "knock_out",
+    "load_lora_state",
     "load_predictor",
+    "lora_state",
     "make_untrained_backbone",
+    "mean_bin",
     "mse",
     "pearson",
+    "predict_occluded",
+    "seed_ensemble",
     "spearman",
 ]
 
 _HOMES = {
     "backbone": ("Backbone", "BackboneError"),
+    "bin_models": ("BIN_MODELS", "BinModelConfig"),
     "checkpoint": ("CheckpointError", "OtherStore", "TrainedOn"),
+    "ensemble": ("Ensemble", "seed_ensemble"),
+    "expression_model": ("ExpressionModel",),
     "fit_report": ("FitReport",),
     "gta": ("GTA", "PRESETS", "GtaConfig"),
+    "lora": ("add_lora", "load_lora_state", "lora_state"),
     "metrics": ("bootstrap_spearman", "mse", "pearson", "spearman"),
-    "predictor": ("PREDICTORS", "Predictor", "build_predictor", "load_predictor"),
+    "occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
+    "predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training", "load_predictor"),
+    "prefix_cache": ("PrefixCache",),
+    "prefix_store": ("PrefixStore",),
+    "prompt_embeddings": ("embed_prompts",),
+    "prompt_lengths": ("bucketed_order",),
+    "resume": ("OtherTraining",),
     "training": ("RECIPES", "TrainConfig", "fit"),
     "untrained": ("make_untrained_backbone",),
 }

@@ -6,12 +6,21 @@ what is made of its output (`model.readout`).
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 Scale = Literal["total", "head"]
+
+
+class MixedText(NamedTuple):
+    """Something of which a prototype is mixed."""
+
+    text: str
+    """A token, or the name of a channel."""
+    weight: float
+    """Its weight in the mix, of either sign."""
 
 
 class TextPrototypes(nn.Module):
@@ -56,6 +65,33 @@ class TextPrototypes(nn.Module):
         prototypes = torch.cat(mixed)
         # A mix of embeddings of 0.01 has a variance near 1e-5, which the usual epsilon would drown.
         return nn.functional.layer_norm(prototypes, prototypes.shape[-1:], eps=1e-12) if self.normalise else prototypes
+
+    def strongest(self, top: int) -> list[list[tuple[int, float]]]:
+        """Give the `top` token ids of each prototype by the size of their weights, with the weights."""
+        of_vocabulary = _largest(self.vocabulary_mix.weight, top)
+        of_names = _largest(self.name_mix.weight, top)
+        tokens = self.name_tokens.tolist()
+        return of_vocabulary + [[(tokens[index], weight) for index, weight in mix] for mix in of_names]
+
+    def strongest_names(self, names: Sequence[Sequence[int]], top: int) -> list[list[tuple[int, float]]]:
+        """Give the `top` names of each class-name prototype by the size of the mean weight of their tokens.
+
+        Parameters
+        ----------
+        names
+            Token ids of each name.
+
+        Returns
+        -------
+        One list a class-name prototype, of places in `names` with the mean weights.
+        """
+        means = [
+            self.name_mix.weight[:, torch.isin(self.name_tokens, torch.tensor(list(tokens)).to(self.name_tokens))].mean(
+                1
+            )
+            for tokens in names
+        ]
+        return _largest(torch.stack(means, dim=1), top)
 
 
 class TokenAlignment(nn.Module):
@@ -122,6 +158,13 @@ class TokenAlignment(nn.Module):
         """Split `(..., rows, width)` into `(batch or 1, heads, rows, width of a head)`."""
         split = x.reshape(*x.shape[:-1], self.heads, -1)
         return (split if x.dim() == 3 else split[None]).transpose(1, 2)
+
+
+def _largest(weights: Tensor, top: int) -> list[list[tuple[int, float]]]:
+    """Give the columns of each row whose values are largest by size, with the values."""
+    chosen = weights.detach().abs().topk(min(top, weights.shape[1]), dim=1).indices
+    values = weights.detach().gather(1, chosen)
+    return [list(zip(*row, strict=True)) for row in zip(chosen.tolist(), values.tolist(), strict=True)]
 
 
 def _mix(mix: nn.Linear, embeddings: Tensor) -> Tensor:

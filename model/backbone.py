@@ -1,28 +1,37 @@
 """A frozen language model that reads prompt tokens and then data tokens.
 
 Belongs here: loading any Hugging Face model directory, cutting it to its first blocks, running it on embeddings.
-Does not: what the data tokens are (`model.alignment`), keeping what it computed of a prompt (`model.prefix_cache`),
-making a small untrained one (`model.untrained`).
+Does not: what the data tokens are (`model.alignment`), which of them see which (`model.data_attention`), keeping what
+it computed of a prompt (`model.prefix_cache`), adapters (`model.lora`), making a small untrained one
+(`model.untrained`).
 """
 
 import contextlib
 import hashlib
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from model.data_attention import attention_windows, check_masks_are_obeyed, data_mask
+from model.hub import fetch_model, is_hub_id
+
+DataAttention = Literal["causal", "bidirectional"]
 UNTRAINED_MARK = "featurestore_untrained"
 """Attribute of `config.json` that says: these weights are random, made on the spot."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "vocab.bpe")
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_ROWS_KEPT = 1 << 16
 
 
 class BackboneError(ValueError):
@@ -45,33 +54,42 @@ class Backbone(nn.Module):
     ----------
     directory
         A Hugging Face model directory: `config.json`, safetensors weights, a tokenizer. Causal (Llama, Mistral, Qwen,
-        GPT-2, ...) and encoder (BERT, ...) models both do; which it is, is measured. Nothing is downloaded, no code of
-        the directory runs, and pickled weights are refused.
+        GPT-2, ...) and encoder (BERT, ...) models both do; which it is, is measured. No code of the directory runs, and
+        pickled weights are refused. An id `owner/model` that is no folder here is looked up in the local cache of the
+        Hugging Face Hub, and downloaded where the network allows.
     max_layers
         Keep at most this many blocks (the paper: 8 of 32); None keeps all. Only these are read from disk.
     max_positions
         Use at most this many positions (prompt + data), however many the model has.
     precision
         `float32` or `bfloat16`: of the frozen weights and of the arithmetic in them.
+    data_attention
+        `bidirectional` lets the data tokens of a causal model see each other in both directions.
 
     Raises
     ------
     BackboneError
-        If the directory lacks the configuration, the weights or the tokenizer, or holds a model of another kind.
+        If the directory lacks the configuration, the weights or the tokenizer, or holds a model of another kind, or one
+        whose attention cannot be made bidirectional.
     """
 
     def __init__(
         self,
-        directory: str | Path,
+        directory: str | os.PathLike[str],
         *,
         max_layers: int | None = None,
         max_positions: int = 2048,
         precision: str = "float32",
+        data_attention: DataAttention = "causal",
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
             raise BackboneError(f"precision is one of {', '.join(PRECISIONS)}; got {precision!r}")
-        self.directory = Path(directory).resolve()
+        if data_attention not in get_args(DataAttention):
+            raise BackboneError(
+                f"data_attention is one of {', '.join(get_args(DataAttention))}; got {data_attention!r}"
+            )
+        self.directory = _find(directory)
         _check_files(self.directory)
         self.model = _load_model(self.directory, max_layers, PRECISIONS[precision])
         self.tokenizer = _load_tokenizer(self.directory)
@@ -83,8 +101,15 @@ class Backbone(nn.Module):
         own = getattr(config, "max_position_embeddings", None)
         self.positions: int = max_positions if own is None else min(max_positions, own - self._first_position)
         self._takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        self.is_adapted = False
+        """Whether something trainable was put into it (`model.lora`)."""
+        self._windows: dict[str, int | None] = {}
         self.is_causal = self._ignores_what_follows()
+        self.data_attention = data_attention
+        if data_attention == "bidirectional":
+            self._open_data_attention()
         self._digest: str | None = None
+        self._rows: dict[tuple[str, int], NDArray[np.int32]] = {}
 
     @property
     def embeddings(self) -> Tensor:
@@ -134,18 +159,32 @@ class Backbone(nn.Module):
 
     def encode_prompts(self, prompts: Sequence[str], n_data: int) -> PromptTokens:
         """Tokenise prompts, cut them to what `n_data` data tokens leave, and pad them on the left."""
+        return self.pad(self.token_rows(prompts, n_data))
+
+    def token_rows(self, prompts: Sequence[str], n_data: int) -> list[NDArray[np.int32]]:
+        """Give the tokens of each prompt, cut to what `n_data` data tokens leave; a prompt met before costs nothing."""
         room = self.prompt_room(n_data)
-        encoded = self.tokenizer(list(prompts), truncation=True, max_length=room)["input_ids"]
-        rows = [self._known(row) for row in encoded]
+        fresh = [text for text in dict.fromkeys(prompts) if (text, room) not in self._rows]
+        if fresh:
+            # Prompts of one long training run fit; whoever reads more of them pays for it once in a while.
+            if len(self._rows) + len(fresh) > _ROWS_KEPT:
+                self._rows.clear()
+                fresh = list(dict.fromkeys(prompts))
+            encoded = self.tokenizer(fresh, truncation=True, max_length=room)["input_ids"]
+            for text, row in zip(fresh, encoded, strict=True):
+                self._rows[text, room] = np.array(self._known(row), dtype=np.int32)
+        return [self._rows[text, room] for text in prompts]
+
+    def pad(self, rows: Sequence[NDArray[np.int32]]) -> PromptTokens:
+        """Put rows of tokens into one batch on the model's device, padded on the left."""
         longest = max(len(row) for row in rows)
-        ids = torch.zeros(len(rows), longest, dtype=torch.int64)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        ids = np.zeros((len(rows), longest), dtype=np.int64)
+        mask = np.zeros((len(rows), longest), dtype=np.bool_)
         for index, row in enumerate(rows):
-            if row:
-                ids[index, -len(row) :] = torch.tensor(row)
-                mask[index, -len(row) :] = True
+            ids[index, longest - len(row) :] = row
+            mask[index, longest - len(row) :] = True
         device = self.embeddings.device
-        return PromptTokens(ids.to(device), mask.to(device))
+        return PromptTokens(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
 
     def forward(self, data: Tensor, prompts: Sequence[str]) -> Tensor:
         """Read each prompt, then its data tokens.
@@ -169,11 +208,12 @@ class Backbone(nn.Module):
         tokens = self.encode_prompts(prompts, data.shape[1])
         prompt = self.embeddings[tokens.ids]
         mask = torch.cat([tokens.mask, tokens.mask.new_ones(data.shape[:2])], dim=1)
-        hidden = self.run(torch.cat([prompt, data.to(prompt.dtype)], dim=1), mask).last_hidden_state
-        read: Tensor = hidden[:, -data.shape[1] :].float()
+        n_data = data.shape[1]
+        hidden = self.run(torch.cat([prompt, data.to(prompt.dtype)], dim=1), mask, n_data=n_data).last_hidden_state
+        read: Tensor = hidden[:, -n_data:].float()
         return read
 
-    def run(self, embedded: Tensor, mask: Tensor, *, past: Any = None) -> Any:
+    def run(self, embedded: Tensor, mask: Tensor, *, n_data: int = 0, past: Any = None) -> Any:
         """Run the model on embeddings; positions count the unmasked tokens, so padding shifts nothing.
 
         Parameters
@@ -182,10 +222,19 @@ class Backbone(nn.Module):
             Shape `(batch, tokens, embedding_width)`.
         mask
             True where there is a token, shape `(batch, past + tokens)`, bool.
+        n_data
+            How many of the last tokens are data: what `data_attention` is about.
         past
             A Transformers cache to read from and add to, or None.
         """
         options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": past is not None}
+        if self._windows and n_data:
+            masks = {
+                kind: data_mask(mask, embedded.shape[1], n_data, window=window, dtype=embedded.dtype)
+                for kind, window in self._windows.items()
+            }
+            # Models whose blocks differ in kind take one mask a kind, the others one.
+            options["attention_mask"] = masks if len(masks) > 1 else next(iter(masks.values()))
         if self._takes_positions:
             positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0) + self._first_position
             options["position_ids"] = positions[:, -embedded.shape[1] :]
@@ -204,13 +253,38 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def _ignores_what_follows(self) -> bool:
         """Measure whether a token's output depends on the token after it: no configuration says so reliably."""
-        generator = torch.Generator().manual_seed(0)
-        embedded = torch.randn(1, 4, self.embedding_width, generator=generator).to(self.embeddings)
-        changed = embedded.clone()
-        changed[:, -1] *= -1
-        mask = torch.ones(1, 4, dtype=torch.bool, device=embedded.device)
+        embedded, changed, mask = self._probe()
         before, after = (self.run(x, mask).last_hidden_state[:, 0].float() for x in (embedded, changed))
         return bool(torch.allclose(before, after, rtol=1e-4, atol=1e-5))
+
+    def _probe(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Give embeddings of five tokens, the same with another last one, and their mask."""
+        generator = torch.Generator().manual_seed(0)
+        embedded = torch.randn(1, 5, self.embedding_width, generator=generator).to(self.embeddings)
+        changed = embedded.clone()
+        changed[:, -1] *= -1
+        return embedded, changed, torch.ones(1, 5, dtype=torch.bool, device=embedded.device)
+
+    @torch.no_grad()
+    def _open_data_attention(self) -> None:
+        """Take masks of our own from now on, and measure that the model obeys them."""
+        if not self.is_causal:
+            raise BackboneError(
+                f"{self.directory.name} reads in both directions already; data_attention='bidirectional' is for causal "
+                "models, leave it out"
+            )
+        embedded, changed, mask = self._probe()
+        try:
+            self._windows = attention_windows(self.model.config, self.positions)
+            check_masks_are_obeyed(
+                lambda x, n_data: self.run(x, mask, n_data=n_data).last_hidden_state[0].float(), embedded, changed
+            )
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise BackboneError(
+                f"data_attention='bidirectional' cannot be had of {self.directory.name} "
+                f"({self.model.config.model_type}): {error}; use 'causal', or a model of the Llama, Mistral, Qwen or "
+                "GPT-2 families, or an encoder"
+            ) from error
 
 
 def directory_digest(directory: Path) -> str:
@@ -241,6 +315,15 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated there
+
+
+def _find(directory: str | os.PathLike[str]) -> Path:
+    if not is_hub_id(directory):
+        return Path(directory).resolve()
+    try:
+        return fetch_model(os.fspath(directory))
+    except OSError as error:
+        raise BackboneError(str(error)) from error
 
 
 def _check_files(directory: Path) -> None:

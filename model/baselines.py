@@ -9,6 +9,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from loaders import GeneBatch, GeneDataset, data_loader
 from model.checkpoint import Checkpoint, TrainedOn, write_checkpoint
 from model.fit_report import FitReport
 from model.metrics import mse, spearman
-from model.readout import centre_bin
+from model.positions import centre_bin
 from model.targets import log_targets
 
 PENALTIES = tuple(float(penalty) for penalty in np.logspace(-2, 6, 17))
@@ -42,7 +43,7 @@ class ClosedForm(ABC):
     Parameters
     ----------
     n_bins
-        Bins a window.
+        Bins a window. May be set to another number after the fit, to predict from windows of that length.
     """
 
     name: str
@@ -75,7 +76,8 @@ class ClosedForm(ABC):
         """Predict log(1 + expression), shape `(genes,)`, float32; see `model.predictor.Predictor.predict`."""
         if self.trained_on is None:
             raise RuntimeError(f"{self.name} has not been fitted; call fit(train, validation) or load a checkpoint")
-        self.trained_on.check(dataset, allow_other_store=self.allow_other_store)
+        asked = replace(self.trained_on, n_bins=self.n_bins)
+        asked.check(dataset, allow_other_store=self.allow_other_store)
         return self._apply(self._statistics(dataset)).astype(np.float32)
 
     def save(self, directory: str | os.PathLike[str]) -> None:

@@ -1,106 +1,68 @@
-"""Verbs that train and use models.
+"""Verbs that use models, and those that train them (`model.train_cli`).
 
-    featurestore train genome.store --genes genes.tsv --targets expression.tsv --n-bins 251 --out run
     featurestore evaluate run --store genome.store --genes genes.tsv --targets expression.tsv
+    featurestore evaluate --predictions predictions.csv --targets expression.tsv
 
 Belongs here: options. Does not: logic that a Python user could not call.
 """
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from model.cli_options import (
+    Annotations,
+    AsJson,
+    Checkpoint,
+    Device,
+    Genes,
+    OtherNBins,
+    Residence,
+    StoreOption,
+    TargetColumn,
+    Targets,
+)
+from model.train_cli import app as train_app
+
 app = typer.Typer(rich_markup_mode=None)
+app.add_typer(train_app)
 
 StoreUrl = Annotated[str, typer.Argument(metavar="STORE", help="The store: a path or any fsspec URL.")]
-StoreOption = Annotated[str, typer.Option("--store", help="The store: a path or any fsspec URL.")]
-Checkpoint = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `featurestore train` wrote.")]
-Genes = Annotated[Path, typer.Option(help="Gene table: MANE summary, GTF, GFF3, BED or TSV, gz or not.")]
-Targets = Annotated[Path, typer.Option(help="Expression: a table with a gene column and a value column (>= 0).")]
 MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write beside the predictions.")]
-TargetColumn = Annotated[str | None, typer.Option(help="Value column. [default: the only numeric one]")]
-Annotations = Annotated[
-    Path | None,
-    typer.Option(help="NCBI gene_info or a table of annotations, for the prompts. [default: symbols alone]"),
-]
-Features = Annotated[str | None, typer.Option(help="Feature set. [default: the store's only one]")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Residence = Annotated[str, typer.Option(help="Where features are kept while training: memory, cache or stream.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
-
-@app.command()
-def train(
-    store: StoreUrl,
-    genes: Genes,
-    targets: Targets,
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the split and the log.")],
-    model: Annotated[
-        str,
-        typer.Option(help="gta-best, gta-paper, gta-no-llm, ridge-exponential or ridge-centre."),
-    ] = "gta-best",
-    n_bins: Annotated[int, typer.Option(help="Bins a window.")] = 251,
-    backbone: Annotated[
-        str, typer.Option(help="Hugging Face model directory; `untrained` makes a small random one on the spot.")
-    ] = "untrained",
-    annotations: Annotations = None,
-    features: Features = None,
-    target_column: TargetColumn = None,
-    test_contigs: Annotated[str | None, typer.Option(help="Contigs whose genes are held out, comma-separated.")] = None,
-    validation_contigs: Annotated[str | None, typer.Option(help="Contigs whose genes choose the epoch.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training genes. [default: the model's]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Genes a step. [default: the model's]")] = None,
-    seed: Annotated[int, typer.Option(help="Of initial weights, shuffling, and a random split.")] = 0,
-    device: Device = "auto",
-    residence: Residence = "memory",
-    as_json: AsJson = False,
-) -> None:
-    """Train a model on the genes of a table, with features from the store. Prints its validation score.
-
-    Without --test-contigs a random fifth of the genes is held out, and a tenth chooses the epoch.
-    """
-    from model.workflow import TrainRequest, load_genes, make_split
-    from model.workflow import train as run_train
-
-    dataset = load_genes(
-        store,
-        features,
-        genes=genes,
-        targets=targets,
-        target_column=target_column,
-        annotations=annotations,
-        n_bins=n_bins,
-        residence=residence,
-    )
-    split = make_split(
-        dataset, test_contigs=_names(test_contigs), validation_contigs=_names(validation_contigs), seed=seed
-    )
-    request = TrainRequest(
-        model=model, backbone=backbone, epochs=epochs, batch_size=batch_size, seed=seed, device=device
-    )
-    summary = run_train(dataset, split, request, out=out)
-    if as_json:
-        print(json.dumps(summary, indent=1))
-    else:
-        score = summary["validation_spearman"]
-        print(
-            f"{out}: {summary['model']} at {summary['n_bins']} bins, {summary['n_train']} training genes, "
-            f"{summary['trainable_parameters']:,} trainable parameters, {summary['seconds']:.1f} s, "
-            f"validation Spearman {'undefined' if score is None else f'{score:.3f}'}"
-        )
 
 
 @app.command()
 def evaluate(
-    run: Checkpoint,
-    store: StoreOption,
-    genes: Genes,
     targets: Targets,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder that `featurestore train` wrote.")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="The store, for a RUN: a path or any fsspec URL.")
+    ] = None,
+    genes: Annotated[
+        Path | None, typer.Option(help="Gene table, for a RUN: MANE summary, GTF, GFF3, BED or TSV, gz or not.")
+    ] = None,
     annotations: Annotations = None,
     target_column: TargetColumn = None,
-    subset: Annotated[str, typer.Option(help="Genes to score: test, validation, train or all.")] = "test",
+    medians: Annotated[
+        bool, typer.Option("--medians", help="With --predictions: a target is the median of its row's numeric columns.")
+    ] = False,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="Table of predictions, instead of a RUN: CSV, TSV or Parquet. Repeatable.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column of predictions. Repeatable. [default: all that could be]")
+    ] = None,
+    paired: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Columns to compare on the same bootstrap draws, with --predictions."),
+    ] = None,
+    n_bins: OtherNBins = None,
+    no_baselines: Annotated[
+        bool, typer.Option("--no-baselines", help="Do not score what was fitted beside a RUN.")
+    ] = False,
+    subset: Annotated[str, typer.Option(help="Genes of a RUN to score: test, validation, train or all.")] = "test",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
@@ -109,7 +71,19 @@ def evaluate(
     residence: Residence = "memory",
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained model on held-out genes: Spearman with two standard deviations, Pearson, mean squared error."""
+    """Score a trained model on held-out genes, or tables of predictions: Spearman ± two standard deviations and more.
+
+    Pearson and the mean squared error are of log(1 + expression).
+    """
+    if predictions:
+        if run is not None or store is not None or genes is not None:
+            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store and --genes")
+        _evaluate_tables(predictions, column, targets, target_column, medians, paired, draws, as_json)
+        return
+    if run is None or store is None or genes is None:
+        raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
+    if column or paired or medians:
+        raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
     from model.workflow import evaluate as run_evaluate
     from model.workflow import load_genes, open_run
 
@@ -120,19 +94,51 @@ def evaluate(
         genes=genes,
         targets=targets,
         target_column=target_column,
+        target_columns=opened.tasks,
         annotations=annotations,
-        n_bins=opened.predictor.n_bins,
+        n_bins=opened.use_n_bins(n_bins),
         residence=residence,
     )
-    scores = run_evaluate(opened, dataset, subset=subset, draws=draws, allow_other_store=allow_other_store)
-    if as_json:
-        print(json.dumps(scores, indent=1))
-    else:
-        print(
-            f"{scores['model']} at {scores['n_bins']} bins on {scores['n_test']} genes ({subset}): Spearman "
-            f"{scores['spearman']:.3f} ± {scores['two_sd']:.3f} (2 sd of {draws} draws), "
-            f"Pearson {scores['pearson']:.3f}, MSE {scores['mse']:.3f}"
-        )
+    scores = run_evaluate(
+        opened, dataset, subset=subset, draws=draws, allow_other_store=allow_other_store, baselines=not no_baselines
+    )
+    print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, draws)))
+
+
+def _score_lines(scores: dict[str, Any], draws: int) -> list[str]:
+    where = f"at {scores['n_bins']} bins on {scores['n_test']} genes ({scores['subset']})"
+    found = [f"{scores['model']} {where}: {_score(scores)} (2 sd of {draws} draws)"]
+    found += [f"  {task}: {_score(score)}" for task, score in scores.get("tasks", {}).items()]
+    return found + [f"beside it, {score['model']}: {_score(score)}" for score in scores["baselines"]]
+
+
+def _score(score: dict[str, Any]) -> str:
+    if score["spearman"] is None:
+        return f"Spearman undefined (all predictions are equal), MSE {score['mse']:.3f}"
+    return (
+        f"Spearman {score['spearman']:.3f} ± {score['two_sd']:.3f}, Pearson {score['pearson']:.3f}, "
+        f"MSE {score['mse']:.3f}"
+    )
+
+
+def _evaluate_tables(
+    predictions: list[Path],
+    columns: list[str] | None,
+    targets: Path,
+    target_column: str | None,
+    medians: bool,
+    paired: tuple[str, str] | None,
+    draws: int,
+    as_json: bool,
+) -> None:
+    from catalog import read_targets
+    from catalog.expression import median_over_samples
+    from model.evaluation import evaluate_table, read_predictions
+
+    measured = median_over_samples(targets) if medians else read_targets(targets, column=target_column)
+    found = evaluate_table(read_predictions(predictions, columns=columns), measured, draws=draws)
+    pairs = [] if paired is None else [paired]
+    print(json.dumps(found.to_json(paired=pairs), indent=1) if as_json else "\n".join(found.lines(paired=pairs)))
 
 
 @app.command()
@@ -144,6 +150,7 @@ def predict(
     targets: MaybeTargets = None,
     annotations: Annotations = None,
     target_column: TargetColumn = None,
+    n_bins: OtherNBins = None,
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
     ] = False,
@@ -161,8 +168,9 @@ def predict(
         genes=genes,
         targets=targets,
         target_column=target_column,
+        target_columns=opened.tasks,
         annotations=annotations,
-        n_bins=opened.predictor.n_bins,
+        n_bins=opened.use_n_bins(n_bins),
         residence=residence,
     )
     frame = run_predict(opened, dataset, allow_other_store=allow_other_store)
@@ -211,7 +219,3 @@ def demo(
     from model.demo import run_demo
 
     print(run_demo(out, seed=seed, size=size))
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -24,12 +24,13 @@ _STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "featurestore",  # the same numbers give the same file
 }
+"""What all figures have in common, for `matplotlib.rc_context`."""
 
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format that the path's ending names (`.png`, `.svg`, `.pdf`)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     return path
 
@@ -44,7 +45,7 @@ def predicted_against_observed(
     predicted, observed
         Expression as log(1 + value), shape `(genes,)`.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4, 4), layout="constrained")
         axes = figure.add_subplot()
         low, high = float(min(predicted.min(), observed.min())), float(max(predicted.max(), observed.max()))
@@ -87,7 +88,7 @@ def window_heatmap(
     low, high = table[:, chosen].min(axis=0), np.quantile(table[:, chosen], 0.99, axis=0)
     high = np.where(high > low, high, table[:, chosen].max(axis=0))  # a site in one bin of a hundred is still shown
     shown = np.clip((table[:, chosen] - low) / np.where(high > low, high - low, 1), 0, 1)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.5 + 0.16 * len(chosen)), layout="constrained")
         axes = figure.add_subplot()
         extent = (starts[0] / 1e3, (starts[-1] + bin_size) / 1e3, len(chosen) - 0.5, -0.5)
@@ -116,7 +117,7 @@ def score_against_context(results: Sequence[Mapping[str, Any]], *, bin_size: int
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         by_model.setdefault(result["model"], []).append(result)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.5, 4), layout="constrained")
         axes = figure.add_subplot()
         sizes = sorted({result["n_bins"] for result in results})

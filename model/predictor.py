@@ -1,10 +1,12 @@
 """One interface to every predictor of expression: made by name, fitted, asked, saved, loaded.
 
-Belongs here: the protocol, GTA behind it, the names. Does not: the models themselves (`model.gta`, `model.baselines`).
+Belongs here: the protocol, torch models behind it, the names. Does not: the models themselves (`model.gta`,
+`model.bin_models`, `model.baselines`), several predictors as one (`model.ensemble`).
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,14 +17,27 @@ from numpy.typing import NDArray
 from loaders import GeneDataset, data_loader
 from model.backbone import Backbone
 from model.baselines import CentreRidge, ClosedForm, ExponentialRidge, Mean
+from model.bin_models import BIN_MODELS, BIN_RECIPE, BinModel, BinModelConfig
 from model.checkpoint import Checkpoint, CheckpointError, TrainedOn, read_checkpoint, write_checkpoint
+from model.expression_model import ExpressionModel
 from model.fit_report import FitReport
 from model.gta import GTA, PRESETS, GtaConfig
+from model.prefix_cache import PrefixCache
 from model.training import RECIPES, TrainConfig, choose_device, fit
 
-PREDICTORS = ("gta-best", "gta-paper", "gta-no-llm", "ridge-centre", "ridge-exponential", "mean")
-"""Names that `build_predictor` knows."""
 _CLOSED_FORMS: dict[str, type[ClosedForm]] = {form.name: form for form in (CentreRidge, ExponentialRidge, Mean)}
+PREDICTORS = (
+    "gta-best",
+    "gta-paper",
+    "gta-no-llm",
+    "gta-sequence-only",
+    "gta-prompt-only",
+    *BIN_MODELS,
+    *_CLOSED_FORMS,
+)
+"""Names that `build_predictor` knows."""
+ENSEMBLE = "ensemble"
+"""What the checkpoint of several predictors says that it is (`model.ensemble`)."""
 
 
 class Predictor(Protocol):
@@ -30,10 +45,14 @@ class Predictor(Protocol):
 
     name: str
     n_bins: int
-    trained_on: TrainedOn | None
-    """None until it is fitted or loaded."""
+    """Bins a window; after the fit it may be set to another number, to predict from windows of that length."""
     allow_other_store: bool
     """Predict from features of another fingerprint too."""
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """None until it is fitted or loaded."""
+        ...
 
     def fit(
         self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None
@@ -50,7 +69,11 @@ class Predictor(Protocol):
         ...
 
     def predict(self, dataset: GeneDataset) -> NDArray[np.float32]:
-        """Predict log(1 + expression), shape `(genes,)`, float32; targets need not be known.
+        """Predict log(1 + expression), float32; targets need not be known.
+
+        Returns
+        -------
+        Shape `(genes,)`, or `(genes, tasks)` from a model with named tasks.
 
         Raises
         ------
@@ -68,8 +91,8 @@ class Predictor(Protocol):
         ...
 
 
-class GtaPredictor:
-    """GTA as a `Predictor`.
+class TorchPredictor:
+    """A model that is trained by gradient, as a `Predictor`.
 
     Parameters
     ----------
@@ -81,13 +104,21 @@ class GtaPredictor:
         How `fit` trains it; its batch size and device also serve `predict`.
     """
 
-    def __init__(self, name: str, model: GTA, training: TrainConfig) -> None:
+    def __init__(self, name: str, model: ExpressionModel, training: TrainConfig) -> None:
         self.name = name
         self.model = model
         self.training = training
-        self.n_bins = model.n_bins
         self.trained_on: TrainedOn | None = None
         self.allow_other_store = False
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a window; see `Predictor.n_bins`."""
+        return self.model.n_bins
+
+    @n_bins.setter
+    def n_bins(self, n_bins: int) -> None:
+        self.model.n_bins = n_bins
 
     def fit(
         self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None
@@ -104,7 +135,8 @@ class GtaPredictor:
         """Predict; see `Predictor.predict`."""
         if self.trained_on is None:
             raise RuntimeError(f"{self.name} has not been fitted; call fit(train, validation) or load a checkpoint")
-        self.trained_on.check(dataset, allow_other_store=self.allow_other_store)
+        asked = replace(self.trained_on, n_bins=self.n_bins)
+        asked.check(dataset, allow_other_store=self.allow_other_store)
         device = choose_device(self.training.device)
         model = self.model.to(device).eval()
         predicted = [
@@ -114,23 +146,53 @@ class GtaPredictor:
         return torch.cat(predicted).float().numpy()
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write everything but the language model, of which only the place and the digest are kept."""
+        """Write what training changed, and how the model is set."""
         if self.trained_on is None:
             raise RuntimeError(f"{self.name} has not been fitted; call fit(train, validation) before save")
-        backbone = self.model.backbone
-        settings = {
-            "config": self.model.config.to_json(),
-            "training": self.training.to_json(),
-            "channel_texts": list(self.model.channel_texts),
-            "backbone": None if backbone is None else _describe(backbone, Path(directory)),
-        }
         write_checkpoint(
             directory,
             kind=self.name,
             trained_on=self.trained_on,
-            settings=settings,
+            settings=self._settings(Path(directory)),
             tensors=self.model.own_state(),
         )
+
+    def _settings(self, directory: Path) -> dict[str, Any]:
+        return {"training": self.training.to_json(), "built_for": self.model.built_for}
+
+
+class GtaPredictor(TorchPredictor):
+    """GTA as a `Predictor`; its checkpoint names the language model by place and digest, and does not hold it."""
+
+    model: GTA
+
+    def _settings(self, directory: Path) -> dict[str, Any]:
+        backbone = self.model.backbone
+        return super()._settings(directory) | {
+            "config": self.model.config.to_json(),
+            "channel_texts": list(self.model.channel_texts),
+            "backbone": None if backbone is None else _describe(backbone, directory),
+        }
+
+
+class BinPredictor(TorchPredictor):
+    """A network on the bins as a `Predictor`."""
+
+    model: BinModel
+
+    def _settings(self, directory: Path) -> dict[str, Any]:
+        return super()._settings(directory) | {"config": self.model.config.to_json()}
+
+
+def default_training(name: str) -> TrainConfig | None:
+    """Give the recipe of a predictor; None for one that has a closed form."""
+    return BIN_RECIPE if name in BIN_MODELS else RECIPES.get(name.removeprefix("gta-"))
+
+
+def reads_language(name: str) -> bool:
+    """Tell whether a predictor needs a language model."""
+    preset = PRESETS.get(name.removeprefix("gta-"))
+    return preset is not None and preset.llm
 
 
 def build_predictor(
@@ -139,8 +201,9 @@ def build_predictor(
     n_bins: int,
     channel_names: Sequence[str],
     channel_texts: Sequence[str] | None = None,
-    backbone: str | os.PathLike[str] | None = None,
-    config: GtaConfig | None = None,
+    backbone: str | os.PathLike[str] | Backbone | None = None,
+    prefix_cache: PrefixCache | None = None,
+    config: GtaConfig | BinModelConfig | None = None,
     training: TrainConfig | None = None,
 ) -> Predictor:
     """Make a predictor that has not been fitted yet.
@@ -154,45 +217,74 @@ def build_predictor(
     channel_texts
         What the channels mean, in words, for the prototypes of GTA; their names if not given.
     backbone
-        Directory of the language model, for the GTAs that read with one.
+        Directory of the language model, for the GTAs that read with one; or one that was loaded already, cut as the
+        configuration says, which several predictors may share.
+    prefix_cache
+        One of that language model to use instead of a new one in memory; see `GTA`.
     config, training
-        How a GTA is set and trained, in place of the preset of that name; its seed also draws the initial weights.
+        How a model is set and trained, in place of the defaults of that name; the seed of `training` also draws the
+        initial weights.
 
     Raises
     ------
     ValueError
-        If there is no predictor of that name, or a GTA lacks its language model.
+        If there is no predictor of that name, a GTA lacks its language model, or a configuration is another model's.
     BackboneError
         If the directory does not serve, or the window leaves no room for a prompt.
     """
     if name in _CLOSED_FORMS:
         return _CLOSED_FORMS[name](n_bins=n_bins)
-    preset = name.removeprefix("gta-")
     if name not in PREDICTORS:
         raise ValueError(f"no predictor is called {name!r}; there are {', '.join(PREDICTORS)}")
-    config = config or PRESETS[preset]
-    training = training or RECIPES[preset]
-    if config.llm and backbone is None:
+    training = training or default_training(name)
+    config = config or BIN_MODELS.get(name) or PRESETS[name.removeprefix("gta-")]
+    assert training is not None
+    if isinstance(config, BinModelConfig) != (name in BIN_MODELS):
+        raise ValueError(
+            f"config={type(config).__name__} does not set {name}; GtaConfig is for the gta-..., "
+            f"BinModelConfig for {', '.join(BIN_MODELS)}"
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        if isinstance(config, BinModelConfig):
+            network = BinModel(config, n_bins=n_bins, channel_names=channel_names)
+            return BinPredictor(name, network, training)
+        model = GTA(
+            config,
+            n_bins=n_bins,
+            channel_names=channel_names,
+            channel_texts=channel_texts,
+            backbone=_load_backbone(name, config, backbone),
+            prefix_cache=prefix_cache,
+        )
+    return GtaPredictor(name, model, training)
+
+
+def _load_backbone(name: str, config: GtaConfig, backbone: str | os.PathLike[str] | Backbone | None) -> Backbone | None:
+    if not config.llm:
+        return None
+    if backbone is None:
         raise ValueError(
             f"{name} reads with a language model: give backbone=DIRECTORY (a Hugging Face model directory, or one that "
             "make_untrained_backbone wrote), or take gta-no-llm"
         )
-    loaded = None
-    if config.llm and backbone is not None:
-        loaded = Backbone(
-            Path(backbone), max_layers=config.layers, max_positions=config.positions, precision=config.precision
-        )
-    with torch.random.fork_rng():
-        torch.manual_seed(training.seed)
-        model = GTA(config, n_bins=n_bins, channel_names=channel_names, channel_texts=channel_texts, backbone=loaded)
-    return GtaPredictor(name, model, training)
+    if isinstance(backbone, Backbone):
+        return backbone
+    return Backbone(
+        # A string may be the id of a model on the Hub.
+        backbone if isinstance(backbone, str) else Path(backbone),
+        max_layers=config.layers,
+        max_positions=config.positions,
+        precision=config.precision,
+        data_attention=config.data_attention,
+    )
 
 
 def load_predictor(
     directory: str | os.PathLike[str],
     *,
     dataset: GeneDataset | None = None,
-    backbone: str | os.PathLike[str] | None = None,
+    backbone: str | os.PathLike[str] | Backbone | None = None,
     allow_other_store: bool = False,
 ) -> Predictor:
     """Load a predictor that `save` wrote.
@@ -202,7 +294,7 @@ def load_predictor(
     dataset
         Checked at once, if given, instead of when something is predicted from it.
     backbone
-        Where the language model lies now, if it has moved.
+        Where the language model lies now, if it has moved; or that language model, loaded already.
     allow_other_store
         Predict from features of another fingerprint, or of other channel names, as well.
 
@@ -220,7 +312,12 @@ def load_predictor(
     if checkpoint.kind in _CLOSED_FORMS:
         predictor = _CLOSED_FORMS[checkpoint.kind].restored(checkpoint)
     elif checkpoint.kind in PREDICTORS:
-        predictor = _restored_gta(checkpoint, Path(directory), backbone)
+        predictor = _restored(checkpoint, Path(directory), backbone)
+    elif checkpoint.kind == ENSEMBLE:
+        # It is made of predictors, so its module imports this one.
+        from model.ensemble import restored_ensemble
+
+        predictor = restored_ensemble(checkpoint, Path(directory), backbone)
     else:
         raise CheckpointError(
             f"{directory} holds a predictor {checkpoint.kind!r}, which this version does not know "
@@ -230,28 +327,42 @@ def load_predictor(
     return predictor
 
 
-def _restored_gta(checkpoint: Checkpoint, directory: Path, backbone: str | os.PathLike[str] | None) -> GtaPredictor:
+def _restored(
+    checkpoint: Checkpoint, directory: Path, backbone: str | os.PathLike[str] | Backbone | None
+) -> TorchPredictor:
     settings, trained_on = checkpoint.settings, checkpoint.trained_on
-    recorded = settings["backbone"]
+    recorded = settings.get("backbone")
+    config = (BinModelConfig if checkpoint.kind in BIN_MODELS else GtaConfig).from_json(settings["config"])
     made = build_predictor(
         checkpoint.kind,
-        n_bins=trained_on.n_bins,
+        # Checkpoints before `built_for` were trained on what they were made for.
+        n_bins=settings.get("built_for", trained_on.n_bins),
         channel_names=trained_on.channel_names,
-        channel_texts=settings["channel_texts"],
+        channel_texts=settings.get("channel_texts"),
         backbone=None if recorded is None else _find(recorded, directory, backbone),
-        config=GtaConfig.from_json(settings["config"]),
+        config=config,
         training=TrainConfig.from_json(settings["training"]),
     )
-    assert isinstance(made, GtaPredictor)
-    loaded = made.model.backbone
-    if loaded is not None and loaded.digest != recorded["digest"]:
+    assert isinstance(made, TorchPredictor)
+    if isinstance(made, GtaPredictor) and made.model.backbone is not None and recorded is not None:
+        _check_same(made.model.backbone, recorded, directory)
+    made.model.load_own_state(checkpoint.tensors)
+    made.n_bins = trained_on.n_bins
+    made.trained_on = trained_on
+    return made
+
+
+def _check_same(loaded: Backbone, recorded: dict[str, Any], directory: Path) -> None:
+    if loaded.digest != recorded["digest"]:
         raise CheckpointError(
             f"{directory} was trained with a language model of digest {recorded['digest'][:12]}, but {loaded.directory}"
             f" holds {loaded.digest[:12]}; give the directory of the same model with backbone=, or train again"
         )
-    made.model.load_own_state(checkpoint.tensors)
-    made.trained_on = trained_on
-    return made
+    if loaded.layers != recorded["layers"]:
+        raise CheckpointError(
+            f"{directory} was trained with {recorded['layers']} blocks of its language model, but the one given has "
+            f"{loaded.layers}; load it with max_layers={recorded['layers']}, or give its directory with backbone="
+        )
 
 
 def _describe(backbone: Backbone, checkpoint: Path) -> dict[str, Any]:
@@ -265,9 +376,11 @@ def _describe(backbone: Backbone, checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def _find(recorded: dict[str, Any], checkpoint: Path, given: str | os.PathLike[str] | None) -> Path:
+def _find(
+    recorded: dict[str, Any], checkpoint: Path, given: str | os.PathLike[str] | Backbone | None
+) -> str | os.PathLike[str] | Backbone:
     if given is not None:
-        return Path(given)
+        return given
     for place in (checkpoint.resolve() / recorded["relative"], Path(recorded["directory"])):
         if place.is_dir():
             return place

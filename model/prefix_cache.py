@@ -1,20 +1,28 @@
 """What a frozen causal model makes of a prompt, computed once and read in every step.
 
 Belongs here: keeping keys and values by prompt, within a budget of memory. Does not: the model itself
-(`model.backbone`).
+(`model.backbone`), keeping them on disk (`model.prefix_store`).
 
 A causal model reads the prompt before it has seen any data, and nothing trainable comes earlier: the keys and values of
 the prompt are the same in every epoch. Predictions and gradients are those of the uncached path, up to rounding.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from model.backbone import Backbone, BackboneError, PromptTokens
+from model.backbone import Backbone, BackboneError
+from model.prefix_store import PrefixStore
+
+_FORMAT = 1
+"""Of what is kept in a store; another number makes all of it unknown."""
 
 
 class PrefixCache:
@@ -23,18 +31,20 @@ class PrefixCache:
     Parameters
     ----------
     backbone
-        A causal one.
+        A causal one, all of it frozen.
     max_bytes
         Stop adding prompts beyond this; those left out are computed each time. (Dropping the oldest instead would
         drop each prompt just before its next use, since an epoch visits all of them.)
+    store
+        Where prompts are looked up before they are computed, and kept for the next run.
 
     Raises
     ------
     BackboneError
-        If the backbone is no causal one, or keeps another state than keys and values.
+        If the backbone is no causal one, has adapters, or keeps another state than keys and values.
     """
 
-    def __init__(self, backbone: Backbone, *, max_bytes: int = 2 << 30) -> None:
+    def __init__(self, backbone: Backbone, *, max_bytes: int = 2 << 30, store: PrefixStore | None = None) -> None:
         if not backbone.is_causal:
             raise BackboneError(
                 f"{backbone.directory.name} reads in both directions, so what it makes of a prompt depends on the data;"
@@ -42,48 +52,77 @@ class PrefixCache:
             )
         self.backbone = backbone
         self.max_bytes = max_bytes
+        self.store = store
         self.held_bytes = 0
-        self._held: dict[tuple[int, ...], Tensor] = {}
-        self._compute(backbone.encode_prompts(["gene"], 1))
+        self._held: dict[bytes, Tensor] = {}
+        self._names: bytes | None = None
+        self._refuse_adapters()
+        self._compute(backbone.token_rows(["gene"], 1))
 
     def __call__(self, data: Tensor, prompts: Sequence[str]) -> Tensor:
         """Do what `Backbone.forward` does."""
-        tokens = self.backbone.encode_prompts(prompts, data.shape[1])
-        longest = tokens.ids.shape[1]
+        self._refuse_adapters()
+        n_data = data.shape[1]
+        rows = self.backbone.token_rows(prompts, n_data)
+        longest = max(len(row) for row in rows)
         if longest == 0:
             return self.backbone(data, prompts)  # type: ignore[no-any-return]  # torch types a call as Any
-        prefixes = self._prefixes(tokens)
+        prefixes = self._prefixes(rows)
         *before, _, components = prefixes[0].shape
         padded = prefixes[0].new_zeros(len(prefixes), *before, longest, components)
         for row, prefix in enumerate(prefixes):
             padded[row, ..., longest - prefix.shape[-2] :, :] = prefix
         past = DynamicCache([(padded[:, layer, 0], padded[:, layer, 1]) for layer in range(padded.shape[1])])
-        mask = torch.cat([tokens.mask, tokens.mask.new_ones(data.shape[:2])], dim=1)
-        hidden: Tensor = self.backbone.run(data.to(padded.dtype), mask, past=past).last_hidden_state
+        known = self.backbone.pad(rows).mask
+        mask = torch.cat([known, known.new_ones(data.shape[:2])], dim=1)
+        hidden: Tensor = self.backbone.run(data.to(padded.dtype), mask, n_data=n_data, past=past).last_hidden_state
         return hidden.float()
 
-    def _prefixes(self, tokens: PromptTokens) -> list[Tensor]:
+    def _prefixes(self, rows: Sequence[NDArray[np.int32]]) -> list[Tensor]:
         """Give keys and values of each prompt, shape `(layers, 2, heads, tokens, components)`."""
-        device = tokens.ids.device
+        device = self.backbone.embeddings.device
         if self._held and next(iter(self._held.values())).device != device:
             self._held.clear()
             self.held_bytes = 0
         # By tokens, not by text: a prompt is the same in every context length, unless it was cut.
-        keys = [tuple(ids[mask].tolist()) for ids, mask in zip(tokens.ids.cpu(), tokens.mask.cpu(), strict=True)]
-        rows = {key: row for row, key in enumerate(keys) if key not in self._held}
-        fresh: dict[tuple[int, ...], Tensor] = {}
-        if rows:
-            chosen = torch.tensor(list(rows.values()), device=device)
-            computed = self._compute(PromptTokens(tokens.ids[chosen], tokens.mask[chosen]))
-            fresh = dict(zip(rows, computed, strict=True))
+        keys = [row.tobytes() for row in rows]
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._held}
+        fresh = {key: kept.to(device) for key in missing if (kept := self._from_store(key)) is not None}
+        unknown = {key: row for key, row in missing.items() if key not in fresh}
+        if unknown:
+            for key, prefix in zip(unknown, self._compute(list(unknown.values())), strict=True):
+                fresh[key] = prefix
+                if self.store is not None:
+                    self.store.put(self._name(key), prefix)
         for key, prefix in fresh.items():
             if self.held_bytes + prefix.nbytes <= self.max_bytes:
                 self._held[key] = prefix
                 self.held_bytes += prefix.nbytes
         return [fresh[key] if key in fresh else self._held[key] for key in keys]
 
+    def _refuse_adapters(self) -> None:
+        if self.backbone.is_adapted:
+            raise BackboneError(
+                f"{self.backbone.directory.name} has adapters (add_lora), so what it makes of a prompt changes in "
+                "training; switch the prefix cache off (prefix_cache=False), or train without adapters"
+            )
+
+    def _from_store(self, key: bytes) -> Tensor | None:
+        return None if self.store is None else self.store.get(self._name(key))
+
+    def _name(self, key: bytes) -> str:
+        """Name the prefix of a prompt in a store: the same only where the same model makes the same of it."""
+        if self._names is None:
+            backbone = self.backbone
+            # The digest covers the tokenizer. How data see each other is no matter: a prompt never sees them.
+            made_by = [_FORMAT, backbone.digest, backbone.layers, str(backbone.embeddings.dtype)]
+            self._names = json.dumps(made_by).encode()
+        return hashlib.sha256(self._names + key).hexdigest()
+
     @torch.no_grad()
-    def _compute(self, tokens: PromptTokens) -> list[Tensor]:
+    def _compute(self, rows: Sequence[NDArray[np.int32]]) -> list[Tensor]:
+        # A model does not run on no token at all; what it makes of this one is cut off below.
+        tokens = self.backbone.pad(rows if any(map(len, rows)) else [np.zeros(1, dtype=np.int32)] * len(rows))
         past: Any = DynamicCache()
         self.backbone.run(self.backbone.embeddings[tokens.ids], tokens.mask, past=past)
         pairs = [torch.stack([layer.keys, layer.values], dim=1) for layer in past.layers if layer.is_initialized]
@@ -93,6 +132,7 @@ class PrefixCache:
                 f"{self.backbone.layers} blocks; switch the prefix cache off (prefix_cache=False)"
             )
         stacked = torch.stack(pairs, dim=1)
-        lengths = tokens.mask.sum(dim=1).tolist()
         # A slice would keep the whole padded batch in memory.
-        return [row[..., row.shape[-2] - length :, :].clone() for row, length in zip(stacked, lengths, strict=True)]
+        return [
+            prefix[..., prefix.shape[-2] - len(row) :, :].clone() for prefix, row in zip(stacked, rows, strict=True)
+        ]

@@ -18,14 +18,18 @@ from transformers import (
     LlamaModel,
     MistralConfig,
     MistralModel,
+    Qwen2Config,
+    Qwen2Model,
+    Qwen3Config,
+    Qwen3Model,
 )
 
 from loaders import GeneBatch, GeneDataset
 from model.backbone import quiet_transformers
 from model.untrained import train_tokenizer
 
-Family = Literal["llama", "mistral", "gpt2", "bert"]
-CAUSAL: tuple[Family, ...] = ("llama", "mistral", "gpt2")
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "gpt2", "bert"]
+CAUSAL: tuple[Family, ...] = ("llama", "mistral", "qwen2", "qwen3", "gpt2")
 FAMILIES: tuple[Family, ...] = (*CAUSAL, "bert")
 PROMPTS = (
     "# Symbol: ABC1",
@@ -138,6 +142,12 @@ def write_tiny_backbone(directory: Path, family: Family, *, layers: int = 3, pos
         elif family == "mistral":
             # A window shorter than the prompts: what a cache must not forget, nor remember too long.
             model = MistralModel(MistralConfig(**shape, num_key_value_heads=2, sliding_window=6))
+        elif family == "qwen2":
+            # The first block sees all, the others a window: each kind has a mask of its own.
+            window: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
+            model = Qwen2Model(Qwen2Config(**shape, num_key_value_heads=2, **window))
+        elif family == "qwen3":
+            model = Qwen3Model(Qwen3Config(**shape, num_key_value_heads=2, head_dim=8))
         elif family == "gpt2":
             model = GPT2Model(GPT2Config(**shape))
         else:

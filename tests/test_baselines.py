@@ -130,6 +130,27 @@ def test_windows_of_another_length_are_refused() -> None:
         predictor.predict(test)
 
 
+@pytest.mark.parametrize("form", [CentreRidge, ExponentialRidge, Mean])
+def test_a_fitted_predictor_reads_windows_of_another_length_once_it_is_told_to(form: type[ClosedForm]) -> None:
+    train, validation, test = _split()
+    predictor = form(n_bins=7)
+    predictor.fit(train, validation)
+    before = predictor.predict(test)
+    predictor.n_bins = test.n_bins = 3
+    shorter = predictor.predict(test)
+    assert np.isfinite(shorter).all()
+    assert np.array_equal(shorter, before) == (form is not ExponentialRidge), "the centre is the same, the sums are not"
+    predictor.n_bins = test.n_bins = 7
+    np.testing.assert_array_equal(predictor.predict(test), before)
+
+
+def test_targets_of_several_tasks_are_refused() -> None:
+    train, validation, _ = _split()
+    train.targets = train.targets[:, None].expand(-1, 2)
+    with pytest.raises(ValueError, match=r"2 columns.*one column at a time.*tasks="):
+        Mean(n_bins=7).fit(train, validation)
+
+
 def test_validation_genes_of_another_store_are_refused() -> None:
     train, validation, _ = _split()
     other = TinyGenes(validation[range(40)].features, validation.targets, fingerprint="other")

@@ -2,13 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from model import metrics
-from model.metrics import bootstrap_spearman, mse, pearson, spearman, spearman_of_resamples
+from model.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman, spearman_of_resamples
 
 Values = NDArray[np.float64]
 
@@ -23,22 +23,26 @@ def pairs(draw: st.DrawFn, *, smallest: int = 3) -> tuple[Values, Values]:
     return x, y
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_spearman_is_scipys_with_ties_and_all(pair: tuple[Values, Values]) -> None:
     assert spearman(*pair) == pytest.approx(stats.spearmanr(*pair).statistic, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_pearson_is_numpys(pair: tuple[Values, Values]) -> None:
     assert pearson(*pair) == pytest.approx(np.corrcoef(*pair)[0, 1], abs=1e-12)
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_spearman_sees_only_the_order(pair: tuple[Values, Values]) -> None:
     x, y = pair
     assert spearman(np.exp(x), y**3) == pytest.approx(spearman(x, y), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(pairs(), st.data())
 def test_a_resample_is_ranked_anew(pair: tuple[Values, Values], data: st.DataObject) -> None:
     x, y = pair
@@ -86,6 +90,51 @@ def test_a_constant_ranks_nothing() -> None:
 
 def test_the_mean_squared_error_of_a_worked_case() -> None:
     assert mse([1, 2, 3], [1, 4, 0]) == pytest.approx((0 + 4 + 9) / 3)
+
+
+def test_every_draw_of_every_model_is_what_scipy_and_numpy_make_of_those_genes() -> None:
+    generator = np.random.default_rng(6)
+    y = np.round(generator.normal(size=25))
+    models = np.stack([y + generator.normal(size=25), np.round(generator.normal(size=25)), 100 + 0.01 * y])
+    found = bootstrap(models, y, draws=40, seed=9)
+    for draw, row in enumerate(np.random.default_rng(9).integers(0, 25, (40, 25))):
+        for model, x in enumerate(models):
+            assert found.spearman.draws[draw, model] == pytest.approx(stats.spearmanr(x[row], y[row]).statistic)
+            assert found.pearson.draws[draw, model] == pytest.approx(np.corrcoef(x[row], y[row])[0, 1])
+            assert found.mse.draws[draw, model] == pytest.approx(np.mean((x[row] - y[row]) ** 2))
+    assert found.spearman.estimate(0) == bootstrap_spearman(models[0], y, draws=40, seed=9)
+    assert found.pearson.value[2] == pytest.approx(1)
+
+
+@settings(deadline=None)
+@given(pairs())
+def test_a_model_is_as_far_ahead_as_the_other_is_behind(pair: tuple[Values, Values]) -> None:
+    x, y = pair
+    for scores in bootstrap([x, x[::-1]], y, draws=20):
+        there, back = scores.difference(0, 1), scores.difference(1, 0)
+        assert there.value == -back.value
+        assert there.two_sd == pytest.approx(back.two_sd)
+        assert there.share_above + back.share_above <= 1
+        assert scores.difference(0, 0)[:3:2] == (0, 0)
+
+
+def test_two_models_that_err_alike_are_told_apart_by_pairs_where_their_own_spreads_overlap() -> None:
+    generator = np.random.default_rng(7)
+    y, shared = generator.normal(size=(2, 300))
+    scores = bootstrap([y + shared, y + shared + 0.3 * generator.normal(size=300)], y, draws=500).spearman
+    apart = scores.difference(0, 1)
+    assert apart.value < scores.estimate(0).two_sd
+    assert apart.value > apart.two_sd > 0
+    assert apart.share_above > 0.99
+
+
+def test_a_constant_model_has_an_error_but_no_correlation() -> None:
+    y = np.arange(9.0)
+    scores = bootstrap([np.full(9, 0.1), y], y, draws=30)
+    assert all(math.isnan(number) for number in scores.pearson.estimate(0))
+    assert all(math.isnan(number) for number in scores.spearman.difference(0, 1))
+    assert scores.mse.estimate(0).value == pytest.approx(np.mean((y - 0.1) ** 2))
+    assert scores.mse.difference(0, 1).share_above == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,220 @@
+"""What bins attend to in a GTA, and which bins a model reads out: figures 6 to 10 of the GTA paper as numbers.
+
+Belongs here: tables of attention, prototypes and readouts. Does not: drawing them (`model.interpret_figures`), a whole
+run (`model.interpret`).
+
+The formulas are ours: the paper (Honig et al., arXiv 2410.01858) shows what such figures hold, not how each number is
+made. Bins are numbered from the left of the window, heads from 0, prototypes as `GTA.prototype_names` has them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from loaders import GeneDataset, data_loader
+from model.occlusion import bin_distances
+from model.predictor import GtaPredictor, TorchPredictor
+from model.readout import PooledReadout, SummedReadout, TopKReadout
+from model.training import choose_device
+
+
+class Attention(NamedTuple):
+    """How the bins of some genes attend to the prototypes."""
+
+    gene_ids: list[str]
+    weights: NDArray[np.float32]
+    """Shape `(genes, bins, heads, prototypes)`; they sum to 1 over the prototypes."""
+    distances: NDArray[np.int64]
+    """Of each bin from that of the TSS, shape `(bins,)` (bp)."""
+    prototypes: list[str]
+
+    def over_heads(self) -> NDArray[np.float32]:
+        """Average the heads, shape `(genes, bins, prototypes)`: figure 7."""
+        return np.asarray(self.weights.mean(axis=2))
+
+    def best(self) -> NDArray[np.int64]:
+        """Give the prototype of the largest weight, shape `(genes, bins, heads)`: figure 8."""
+        return np.asarray(self.weights.argmax(axis=-1))
+
+    def table(self) -> pl.DataFrame:
+        """Lay the weights out: gene_id, bin, distance_bp, head, prototype, weight."""
+        return self._table(self.weights, "weight", head=self._heads, prototype=self.prototypes)
+
+    def over_heads_table(self) -> pl.DataFrame:
+        """Lay `over_heads` out: gene_id, bin, distance_bp, prototype, weight."""
+        return self._table(self.over_heads(), "weight", prototype=self.prototypes)
+
+    def best_table(self) -> pl.DataFrame:
+        """Lay `best` out: gene_id, bin, distance_bp, head, prototype, and its weight."""
+        names = np.asarray(self.prototypes, dtype=object)[self.best()]
+        return self._table(names, "prototype", head=self._heads).with_columns(weight=self.weights.max(axis=-1).ravel())
+
+    @property
+    def _heads(self) -> range:
+        return range(self.weights.shape[2])
+
+    def _table(self, values: NDArray[Any], name: str, **axes: Sequence[Any]) -> pl.DataFrame:
+        table = _long(values, name, gene_id=self.gene_ids, bin=range(len(self.distances)), **axes)
+        return _with_distance(table, self.distances)
+
+
+@torch.no_grad()
+def channels_by_head(predictor: GtaPredictor, dataset: GeneDataset) -> pl.DataFrame:
+    """Tell which channels are high or low where a head attends to its prototype: figure 6.
+
+    A head's prototype is the one whose weight varies most (standard deviation) over all bins of all genes: one that has
+    the same weight everywhere does not tell bins apart. With that weight `a`, channel `x` has
+
+        z = (sum(a x) / sum(a) - mean(x)) / sd(x)
+
+    over the bins: by how many of its standard deviations it is higher where the head attends. It is the correlation of
+    `a` and `x` times sd(a) / mean(a), so it is near 0 for a head that attends evenly; 0 for a channel that is constant.
+
+    Returns
+    -------
+    One row a head and channel: head, prototype, channel, z.
+    """
+    model = _ready(predictor, dataset)
+    device, prototypes = model.feature_mean.device, model.prototypes()
+    bins, sums = 0, [torch.zeros(1, dtype=torch.float64, device=device)] * 5
+    for batch in data_loader(dataset, batch_size=predictor.training.batch_size):
+        # z is the same on any scale, and on this one squares keep their digits.
+        features = model.standardise_features(batch.features.to(device))
+        a = model.alignment.attention(features, prototypes).flatten(0, 1).double()
+        x = features.flatten(0, 1).double()
+        added = (x.sum(0), x.square().sum(0), a.sum(0), a.square().sum(0), torch.einsum("bhp,bc->hpc", a, x))
+        bins, sums = bins + len(x), [total + part for total, part in zip(sums, added, strict=True)]
+    x, xx, a, aa, ax = (total.cpu() / bins for total in sums)
+    chosen = (aa - a.square()).argmax(dim=-1)
+    heads = torch.arange(len(chosen))
+    spread = (xx - x.square()).clamp(min=0).sqrt()
+    z = (ax[heads, chosen] / a[heads, chosen, None] - x) / torch.where(spread > 1e-9, spread, torch.inf)
+    names = model.prototype_names()
+    frame = _long(z.numpy(), "z", head=heads.tolist(), channel=model.channel_names)
+    named = [names[index] for index in chosen.tolist()]
+    return frame.with_columns(prototype=pl.Series(named).gather(frame["head"])).select(
+        "head", "prototype", "channel", "z"
+    )
+
+
+@torch.no_grad()
+def attention_of(predictor: GtaPredictor, dataset: GeneDataset, gene_ids: Sequence[str]) -> Attention:
+    """Give the cross-attention of some genes: figures 7 (mean over the heads), 8 (best prototype) and 10 (each head).
+
+    Takes 0.8 MB a gene at 251 bins, 8 heads and 100 prototypes.
+
+    Parameters
+    ----------
+    gene_ids
+        Which genes of the dataset, in the order wanted.
+    """
+    model = _ready(predictor, dataset)
+    place = {gene: index for index, gene in enumerate(dataset.gene_ids)}
+    features = dataset[[place[gene] for gene in gene_ids]].features.to(model.feature_mean.device)
+    weights = model.alignment.attention(model.standardise_features(features), model.prototypes())
+    return Attention(list(gene_ids), weights.cpu().numpy(), _distances(dataset), model.prototype_names())
+
+
+@torch.no_grad()
+def bins_read(predictor: TorchPredictor, dataset: GeneDataset) -> pl.DataFrame:
+    """Tell which bins a model reads out: figure 9.
+
+    What a bin holds when it is read has passed through the model: with a language model, it may speak for others.
+
+    Returns
+    -------
+    One row a part and bin: part, bin, distance_bp, value. Of a readout that keeps k bins, `selected`: the share of the
+    genes in which the bin is kept; k in all. Of one that takes averages, `average 0` and on: the weight of the bin,
+    mean over the genes; 1 in all for each. Of one that takes sums, `sum 0` and on: the share of the sum that the bin
+    adds, likewise.
+
+    Raises
+    ------
+    ValueError
+        If the model's readout does neither (`weighs_bins`).
+    """
+    if not weighs_bins(predictor):
+        raise ValueError(
+            f"{predictor.name} does not choose among bins when it reads them out; ask a model whose readout is topk, "
+            "pooled or summed"
+        )
+    model: Any = _ready(predictor, dataset)
+    given: list[Tensor] = []
+    hook = model.readout.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    total, readings = torch.zeros(1), 0
+    try:
+        for batch in data_loader(dataset, batch_size=predictor.training.batch_size):
+            model(batch.features.to(model.feature_mean.device), batch.prompts)
+            weights = _weights(model.readout, given.pop())
+            total, readings = total + weights.double().sum(dim=0).cpu(), readings + len(weights)
+    finally:
+        hook.remove()
+    part = _PARTS[type(model.readout)]
+    parts = [part] if part == "selected" else [f"{part} {index}" for index in range(len(total))]
+    frame = _long((total / readings).numpy(), "value", part=parts, bin=range(dataset.n_bins))
+    return _with_distance(frame, _distances(dataset))
+
+
+def weighs_bins(predictor: TorchPredictor) -> bool:
+    """Whether the readout keeps or weighs bins, so that it has a figure 9."""
+    return type(getattr(predictor.model, "readout", None)) in _PARTS
+
+
+_PARTS: dict[type, str] = {TopKReadout: "selected", PooledReadout: "average", SummedReadout: "sum"}
+
+
+def _weights(readout: TopKReadout | PooledReadout | SummedReadout, activations: Tensor) -> Tensor:
+    """Give what each bin counts for, shape `(readings, parts, bins)`."""
+    if isinstance(readout, PooledReadout):
+        return readout.weights(activations)
+    if isinstance(readout, SummedReadout):
+        added = readout.amounts(activations).mT * readout.by_distance(activations.shape[1])
+        return added / added.sum(dim=-1, keepdim=True)
+    chosen, _ = readout.select(activations)
+    return activations.new_zeros(activations.shape[:2]).scatter(1, chosen, 1.0)[:, None]
+
+
+def prototypes_table(predictor: GtaPredictor) -> pl.DataFrame:
+    """Say what each prototype is mixed from: prototype, tokens and channels, the five of the largest weight each."""
+    model = predictor.model
+    mixes = {
+        name: [[mixed._asdict() for mixed in mix] for mix in mixed_of]
+        for name, mixed_of in (("tokens", model.prototype_tokens()), ("channels", model.prototype_channels()))
+    }
+    part = pl.List(pl.Struct({"text": pl.String(), "weight": pl.Float64()}))
+    return pl.DataFrame(
+        {"prototype": model.prototype_names(), **mixes},
+        schema={"prototype": pl.String(), "tokens": part, "channels": part},
+    )
+
+
+def _ready(predictor: TorchPredictor, dataset: GeneDataset) -> Any:
+    """Give the model where it predicts, after checking that it can read the dataset."""
+    if predictor.trained_on is None:
+        raise RuntimeError(f"{predictor.name} has not been fitted; call fit(train, validation) or load a checkpoint")
+    asked = replace(predictor.trained_on, n_bins=predictor.n_bins)
+    asked.check(dataset, allow_other_store=predictor.allow_other_store)
+    return predictor.model.to(choose_device(predictor.training.device)).eval()
+
+
+def _distances(dataset: GeneDataset) -> NDArray[np.int64]:
+    return bin_distances(dataset.n_bins, dataset.windows.reader.feature_set.bin_size)
+
+
+def _with_distance(table: pl.DataFrame, distances: NDArray[np.int64]) -> pl.DataFrame:
+    """Put the distance from the TSS beside the number of the bin."""
+    column = pl.Series("distance_bp", distances[table["bin"].to_numpy()])
+    return table.insert_column(table.get_column_index("bin") + 1, column)
+
+
+def _long(values: NDArray[Any], name: str, **axes: Sequence[Any]) -> pl.DataFrame:
+    """Lay an array out with one row a number: a column for each axis, and one of the numbers."""
+    places = np.indices(values.shape, dtype=np.int32).reshape(values.ndim, -1)
+    labels = {axis: pl.Series(list(of)).gather(at) for (axis, of), at in zip(axes.items(), places, strict=True)}
+    return pl.DataFrame({**labels, name: values.ravel()})

@@ -1,0 +1,100 @@
+"""Letting the data tokens of a causal model see each other in both directions.
+
+Belongs here: which attention windows a model has, the masks, and whether a model obeys them. Does not: running the
+model (`model.backbone`).
+
+A decoder reads the bins of a window from left to right, so that the TSS in the middle never sees what lies downstream:
+the limitation that the GTA paper (arXiv 2410.01858) states. The prompt stays causal and sees no data, so that what the
+model makes of it still depends on nothing trainable.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
+
+def attention_windows(config: Any, positions: int) -> dict[str, int | None]:
+    """Give the window of each kind of block in a model: tokens that one sees back, itself included; None for all.
+
+    Parameters
+    ----------
+    config
+        Of a Transformers model.
+    positions
+        That will be used: a window as long as that hides nothing.
+
+    Raises
+    ------
+    ValueError
+        If some blocks are of a kind that has no such window.
+    """
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or [_FULL if window is None else _SLIDING])
+    unknown = sorted(kinds - {_FULL, _SLIDING})
+    if unknown:
+        raise ValueError(f"it has blocks of {', '.join(unknown)}")
+    if window is None or window >= positions:
+        return {_FULL: None}
+    return {kind: window if kind == _SLIDING else None for kind in sorted(kinds)}
+
+
+def data_mask(mask: Tensor, n_queries: int, n_data: int, *, window: int | None, dtype: torch.dtype) -> Tensor:
+    """Give what is added to the attention scores: 0 where a token sees another, the least number where it does not.
+
+    Parameters
+    ----------
+    mask
+        True where there is a token, shape `(batch, tokens)`, bool. The last `n_data` are data, the others the prompt.
+    n_queries
+        Tokens that ask, the last ones: what comes before them is in a cache.
+    window
+        See `attention_windows`; a data token sees as far ahead as back.
+    dtype
+        Of the scores.
+
+    Returns
+    -------
+    Shape `(batch, 1, n_queries, tokens)`.
+    """
+    place = torch.arange(mask.shape[1], device=mask.device)
+    asking = place[-n_queries:, None]
+    seen = (place <= asking) | (asking >= mask.shape[1] - n_data)
+    if window is not None:
+        seen &= (place - asking).abs() < window
+    # Padding sees itself: a softmax over nothing is NaN.
+    seen = (seen & mask[:, None, :]) | (place == asking)
+    least = torch.finfo(dtype).min
+    return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill_(~seen, least)[:, None]
+
+
+def check_masks_are_obeyed(run: Callable[[Tensor, int], Tensor], embedded: Tensor, changed: Tensor) -> None:
+    """Measure that a model sees what the masks say: some add one of their own, some have no attention at all.
+
+    Parameters
+    ----------
+    run
+        Gives the hidden states, shape `(tokens, width)`, of embeddings of which so many are data; with none, under the
+        masks that the model makes itself.
+    embedded, changed
+        Embeddings that differ in the last token, shape `(1, tokens, width)`, at least four tokens.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    plain = run(embedded, 0)
+    # A sum in another order differs by rounding; a mask that is not obeyed, by as much as the numbers are large.
+    rounding = 0.05 * float(plain.abs().max())
+    # A single data token has no other to look ahead to, so our mask must give what the model's own does.
+    if (run(embedded, 1) - plain).abs().max() > rounding:
+        raise ValueError("it reads otherwise under the mask that should change nothing")
+    before, after = run(embedded, 3), run(changed, 3)
+    if (before - after)[:-3].abs().max() > rounding:
+        raise ValueError("its prompt sees data")
+    if torch.equal(before[-3], after[-3]):
+        raise ValueError("its data do not see what follows")

@@ -1,0 +1,137 @@
+"""Which genes a training holds out, as a command line says it.
+
+Belongs here: choosing one of the ways of `catalog.splits`, what the parts share. Does not: those ways.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from catalog import Split, splits, tables
+from catalog.gene_formats import GENE_ID_NAMES
+from catalog.tables import TableError, listed
+from loaders import GeneDataset
+
+_VALIDATION = 0.1
+
+
+class SharedBases(ValueError):
+    """Test genes whose windows share bases with those of training genes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Which genes are held out; at most one way is named, and none means a random fifth."""
+
+    test_contigs: Sequence[str] | None = None
+    validation_contigs: Sequence[str] | None = None
+    """With `test_contigs`; else a tenth of the other genes chooses the epoch."""
+    test_genes: str | os.PathLike[str] | None = None
+    """File with a gene a line, or a table with a column of genes."""
+    split: str | os.PathLike[str] | None = None
+    """JSON of `catalog.Split`."""
+    folds: int | None = None
+    fold: int = 0
+    """Groups of contigs, and which of them is the test; the next one chooses the epoch."""
+    by_family: bool = False
+    """Groups of gene families instead."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        named = [
+            option
+            for option, given in (
+                ("--test-contigs", self.test_contigs),
+                ("--test-genes", self.test_genes),
+                ("--split", self.split),
+                ("--folds", self.folds),
+            )
+            if given is not None
+        ]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} each say which genes are held out; give one of them")
+        if self.validation_contigs is not None and self.test_contigs is None:
+            raise ValueError("--validation-contigs goes with --test-contigs; name both, or neither for a random split")
+        if self.folds is None and (self.by_family or self.fold):
+            raise ValueError("--fold and --by-family go with --folds: say how many groups there are")
+
+    def of(self, dataset: GeneDataset) -> Split:
+        """Split the genes of a dataset.
+
+        Raises
+        ------
+        ValueError
+            If a part is left without genes, or parts of a split file share genes (they are listed).
+        """
+        genes = dataset.genes
+        if self.split is not None:
+            return Split.from_json(Path(self.split).read_text(encoding="utf-8"))
+        if self.test_genes is not None:
+            listed_genes = read_gene_list(self.test_genes)
+            return splits.by_gene_list(genes, listed_genes, validation_fraction=_VALIDATION, seed=self.seed)
+        if self.folds is not None:
+            way = splits.by_family if self.by_family else splits.by_contig_group
+            return way(genes, n_folds=self.folds, fold=self.fold, seed=self.seed)
+        if self.test_contigs is None:
+            return splits.random(genes, seed=self.seed)
+        resolve = dataset.windows.reader.assembly.resolve
+        test = [resolve(contig) for contig in self.test_contigs]
+        if self.validation_contigs is None:
+            held_out = genes.filter(pl.col("contig").is_in(test))["gene_id"].to_list()
+            return splits.by_gene_list(genes, held_out, validation_fraction=_VALIDATION, seed=self.seed)
+        return splits.by_contig(genes, test=test, validation=[resolve(contig) for contig in self.validation_contigs])
+
+
+def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
+    """Read a file with a gene a line, or the gene column of a table with a header.
+
+    Raises
+    ------
+    TableError
+        If it names no gene, or is a table without a column of genes.
+    """
+    path = Path(path)
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if lines and ("\t" in lines[0] or "," in lines[0]):
+        table = tables.read_table(path)
+        column = tables.find_column(table.columns, GENE_ID_NAMES)
+        if column is None:
+            raise TableError(
+                f"{path} has no column of genes: it has {listed(table.columns)}; name one of them gene_id, or write "
+                "one gene a line"
+            )
+        lines = table[column].drop_nulls().to_list()
+    elif lines and tables.plain_name(lines[0]) in GENE_ID_NAMES:
+        lines = lines[1:]
+    if not lines:
+        raise TableError(f"{path} names no gene; write one gene a line")
+    return lines
+
+
+def shared_bases(split: Split, dataset: GeneDataset, *, refuse: bool) -> str:
+    """Say in a line how many test genes have windows that share bases with training windows.
+
+    Raises
+    ------
+    SharedBases
+        If there are any and `refuse` is set; it lists them.
+    """
+    there = set(dataset.gene_ids)
+    kept = Split(
+        train=tuple(gene for gene in split.train if gene in there),
+        validation=(),
+        test=tuple(gene for gene in split.test if gene in there),
+    )
+    window_bp = dataset.n_bins * dataset.windows.reader.feature_set.bin_size
+    found = splits.overlaps(kept, dataset.genes, window_bp=window_bp)
+    if refuse and found.height:
+        raise SharedBases(
+            f"the windows of {found.height} test genes share bases with those of training genes: "
+            f"{listed(found['gene_id'].to_list())}; hold out whole contigs (--test-contigs, --folds), take fewer bins, "
+            "or leave --refuse-overlap out"
+        )
+    return splits.overlap_report(kept, dataset.genes, window_bp=window_bp)

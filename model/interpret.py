@@ -1,0 +1,224 @@
+"""What a trained model attends to: figures 5 to 10 of the GTA paper from any run, as numbers and as pictures.
+
+    from model.interpret import interpret
+    print(interpret(open_run("run"), dataset, Path("figures")).files)
+
+Belongs here: which figures a model has, of which genes, and the files. Does not: the numbers (`model.attention`,
+`model.occlusion`), drawing them (`model.interpret_figures`).
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from loaders import GeneDataset
+from model import interpret_figures as figures
+from model.attention import Attention, attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
+from model.ensemble import Ensemble
+from model.figures import predicted_against_observed, save
+from model.metrics import spearman
+from model.occlusion import contribution_by_distance, mean_bin, own_fill
+from model.predictor import GtaPredictor, Predictor, TorchPredictor
+from model.run_folder import SUBSETS, Run
+from model.workflow import predict
+
+MOST_SHOWN = 8
+"""Genes whose attention is drawn, at most."""
+_EXTREMES = 2
+
+
+class Interpretation(NamedTuple):
+    """What `interpret` wrote, and what it could not."""
+
+    files: list[Path]
+    left_out: dict[str, str]
+    """Why, by figure, for those that this model does not have."""
+
+
+def interpret(
+    run: Run,
+    dataset: GeneDataset,
+    out: Path,
+    *,
+    genes_shown: Sequence[str] | None = None,
+    subset: str = "test",
+    draws: int = 5000,
+    allow_other_store: bool = False,
+) -> Interpretation:
+    """Write every figure that a model has, each as PNG and SVG with its numbers as Parquet.
+
+    Parameters
+    ----------
+    run
+        Of `model.run_folder.open_run`, with any predictor.
+    dataset
+        Genes with their targets, windows as long as the predictor reads.
+    out
+        Folder; made if need be, and files of the same names are replaced.
+    genes_shown
+        Symbols or gene ids, up to `MOST_SHOWN`, whose attention is drawn (figures 7, 8 and 10). None for the two best
+        and the two worst predicted: least and largest difference from the target in log(1 + expression).
+    subset
+        Genes that all other figures are about: `test`, `validation`, `train` or `all`.
+    draws
+        Bootstrap draws for the bars of the contribution by distance, which costs 13 predictions of these genes.
+
+    Raises
+    ------
+    OtherStore
+        If the features are not those of training.
+    ValueError
+        If fewer than 3 genes have a target, a gene to show is not in the dataset, or the model has several tasks.
+    """
+    if subset not in (*SUBSETS, "all"):
+        raise ValueError(f"genes to interpret are {', '.join(SUBSETS)} or all; got {subset!r}")
+    if run.tasks:
+        raise ValueError(
+            f"the run predicts {', '.join(run.tasks)}, and these figures are of one number a gene; interpret a run that"
+            " was trained on one of them"
+        )
+    run.predictor.allow_other_store = allow_other_store
+    genes = dataset if subset == "all" else dataset.subset(getattr(run.split, subset))
+    predicted = _predicted(run, genes)
+    if len(predicted) < 3:
+        raise ValueError(
+            f"{len(predicted)} {subset} genes have features and targets, and ranks take at least 3; name more "
+            "genes, or another --subset"
+        )
+    shown = _genes_shown(dataset, predicted, genes_shown)
+    genes = genes.subset(predicted["gene_id"].to_list())
+    files, left_out = _Files(out), {}
+    files.add("figure5_predicted_against_observed", predicted, _scatter(run, predicted))
+    if isinstance(run.predictor, GtaPredictor) and run.predictor.model.config.sequence:
+        titles = _titles(_predicted(run, dataset.subset(shown)), shown)
+        _add_alignment(files, run.predictor, genes, attention_of(run.predictor, dataset, shown), titles)
+    else:
+        left_out["figures 6, 7, 8 and 10"] = _no_alignment(run.predictor)
+    if isinstance(run.predictor, TorchPredictor) and weighs_bins(run.predictor):
+        read = bins_read(run.predictor, genes)
+        files.add("figure9_bins_read", read, figures.bins_read(read))
+    else:
+        left_out["figure 9"] = _no_bins_read(run.predictor)
+    fill = _fill(run, dataset)
+    if fill is not None:
+        by_distance = contribution_by_distance(run.predictor, genes, fill=fill, draws=draws)
+        files.add("contribution_by_distance", by_distance, figures.contribution_by_distance(by_distance))
+    else:
+        left_out["contribution by distance"] = (
+            "the run keeps no mean bin to hide others with: name its training genes in --genes and --targets too"
+        )
+    return Interpretation(files.written, left_out)
+
+
+class _Files:
+    """Writes figures with their numbers into a folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.written: list[Path] = []
+        out.mkdir(parents=True, exist_ok=True)
+
+    def add(self, name: str, numbers: pl.DataFrame, figure: Figure) -> None:
+        self.add_numbers(name, numbers)
+        self.add_pictures(name, figure)
+
+    def add_numbers(self, name: str, numbers: pl.DataFrame) -> None:
+        numbers.write_parquet(self.out / f"{name}.parquet")
+        self.written.append(self.out / f"{name}.parquet")
+
+    def add_pictures(self, name: str, figure: Figure) -> None:
+        self.written += [save(figure, self.out / f"{name}{ending}") for ending in (".png", ".svg")]
+
+
+def _add_alignment(
+    files: _Files, predictor: GtaPredictor, genes: GeneDataset, attention: Attention, titles: Sequence[str]
+) -> None:
+    by_head = channels_by_head(predictor, genes)
+    files.add("figure6_channels_by_head", by_head, figures.channels_by_head(by_head))
+    bins, prototypes = attention.distances, attention.prototypes
+    picture = figures.attention_of_genes(attention.over_heads(), bins, prototypes, titles)
+    files.add("figure7_attention", attention.over_heads_table(), picture)
+    picture = figures.best_prototypes(attention.best(), bins, prototypes, titles)
+    files.add("figure8_best_prototypes", attention.best_table(), picture)
+    files.add_numbers("figure10_all_heads", attention.table())
+    for gene, weights, title in zip(attention.gene_ids, attention.weights, titles, strict=True):
+        name = "figure10_all_heads_" + re.sub(r"[^\w.-]", "_", gene)
+        files.add_pictures(name, figures.all_heads(weights, bins, prototypes, title))
+    files.add_numbers("prototypes", prototypes_table(predictor))
+
+
+def _predicted(run: Run, genes: GeneDataset) -> pl.DataFrame:
+    """Predict the genes whose target is known: what `model.workflow.predict` gives, and observed, log(1 + target)."""
+    known = genes.targets.isfinite().tolist()
+    ids = [gene for gene, is_known in zip(genes.gene_ids, known, strict=True) if is_known]
+    if not ids:
+        return pl.DataFrame()
+    frame = predict(run, genes.subset(ids), allow_other_store=run.predictor.allow_other_store)
+    return frame.with_columns(observed=pl.col("target").cast(pl.Float64).log1p())
+
+
+def _genes_shown(dataset: GeneDataset, predicted: pl.DataFrame, wanted: Sequence[str] | None) -> list[str]:
+    """Give the ids of the genes to draw: those named, or the best and the worst predicted."""
+    if wanted is None:
+        error = (pl.col("prediction") - pl.col("observed")).abs()
+        ranked = predicted.sort(error, "gene_id")["gene_id"].to_list()
+        several = min(_EXTREMES, len(ranked) // 2)
+        return ranked[:several] + ranked[-several:]
+    known = dataset.genes.filter(pl.Series(dataset.targets.isfinite().numpy()))
+    shown = []
+    for name in wanted:
+        found = known.filter((pl.col("symbol") == name) | (pl.col("gene_id") == name))["gene_id"].to_list()
+        if not found:
+            raise ValueError(
+                f"no gene with features and a target is called {name!r}; name symbols or gene ids as in the gene table,"
+                f" such as {known['symbol'][0] or known['gene_id'][0]}"
+            )
+        shown += [gene for gene in found if gene not in shown]
+    if not 1 <= len(shown) <= MOST_SHOWN:
+        raise ValueError(f"1 to {MOST_SHOWN} genes fit into the figures; got {len(shown)}: name fewer, and run again")
+    return shown
+
+
+def _titles(predicted: pl.DataFrame, shown: Sequence[str]) -> list[str]:
+    rows = {row["gene_id"]: row for row in predicted.iter_rows(named=True)}
+    written = "{}: predicted {prediction:.2f}, observed {observed:.2f}"
+    return [written.format(rows[gene]["symbol"] or gene, **rows[gene]) for gene in shown]
+
+
+def _scatter(run: Run, predicted: pl.DataFrame) -> Figure:
+    estimated, observed = (predicted[name].to_numpy() for name in ("prediction", "observed"))
+    ranked = spearman(estimated, observed)
+    score = "undefined" if np.isnan(ranked) else f"{ranked:.3f}"
+    title = f"{run.predictor.name}, {len(predicted)} genes: Spearman {score}"
+    return predicted_against_observed(estimated, observed, title=title)
+
+
+def _fill(run: Run, dataset: GeneDataset) -> ArrayLike | None:
+    own = own_fill(run.predictor)
+    if own is not None:
+        return own
+    seen = dataset.subset(run.split.train) if set(run.split.train) & set(dataset.gene_ids) else None
+    return None if seen is None else mean_bin(seen)
+
+
+def _no_alignment(predictor: Predictor) -> str:
+    if isinstance(predictor, Ensemble):
+        return _OF_MEMBERS
+    if isinstance(predictor, GtaPredictor):
+        return f"{predictor.name} reads no bins, so none attend to prototypes"
+    return f"{predictor.name} has no prototypes that bins attend to; only GTA has"
+
+
+def _no_bins_read(predictor: Predictor) -> str:
+    if isinstance(predictor, Ensemble):
+        return _OF_MEMBERS
+    return f"{predictor.name} does not choose among bins when it reads them out"
+
+
+_OF_MEMBERS = "each member of an ensemble has its own; train one model, and interpret its run"

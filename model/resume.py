@@ -1,0 +1,178 @@
+"""A training between two epochs, on disk, so that one that was stopped goes on.
+
+Belongs here: that state as tensors and JSON, whose it is. Does not: the finished model (`model.checkpoint`), the loop
+(`model.training`).
+
+`resume.json` names the file of tensors and is replaced after that file is whole, so that a process killed at any moment
+leaves the last finished epoch behind.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.fit_report import Epoch
+
+_DOCUMENT = "resume.json"
+_TENSORS = "resume-{epoch}.safetensors"
+_SHOWN = 5
+"""Differences that an error names."""
+
+
+class OtherTraining(ValueError):
+    """A folder with the state of another training than the one asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the next epoch needs of those before."""
+
+    identity: Mapping[str, Any]
+    """Everything that decides the outcome; plain JSON."""
+    epochs: tuple[Epoch, ...]
+    best: Mapping[str, Tensor]
+    """The model as it was after its best epoch."""
+    model: Mapping[str, Tensor]
+    """The model as it is."""
+    moments: Mapping[str, Tensor]
+    """What the optimiser keeps of each parameter, by `<number of the parameter>.<name>`."""
+    groups: list[dict[str, Any]]
+    """Settings of the optimiser's groups; plain JSON."""
+    schedule: Mapping[str, Any]
+    """State of the schedule; plain JSON."""
+    is_stopped: bool
+    """No better epoch came for long, so none is to follow."""
+
+    def optimiser_state(self) -> dict[str, Any]:
+        """Give what `torch.optim.Optimizer.load_state_dict` takes."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in self.moments.items():
+            number, kind = name.split(".")
+            state.setdefault(int(number), {})[kind] = value
+        # JSON has no tuples.
+        groups = [group | {"betas": tuple(group["betas"])} for group in self.groups]
+        return {"state": state, "param_groups": groups}
+
+
+def moments_of(optimiser_state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Name what an optimiser keeps, as `Progress.moments` does."""
+    return {
+        f"{number}.{kind}": value for number, kept in optimiser_state["state"].items() for kind, value in kept.items()
+    }
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Replace the state that a folder holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = folder / _TENSORS.format(epoch=len(progress.epochs))
+    parts = {"best": progress.best, "model": progress.model, "moments": progress.moments}
+    # Cloned, since safetensors refuses tensors that share memory, as best and model do after a best epoch.
+    save_file(
+        {
+            f"{part}/{name}": value.detach().cpu().contiguous().clone()
+            for part, values in parts.items()
+            for name, value in values.items()
+        },
+        tensors,
+    )
+    document = {
+        "identity": progress.identity,
+        "tensors": tensors.name,
+        "epochs": [[None if math.isnan(value) else value for value in epoch] for epoch in progress.epochs],
+        "groups": progress.groups,
+        "schedule": progress.schedule,
+        "is_stopped": progress.is_stopped,
+    }
+    partial = folder / f"{_DOCUMENT}.partial"
+    partial.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+    partial.replace(folder / _DOCUMENT)
+    for old in folder.glob(_TENSORS.format(epoch="*")):
+        if old != tensors:
+            old.unlink()
+
+
+def read_progress(folder: Path, identity: Mapping[str, Any]) -> Progress | None:
+    """Read the state of a training; None if the folder holds none, or none that is whole.
+
+    Raises
+    ------
+    OtherTraining
+        If it is the state of another training.
+    """
+    try:
+        document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
+        refuse_other(folder, dict(document["identity"]), dict(identity))
+        tensors = load_file(folder / document["tensors"])
+        named = [name.split("/", 1) for name in tensors]
+        parts: dict[str, dict[str, Tensor]] = {"best": {}, "model": {}, "moments": {}}
+        for part, name in named:
+            parts[part][name] = tensors[f"{part}/{name}"]
+        epochs = [Epoch(*(math.nan if value is None else value for value in row)) for row in document["epochs"]]
+        return Progress(
+            identity=identity,
+            epochs=tuple(epochs),
+            groups=document["groups"],
+            schedule=document["schedule"],
+            is_stopped=document["is_stopped"],
+            **parts,
+        )
+    except OtherTraining:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        # Damaged, or none there: training from the start gives the same.
+        return None
+
+
+def has_progress(folder: Path) -> bool:
+    """Say whether a training was begun there whose state was not cleared."""
+    return (folder / _DOCUMENT).exists()
+
+
+def clear_progress(folder: Path) -> None:
+    """Remove the state, once the finished model is saved."""
+    (folder / _DOCUMENT).unlink(missing_ok=True)
+    for tensors in folder.glob(_TENSORS.format(epoch="*")):
+        tensors.unlink()
+
+
+def refuse_other(folder: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise `OtherTraining`, naming what differs, unless both are the same JSON."""
+    other = json.loads(json.dumps(dict(asked)))
+    different = [name for name in sorted({*there, *other}) if there.get(name) != other.get(name)]
+    if different:
+        shown = "; ".join(
+            f"{name}: {_short(there.get(name))} there, {_short(other.get(name))} now" for name in different[:_SHOWN]
+        )
+        if len(different) > _SHOWN:
+            shown += f"; and {len(different) - _SHOWN} more"
+        raise OtherTraining(
+            f"{folder} holds a training of another configuration ({shown}); give another folder with --out, or "
+            "--restart to remove that one and begin anew"
+        )
+
+
+def digest_of(values: Iterable[Any]) -> str:
+    """Tell one list of tensors or JSON values from another, in 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for value in values:
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().contiguous()
+            total.update(f"{value.dtype} {list(value.shape)}".encode())
+            total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            total.update(json.dumps(value).encode() + b"\n")
+    return total.hexdigest()[:16]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,159 @@
+"""The folder of one training: what was asked, what was held out, what came of it.
+
+Belongs here: `run.json`, and what lies beside it. Does not: the checkpoint's own files (`model.checkpoint`), a training
+that is not finished (`model.resume`).
+
+A folder holds `run.json` from the start, then `checkpoint.json` and `model.safetensors` of the trained model,
+`metrics.csv`, `baselines/` with a checkpoint of each, `backbone/` if the language model was made on the spot, and
+`member-0/`, ... for an ensemble.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from catalog import Split
+from model.checkpoint import DOCUMENT, TENSORS, CheckpointError
+from model.ensemble import Ensemble
+from model.predictor import Predictor, TorchPredictor, load_predictor
+from model.resume import clear_progress, has_progress, refuse_other
+
+SUBSETS = ("train", "validation", "test")
+_RUN = "run.json"
+_BASELINES = "baselines"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trained model with what it was trained on."""
+
+    predictor: Predictor
+    feature_set: str
+    split: Split
+    tasks: tuple[str, ...] = ()
+    """Names of what is predicted, if several; columns of the targets."""
+    baselines: tuple[Predictor, ...] = ()
+    """Closed forms that were fitted on the same split."""
+
+    def use_n_bins(self, n_bins: int | None) -> int:
+        """Set the bins a window of all its predictors, without training again; None leaves those of training.
+
+        Raises
+        ------
+        ValueError
+            If a predictor cannot read windows of that length.
+        """
+        if n_bins is not None:
+            for predictor in (self.predictor, *self.baselines):
+                predictor.n_bins = n_bins
+        return self.predictor.n_bins
+
+
+def finished_run(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the summary of the run that a folder holds; None where it is not finished, or there is none.
+
+    Parameters
+    ----------
+    asked
+        Everything that decides what is learned; plain JSON.
+
+    Raises
+    ------
+    OtherTraining
+        If the folder holds another run that has come as far as its first epoch; it says what differs.
+    """
+    is_whole = (out / DOCUMENT).is_file()
+    if not (out / _RUN).exists() or not (is_whole or any(map(has_progress, _folders(out)))):
+        return None
+    there = _read(out)
+    refuse_other(out, there.get("asked", {}), asked)
+    return dict(there["summary"]) if is_whole and "summary" in there else None
+
+
+def begin_run(
+    out: Path,
+    asked: Mapping[str, Any],
+    *,
+    feature_set: str,
+    split: Split,
+    tasks: Sequence[str] = (),
+    restart: bool = False,
+) -> None:
+    """Write what is asked into the folder; `restart` removes the run that is there first."""
+    if restart:
+        _remove(out)
+    out.mkdir(parents=True, exist_ok=True)
+    document = {"feature_set": feature_set, "tasks": list(tasks), "split": json.loads(split.to_json())}
+    _write(out, document | {"asked": dict(asked)})
+
+
+def finish_run(out: Path, predictor: Predictor, baselines: Sequence[Predictor], summary: Mapping[str, Any]) -> None:
+    """Write what was learned, and that the run is finished."""
+    predictor.save(out)
+    for baseline in baselines:
+        baseline.save(out / _BASELINES / baseline.name)
+    _write(out, _read(out) | {"summary": dict(summary)})
+    for folder in _folders(out):
+        clear_progress(folder)
+
+
+def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
+    """Load what was trained.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is no run, or not a whole one.
+    """
+    folder = Path(directory)
+    if (folder / _RUN).is_file() and not (folder / DOCUMENT).is_file():
+        raise CheckpointError(
+            f"{folder} holds a run that is not finished; the same `featurestore train` goes on with it"
+        )
+    predictor = load_predictor(folder)
+    for member in predictor.members if isinstance(predictor, Ensemble) else (predictor,):
+        if isinstance(member, TorchPredictor):
+            member.training = replace(member.training, device=device)
+    document = _read(folder)
+    try:
+        return Run(
+            predictor,
+            str(document["feature_set"]),
+            Split.from_json(json.dumps(document["split"])),
+            tuple(document.get("tasks", ())),
+            tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}"))),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory} has no whole {_RUN} ({error}); train again with --restart") from error
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / _RUN).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder} has no whole {_RUN} ({error}); train again with --restart") from error
+
+
+def _write(folder: Path, document: Mapping[str, Any]) -> None:
+    partial = folder / f"{_RUN}.partial"
+    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / _RUN)
+
+
+def _folders(out: Path) -> list[Path]:
+    """Give the places where a training of the run may have stopped."""
+    return [out, *out.glob("member-*")]
+
+
+def _remove(folder: Path) -> None:
+    """Remove what runs write, but for a language model, which is written anew, and nothing else that may lie there."""
+    clear_progress(folder)
+    for name in (_RUN, DOCUMENT, TENSORS, "metrics.csv"):
+        (folder / name).unlink(missing_ok=True)
+    for part in (folder / _BASELINES, folder / "tensorboard", *folder.glob("member-*")):
+        if part.is_dir():
+            shutil.rmtree(part)

@@ -1,0 +1,96 @@
+"""How a model is trained.
+
+Belongs here: the settings, checked. Does not: the loop that reads them (`model.training`, `model.lesson`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+Log = Literal["csv", "tensorboard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained. Plain JSON values."""
+
+    epochs: int = 10
+    """Passes over the training genes, at most."""
+    batch_size: int = 16
+    """Genes a step, over all devices together."""
+    learning_rate: float = 3e-3
+    """Peak of the one-cycle schedule."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Factors on that rate for parts of the model, such as `{"prototypes": 10.0}`; `parameter_table` names them."""
+    warm_up: float = 0.2
+    """Fraction of the steps in which the rate rises."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    """Norm that gradients are cut to."""
+    monitor: Literal["mse", "spearman"] = "mse"
+    """What decides, on the validation genes, which epoch is kept. Ranks of a few hundred genes are the noisier."""
+    patience: int = 10
+    """Stop after this many epochs without a better one."""
+    bucket_prompts: bool = False
+    """Make batches of genes whose prompts are of like length, so that less of a batch is padding. Genes that more is
+    written about are expressed more, so such a batch is less mixed."""
+    seed: int = 0
+    """>= 0."""
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto` for the GPU if there is one."""
+    devices: int = 1
+    """Processes, each with its part of every batch; on GPUs one each."""
+    autocast: bool = False
+    """Compute in bfloat16 while training, where torch's autocast allows; what is learned stays float32."""
+    log: Log = "csv"
+    """`metrics.csv` alone, or TensorBoard's files beside it."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed counts from 0, got {self.seed}")
+        if self.monitor not in ("mse", "spearman"):
+            raise ValueError(f"monitor is 'mse' or 'spearman', got {self.monitor!r}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is 'auto', 'cpu' or 'cuda', got {self.device!r}")
+        if self.log not in ("csv", "tensorboard"):
+            raise ValueError(f"log is 'csv' or 'tensorboard', got {self.log!r}")
+        if not self.learning_rate > 0 or not 0 < self.warm_up < 1:
+            raise ValueError(
+                f"learning_rate is above 0 and warm_up a fraction between 0 and 1; got {self.learning_rate} and "
+                f"{self.warm_up}"
+            )
+        if not all(factor > 0 for factor in self.rates.values()):
+            raise ValueError(f"rates are factors above 0, got {dict(self.rates)}")
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"each of {self.devices} devices takes an equal part of a batch, so batch_size is a multiple of "
+                f"devices; got {self.batch_size}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the values for a JSON document."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "TrainConfig":
+        """Take back what `to_json` gave."""
+        return cls(**document)
+
+
+WITHOUT_EFFECT = ("device", "devices", "log")
+"""Settings that do not decide what is learned, but for rounding: a training may go on with others."""
+
+RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
+    {
+        "paper": TrainConfig(epochs=5, learning_rate=1e-3),
+        "best": TrainConfig(epochs=5, learning_rate=2e-3),
+        "no-llm": TrainConfig(epochs=5, learning_rate=2e-3),
+        "sequence-only": TrainConfig(epochs=5, learning_rate=2e-3),
+        "prompt-only": TrainConfig(epochs=5, learning_rate=2e-3),
+    }
+)
+"""How the presets of `model.gta.PRESETS` are trained."""

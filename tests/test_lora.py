@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BloomConfig, BloomModel
+
+from model.backbone import Backbone, BackboneError
+from model.lora import LowRank, add_lora, load_lora_state, lora_state
+from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
+from model.untrained import train_tokenizer
+
+N_DATA, RANK = 5, 2
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
+    folder = tmp_path_factory.mktemp("backbones")
+    return {family: write_tiny_backbone(folder / family, family, layers=2) for family in FAMILIES}
+
+
+def _data(backbone: Backbone) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(len(PROMPTS), N_DATA, backbone.embedding_width, generator=generator)
+
+
+def _shake(parameters: list[nn.Parameter]) -> None:
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.normal_(std=0.3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fresh_adapters_change_nothing_and_are_all_that_learns(directories: dict[Family, Path], family: Family) -> None:
+    backbone = Backbone(directories[family])
+    data = _data(backbone)
+    before = backbone(data, PROMPTS)
+    adapters = add_lora(backbone, rank=RANK)
+    after = backbone(data, PROMPTS)
+    torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6)
+    after.square().sum().backward()
+    assert {id(p) for p in backbone.parameters() if p.requires_grad} == {id(p) for p in adapters}
+    assert sum(p.numel() for p in adapters) > 0
+    # While B is zero, only B has a gradient.
+    assert all(float(p.grad.abs().max()) > 0 for p in adapters[1::2] if p.grad is not None)
+    assert all(p.grad is not None for p in adapters)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_are_one_more_matrix_added_to_queries_and_values_alone(
+    directories: dict[Family, Path], family: Family
+) -> None:
+    adapted, plain = Backbone(directories[family]), Backbone(directories[family])
+    _shake(add_lora(adapted, rank=RANK, alpha=3.0))
+    for name, layer in adapted.model.named_modules():
+        if isinstance(layer, LowRank):
+            weight = plain.model.get_submodule(name).weight
+            for number, part in enumerate(index for index, wanted in enumerate(layer.parts) if wanted):
+                product = (3.0 / RANK) * layer.up[number] @ layer.down[number]
+                with torch.no_grad():
+                    if family == "gpt2":
+                        weight[:, 32 * part : 32 * (part + 1)] += product.T
+                    else:
+                        weight += product
+    names = {name.rpartition(".")[2] for name, layer in adapted.model.named_modules() if isinstance(layer, LowRank)}
+    assert names == {"bert": {"query", "value"}, "gpt2": {"c_attn"}}.get(family, {"q_proj", "v_proj"})
+    data = _data(adapted)
+    torch.testing.assert_close(adapted(data, PROMPTS), plain(data, PROMPTS), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_state_of_adapters_comes_back(directories: dict[Family, Path], family: Family) -> None:
+    first, second = Backbone(directories[family]), Backbone(directories[family])
+    _shake(add_lora(first, rank=RANK))
+    add_lora(second, rank=RANK)
+    state = lora_state(first)
+    assert not any(value.requires_grad for value in state.values())
+    load_lora_state(second, {name: value.clone() for name, value in state.items()})
+    assert torch.equal(first(_data(first), PROMPTS), second(_data(first), PROMPTS))
+
+
+def test_beside_a_model_in_half_precision_adapters_learn_in_full(directories: dict[Family, Path]) -> None:
+    backbone = Backbone(directories["llama"], precision="bfloat16")
+    adapters = add_lora(backbone, rank=RANK)
+    _shake(adapters)
+    backbone(_data(backbone), PROMPTS).square().sum().backward()
+    assert {p.dtype for p in adapters} == {torch.float32}
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in adapters)
+
+
+def test_named_layers_are_adapted_instead(directories: dict[Family, Path]) -> None:
+    backbone = Backbone(directories["llama"])
+    add_lora(backbone, rank=RANK, targets=["o_proj", "up_proj"])
+    assert {name.split(".")[-2] for name in lora_state(backbone)} == {"o_proj", "up_proj"}
+
+
+def test_without_adapters_there_is_no_state(directories: dict[Family, Path]) -> None:
+    assert lora_state(Backbone(directories["llama"])) == {}
+
+
+def test_adapters_of_another_rank_or_depth_are_refused(directories: dict[Family, Path]) -> None:
+    backbone = Backbone(directories["llama"])
+    add_lora(backbone, rank=RANK)
+    for other in (Backbone(directories["llama"]), Backbone(directories["llama"], max_layers=1)):
+        add_lora(other, rank=RANK + 1 if other.layers == 2 else RANK)
+        with pytest.raises(BackboneError, match=r"call add_lora with the rank and targets"):
+            load_lora_state(backbone, lora_state(other))
+
+
+def test_adapters_that_cannot_be_put_in_are_refused(directories: dict[Family, Path]) -> None:
+    backbone = Backbone(directories["llama"])
+    with pytest.raises(BackboneError, match=r"counts from 1"):
+        add_lora(backbone, rank=0)
+    with pytest.raises(BackboneError, match=r"no layer is called query; targets are among .*q_proj"):
+        add_lora(backbone, rank=1, targets=["query"])
+    add_lora(backbone, rank=1)
+    with pytest.raises(BackboneError, match=r"load the backbone again"):
+        add_lora(backbone, rank=1)
+
+
+def test_a_model_whose_queries_are_not_known_asks_for_their_names(tmp_path: Path) -> None:
+    BloomModel(BloomConfig(vocab_size=300, hidden_size=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    train_tokenizer(PROMPTS, 300).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match=r"name them with targets=, among .*query_key_value"):
+        add_lora(Backbone(tmp_path), rank=1)
