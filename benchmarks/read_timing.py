@@ -84,7 +84,7 @@ class Times:
 
 
 def in_turns(ways: Sequence[Way], n_bins: int, rounds: int) -> Times:
-    """Time every way in every round, on the same random windows, each round beginning with another way.
+    """Time every way in every round, on the same random windows, each round in another order.
 
     Every way reads a batch first, which warms it up; the batches must be equal.
     """
@@ -95,10 +95,10 @@ def in_turns(ways: Sequence[Way], n_bins: int, rounds: int) -> Times:
 
     check_equal(ways, draw())
     times = Times({way.name: [] for way in ways}, {way.name: [] for way in ways})
-    for number in range(rounds):
+    for _ in range(rounds):
         drawn = [draw() for _ in range(max(way.batches for way in ways))]
-        turn = number % len(ways)
-        for way in [*ways[turn:], *ways[:turn]]:
+        # By chance, so that none always finds what another has just read in the caches of the processor.
+        for way in [ways[place] for place in rng.permutation(len(ways))]:
             started, cpu_started = time.perf_counter(), time.process_time()
             for first in drawn[: way.batches]:
                 way.read(first)

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from model.bin_models import BIN_MODELS, BinModelConfig
     from model.checkpoint import CheckpointError, OtherStore, TrainedOn
     from model.ensemble import Ensemble, seed_ensemble
+    from model.evaluation import evaluate_table, read_predictions
     from model.expression_model import ExpressionModel
     from model.fit_report import FitReport
     from model.gta import GTA, PRESETS, GtaConfig
     from model.lora import add_lora, load_lora_state, lora_state
-    from model.metrics import bootstrap_spearman, mse, pearson, spearman
+    from model.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman
     from model.occlusion import contribution_by_distance, knock_out, mean_bin, predict_occluded
     from model.predictor import PREDICTORS, Predictor, build_predictor, default_training, load_predictor
     from model.prefix_cache import PrefixCache
@@ -48,12 +49,14 @@ __all__ = [
     "TrainConfig",
     "TrainedOn",
     "add_lora",
+    "bootstrap",
     "bootstrap_spearman",
     "bucketed_order",
     "build_predictor",
     "contribution_by_distance",
     "default_training",
     "embed_prompts",
+    "evaluate_table",
     "fit",
     "knock_out",
     "load_lora_state",
@@ -64,6 +67,7 @@ __all__ = [
     "mse",
     "pearson",
     "predict_occluded",
+    "read_predictions",
     "seed_ensemble",
     "spearman",
 ]
@@ -73,11 +77,12 @@ _HOMES = {
     "bin_models": ("BIN_MODELS", "BinModelConfig"),
     "checkpoint": ("CheckpointError", "OtherStore", "TrainedOn"),
     "ensemble": ("Ensemble", "seed_ensemble"),
+    "evaluation": ("evaluate_table", "read_predictions"),
     "expression_model": ("ExpressionModel",),
     "fit_report": ("FitReport",),
     "gta": ("GTA", "PRESETS", "GtaConfig"),
     "lora": ("add_lora", "load_lora_state", "lora_state"),
-    "metrics": ("bootstrap_spearman", "mse", "pearson", "spearman"),
+    "metrics": ("bootstrap", "bootstrap_spearman", "mse", "pearson", "spearman"),
     "occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
     "predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training", "load_predictor"),
     "prefix_cache": ("PrefixCache",),
