@@ -10,12 +10,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed.comm.core import CommClosedError
 from tornado.ioloop import PeriodicCallback
 
 from builders.worker import gpu_count
@@ -28,6 +29,10 @@ _LOOK_EVERY_S = 2.0
 _ANSWER_S = 30.0
 """For a scheduler to answer, or to come back."""
 _GPU = "GPU"
+_GONE = (
+    "the Dask scheduler is gone, or has dropped a task; what was committed stays: start a scheduler if there is none, "
+    "and run the same command again"
+)
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 _logger = logging.getLogger("featurestore.build")
@@ -163,9 +168,12 @@ def outcomes(
             yield task, _outcome(future)
             future.release()
             fill()
+    except CommClosedError as error:  # the connection broke while we were asking about workers, or handing out
+        raise SchedulerLost(_GONE) from error
     finally:
         if running:
-            client.cancel(list(running), force=True)
+            with suppress(CommClosedError):
+                client.cancel(list(running), force=True)
 
 
 def _outcome(future: "Future[Any]") -> Any:
@@ -177,10 +185,7 @@ def _outcome(future: "Future[Any]") -> Any:
             f"extractor crashed; the last was {error.last_worker.name}"
         )
     except CancelledError as error:
-        raise SchedulerLost(
-            "the Dask scheduler is gone, or has dropped a task; what was committed stays: start a scheduler if there "
-            "is none, and run the same command again"
-        ) from error
+        raise SchedulerLost(_GONE) from error
     except Exception as error:  # whatever a task may raise
         return error
 
