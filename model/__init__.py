@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from model.lora import add_lora, load_lora_state, lora_state
     from model.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman
     from model.occlusion import contribution_by_distance, knock_out, mean_bin, predict_occluded
-    from model.predictor import PREDICTORS, Predictor, build_predictor, default_training, load_predictor
+    from model.predictor import PREDICTORS, Predictor, build_predictor, default_training
     from model.prefix_cache import PrefixCache
     from model.prefix_store import PrefixStore
     from model.prompt_embeddings import embed_prompts
     from model.prompt_lengths import bucketed_order
     from model.resume import OtherTraining
+    from model.saved import load_predictor
     from model.training import RECIPES, TrainConfig, fit
     from model.untrained import make_untrained_backbone
 
@@ -84,12 +85,13 @@ _HOMES = {
     "lora": ("add_lora", "load_lora_state", "lora_state"),
     "metrics": ("bootstrap", "bootstrap_spearman", "mse", "pearson", "spearman"),
     "occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
-    "predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training", "load_predictor"),
+    "predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training"),
     "prefix_cache": ("PrefixCache",),
     "prefix_store": ("PrefixStore",),
     "prompt_embeddings": ("embed_prompts",),
     "prompt_lengths": ("bucketed_order",),
     "resume": ("OtherTraining",),
+    "saved": ("load_predictor",),
     "training": ("RECIPES", "TrainConfig", "fit"),
     "untrained": ("make_untrained_backbone",),
 }

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from loaders import GeneDataset
 from model.backbone import Backbone
-from model.checkpoint import Checkpoint, TrainedOn, write_checkpoint
+from model.checkpoint import Checkpoint, TrainedOn, read_checkpoint, write_checkpoint
 from model.fit_report import FitReport
 from model.gta import GTA
-from model.predictor import ENSEMBLE, GtaPredictor, Predictor, build_predictor, default_training, load_predictor
+from model.predictor import GtaPredictor, Predictor, build_predictor, default_training, restored_predictor
 from model.targets import mean_spearman, require_targets
 from model.training import TrainConfig
+
+ENSEMBLE = "ensemble"
+"""What the checkpoint of several predictors says that it is."""
 
 
 class Spread(NamedTuple):
@@ -106,7 +109,7 @@ class Ensemble:
         return Spread(predicted.mean(axis=0).astype(np.float32), predicted.std(axis=0, ddof=1).astype(np.float32))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write a folder with one of each member in it; `load_predictor` reads it."""
+        """Write a folder with one of each member in it; `model.saved.load_predictor` reads it."""
         for member, name in zip(self.members, self._names(), strict=True):
             member.save(Path(directory, name))
         assert self.trained_on is not None
@@ -164,11 +167,11 @@ def seed_ensemble(name: str, *, seeds: Sequence[int], training: TrainConfig | No
 def restored_ensemble(
     checkpoint: Checkpoint, directory: Path, backbone: str | os.PathLike[str] | Backbone | None
 ) -> Ensemble:
-    """Load what `Ensemble.save` wrote; `load_predictor` calls it."""
+    """Load what `Ensemble.save` wrote; `model.saved.load_predictor` calls it."""
     members: list[Predictor] = []
     first: GTA | None = None
     for name in checkpoint.settings["members"]:
-        member = load_predictor(directory / name, backbone=backbone)
+        member = restored_predictor(read_checkpoint(directory / name), directory / name, backbone)
         members.append(member)
         if not isinstance(member, GtaPredictor) or not checkpoint.settings["one_backbone"]:
             continue

@@ -1,7 +1,8 @@
-"""One interface to every predictor of expression: made by name, fitted, asked, saved, loaded.
+"""One interface to every predictor of expression: made by name, fitted, asked, saved.
 
 Belongs here: the protocol, torch models behind it, the names. Does not: the models themselves (`model.gta`,
-`model.bin_models`, `model.baselines`), several predictors as one (`model.ensemble`).
+`model.bin_models`, `model.baselines`), several predictors as one (`model.ensemble`), loading any of them
+(`model.saved`).
 """
 
 import os
@@ -18,7 +19,7 @@ from loaders import GeneDataset, data_loader
 from model.backbone import Backbone
 from model.baselines import CentreRidge, ClosedForm, ExponentialRidge, Mean
 from model.bin_models import BIN_MODELS, BIN_RECIPE, BinModel, BinModelConfig
-from model.checkpoint import Checkpoint, CheckpointError, TrainedOn, read_checkpoint, write_checkpoint
+from model.checkpoint import Checkpoint, CheckpointError, TrainedOn, write_checkpoint
 from model.expression_model import ExpressionModel
 from model.fit_report import FitReport
 from model.gta import GTA, PRESETS, GtaConfig
@@ -36,8 +37,6 @@ PREDICTORS = (
     *_CLOSED_FORMS,
 )
 """Names that `build_predictor` knows."""
-ENSEMBLE = "ensemble"
-"""What the checkpoint of several predictors says that it is (`model.ensemble`)."""
 
 
 class Predictor(Protocol):
@@ -280,51 +279,24 @@ def _load_backbone(name: str, config: GtaConfig, backbone: str | os.PathLike[str
     )
 
 
-def load_predictor(
-    directory: str | os.PathLike[str],
-    *,
-    dataset: GeneDataset | None = None,
-    backbone: str | os.PathLike[str] | Backbone | None = None,
-    allow_other_store: bool = False,
+def restored_predictor(
+    checkpoint: Checkpoint, directory: Path, backbone: str | os.PathLike[str] | Backbone | None = None
 ) -> Predictor:
-    """Load a predictor that `save` wrote.
-
-    Parameters
-    ----------
-    dataset
-        Checked at once, if given, instead of when something is predicted from it.
-    backbone
-        Where the language model lies now, if it has moved; or that language model, loaded already.
-    allow_other_store
-        Predict from features of another fingerprint, or of other channel names, as well.
+    """Make again what `save` wrote into a folder; `model.saved.load_predictor` calls it.
 
     Raises
     ------
     CheckpointError
-        If the folder holds no whole checkpoint, or the language model is gone or another one.
-    OtherStore, ValueError
-        If the dataset does not suit (`TrainedOn.check`).
+        If it is of a kind that is not known, or the language model is gone or another one.
     """
-    checkpoint = read_checkpoint(directory)
-    if dataset is not None:
-        checkpoint.trained_on.check(dataset, allow_other_store=allow_other_store)
-    predictor: Predictor
     if checkpoint.kind in _CLOSED_FORMS:
-        predictor = _CLOSED_FORMS[checkpoint.kind].restored(checkpoint)
-    elif checkpoint.kind in PREDICTORS:
-        predictor = _restored(checkpoint, Path(directory), backbone)
-    elif checkpoint.kind == ENSEMBLE:
-        # It is made of predictors, so its module imports this one.
-        from model.ensemble import restored_ensemble
-
-        predictor = restored_ensemble(checkpoint, Path(directory), backbone)
-    else:
-        raise CheckpointError(
-            f"{directory} holds a predictor {checkpoint.kind!r}, which this version does not know "
-            f"({', '.join(PREDICTORS)}); update genomic-featurestore"
-        )
-    predictor.allow_other_store = allow_other_store
-    return predictor
+        return _CLOSED_FORMS[checkpoint.kind].restored(checkpoint)
+    if checkpoint.kind in PREDICTORS:
+        return _restored(checkpoint, directory, backbone)
+    raise CheckpointError(
+        f"{directory} holds a predictor {checkpoint.kind!r}, which this version does not know "
+        f"({', '.join(PREDICTORS)}); update genomic-featurestore"
+    )
 
 
 def _restored(

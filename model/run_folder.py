@@ -19,8 +19,9 @@ from typing import Any
 from catalog import Split
 from model.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.ensemble import Ensemble
-from model.predictor import Predictor, TorchPredictor, load_predictor
+from model.predictor import Predictor, TorchPredictor
 from model.resume import clear_progress, has_progress, refuse_other
+from model.saved import load_predictor
 
 SUBSETS = ("train", "validation", "test")
 _RUN = "run.json"

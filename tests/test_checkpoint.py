@@ -11,7 +11,8 @@ from safetensors import safe_open
 from model.backbone import BackboneError
 from model.checkpoint import CheckpointError, OtherStore, TrainedOn
 from model.gta import PRESETS
-from model.predictor import PREDICTORS, GtaPredictor, Predictor, build_predictor, load_predictor
+from model.predictor import PREDICTORS, GtaPredictor, Predictor, build_predictor
+from model.saved import load_predictor
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
 from model.training import TrainConfig
 

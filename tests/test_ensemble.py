@@ -8,7 +8,8 @@ import pytest
 from model.ensemble import Ensemble, seed_ensemble
 from model.gta import PRESETS
 from model.metrics import mse
-from model.predictor import GtaPredictor, Predictor, build_predictor, load_predictor
+from model.predictor import GtaPredictor, Predictor, build_predictor
+from model.saved import load_predictor
 from model.testing import tiny_genes, write_tiny_backbone
 from model.training import TrainConfig
 

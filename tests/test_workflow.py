@@ -21,7 +21,7 @@ from featurestore.cli import main
 from featurestore.testing import built_store
 from model.ensemble import Ensemble
 from model.gta import PRESETS
-from model.predictor import load_predictor
+from model.saved import load_predictor
 from model.testing import write_tiny_backbone
 from model.untrained import train_tokenizer
 
