@@ -4,6 +4,7 @@ Belongs here: the module and the callback that keeps what each epoch leaves. Doe
 (`model.training`), the state on disk (`model.resume`).
 """
 
+import atexit
 import csv
 import math
 import sys
@@ -56,6 +57,12 @@ class Lesson(LightningModule):
         self._losses: list[Tensor] = []
         self._validated: list[tuple[Tensor, Tensor]] = []
         self._started = 0.0
+
+    def setup(self, stage: str) -> None:
+        """See to it that processes that train together part in order."""
+        # Lightning does so for nccl. Threads of gloo that live until the interpreter has ended may abort it.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            atexit.register(_part)
 
     def train_dataloader(self) -> BatchLoader:
         """Give this rank's part of each batch; all ranks together see the batches of a single one."""
@@ -130,6 +137,11 @@ class Lesson(LightningModule):
         if isinstance(self.model, GTA) and self.model.backbone is not None and self.model.config.prompt:
             return prompt_lengths(self.model.backbone, self._train.prompts, n_data=self.model.n_bins)
         return np.zeros(len(self._train), dtype=np.int64)
+
+
+def _part() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def make_optimiser(
