@@ -46,7 +46,8 @@ test-slow: setup
 S3 ?= /tmp/featurestore-s3
 test-s3: setup
 	@$(BIN)/python tests/s3_server.py start $(S3) 9300 > $(S3).env || { rm -f $(S3).env; exit 1; }
-	@. $(S3).env; $(BIN)/pytest tests/test_s3.py tests/test_faults.py tests/test_fasta_remote.py tests/test_transfer.py; status=$$?; \
+	@. $(S3).env; $(BIN)/pytest tests/test_s3.py tests/test_faults.py tests/test_fasta_remote.py tests/test_transfer.py \
+		tests/test_registry.py tests/test_credentials.py; status=$$?; \
 		$(BIN)/python tests/s3_server.py stop $(S3) --wipe; rm -f $(S3).env; exit $$status
 
 clean:
