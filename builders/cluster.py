@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
-from distributed.comm.core import CommClosedError
 from tornado.ioloop import PeriodicCallback
 
 from builders.worker import gpu_count
@@ -168,11 +167,13 @@ def outcomes(
             yield task, _outcome(future)
             future.release()
             fill()
-    except CommClosedError as error:  # the connection broke while we were asking about workers, or handing out
+    except SchedulerLost:
+        raise
+    except OSError as error:  # the connection broke, or could not be made again, while we asked or handed out
         raise SchedulerLost(_GONE) from error
     finally:
         if running:
-            with suppress(CommClosedError):
+            with suppress(OSError):
                 client.cancel(list(running), force=True)
 
 

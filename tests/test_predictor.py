@@ -26,10 +26,10 @@ from model.predictor import (
     TorchPredictor,
     build_predictor,
     default_training,
-    load_predictor,
     reads_language,
 )
 from model.prefix_cache import PrefixCache
+from model.saved import load_predictor
 from model.targets import masked_mse, mean_spearman, require_targets
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
 from model.training import TrainConfig
