@@ -1,0 +1,26 @@
+"""The page on what GTA learns says what was measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.gta_explain import auroc  # noqa: E402
+from benchmarks.gta_learning import _PRETRAINED, _TABLE, RESULTS, table  # noqa: E402
+
+
+def test_the_page_quotes_the_results() -> None:
+    results = json.loads(RESULTS.read_text())
+    rows = [(label, n_bins) for label, _, n_bins, _ in (*_TABLE, *_PRETRAINED)]
+    assert table(results, rows, 5) in (ROOT / "docs" / "gta.md").read_text()
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
+    generator = np.random.default_rng(0)
+    scores, positive = generator.integers(0, 5, 40).astype(float), generator.random(40) < 0.3
+    pairs = [(a > b) + (a == b) / 2 for a in scores[positive] for b in scores[~positive]]
+    assert abs(auroc(scores, positive) - sum(pairs) / len(pairs)) < 1e-12
