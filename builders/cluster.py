@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed.comm.core import CommClosedError
 from tornado.ioloop import PeriodicCallback
 
 from builders.worker import gpu_count
@@ -102,10 +103,22 @@ def running_cluster(address: str) -> Iterator[Client]:
             f"no Dask scheduler answers at {address} ({error or 'timed out'}); start one with `dask scheduler` and "
             "give the address that it prints, as in tcp://node1:8786"
         ) from error
-    with client:
-        if not client.nthreads():
-            _logger.warning("no worker has joined %s yet; the build begins when one does", address)
-        yield client
+    try:
+        with client:
+            if not client.nthreads():
+                _logger.warning("no worker has joined %s yet; the build begins when one does", address)
+            yield client
+    except OSError as error:
+        if _is_lost(error):  # while a plugin was handed out, or in leaving
+            raise SchedulerLost(_GONE) from error
+        raise
+
+
+def _is_lost(error: OSError) -> bool:
+    """Tell whether Dask says that it cannot reach its scheduler: other errors of that kind are a store's."""
+    return isinstance(error, CommClosedError) or (
+        type(error) is OSError and str(error).startswith("Timed out trying to connect")
+    )
 
 
 def resources_of(client: Client) -> dict[str, float]:
