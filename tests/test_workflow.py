@@ -69,14 +69,19 @@ def test_a_killed_training_goes_on_to_the_same_weights(place: Path, tmp_path: Pa
     # Prompts that were kept before the kill are read again in other batches, which may round otherwise.
     settings = ["--set", "dropout=0.3", "--set", "prefix_cache=false"]
     options = ["--model", "gta-best", *settings, "--epochs", "8", "--no-baselines"]
-    assert _train(place, tmp_path / "whole", *options) == 0
-    arguments = ["train", *_tables(place), "--out", str(tmp_path / "killed"), *TINY, *options]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"from featurestore.cli import main; main({arguments!r})"],
-        stdout=subprocess.DEVNULL,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},  # another number of threads sums otherwise
-    )
+
+    def started(name: str) -> "subprocess.Popen[bytes]":
+        # Processes of their own, all alike: another number of threads sums in another order.
+        arguments = ["train", *_tables(place), "--out", str(tmp_path / name), *TINY, *options]
+        return subprocess.Popen(
+            [sys.executable, "-c", f"import sys; from featurestore.cli import main; sys.exit(main({arguments!r}))"],
+            stdout=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    assert started("whole").wait() == 0
+    process = started("killed")
     resumable = tmp_path / "killed" / "resume.json"
     while not resumable.exists():
         assert process.poll() is None, "the training ended by itself"
@@ -86,7 +91,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(place: Path, tmp_path: Pa
     epochs = len(json.loads(resumable.read_text())["epochs"])
     assert 1 <= epochs < 8
     assert not (tmp_path / "killed" / "checkpoint.json").exists()
-    assert _train(place, tmp_path / "killed", *options) == 0
+    assert started("killed").wait() == 0
     whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert whole.keys() == killed.keys()
     for name, value in whole.items():
