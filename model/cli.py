@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from featurestore.cli_options import AsJson, StoreUrl
 from model.cli_options import (
     Annotations,
-    AsJson,
     Checkpoint,
     Device,
     Genes,
@@ -29,7 +29,6 @@ from model.train_cli import app as train_app
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(train_app)
 
-StoreUrl = Annotated[str, typer.Argument(metavar="STORE", help="The store: a path or any fsspec URL.")]
 MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write beside the predictions.")]
 
 

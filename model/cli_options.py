@@ -24,4 +24,3 @@ OtherNBins = Annotated[
     int | None,
     typer.Option("--n-bins", help="Bins a window, another number than in training too. [default: that of training]"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

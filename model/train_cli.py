@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from featurestore.cli_options import names_in
-from model.cli_options import Annotations, AsJson, Device, Features, Genes, Residence, TargetColumn, Targets
+from featurestore.cli_options import AsJson, names_in
+from model.cli_options import Annotations, Device, Features, Genes, Residence, TargetColumn, Targets
 
 app = typer.Typer(rich_markup_mode=None)
 
