@@ -26,7 +26,8 @@ def explain(predictor: Predictor, test: GeneDataset, truth: Path) -> dict[str, A
     """Ask a fitted `gta-best` about the first test genes; give plain JSON."""
     genes = test.subset(test.gene_ids[:MOST_GENES])
     elements = pl.read_parquet(truth)
-    enhancers = elements.filter(pl.col("element") == "enhancer")
+    # `knock_out` calls the row of an element `element`; here that is its kind.
+    enhancers = elements.filter(pl.col("element") == "enhancer").drop("element")
     promoters = elements.filter(pl.col("element") == "promoter")
     assert isinstance(predictor, TorchPredictor)
     assert isinstance(predictor.model, GTA)

@@ -270,6 +270,22 @@ class WindowDataset(Dataset[Tensor]):
         chosen._numbers = self._numbers[list(indices)]
         return chosen
 
+    def elsewhere(self, contigs: Sequence[str], centres: ArrayLike) -> "WindowDataset":
+        """Give the dataset of windows around other positions, forward and without jitter; it shares what was read.
+
+        Raises
+        ------
+        UnknownContig, ValueError
+            If a window does not lie in the store's assembly.
+        """
+        self.reader.plan(contigs, centres, self.n_bins)
+        moved = self.unjittered()
+        moved.contigs = tuple(map(self.reader.assembly.resolve, contigs))
+        moved.centres = np.asarray(centres, dtype=np.int64)
+        moved._reversed = np.zeros(len(moved.contigs), dtype=np.bool_)
+        moved._numbers = np.arange(len(moved.contigs), dtype=np.int64)
+        return moved
+
     def unjittered(self) -> "WindowDataset":
         """Give the dataset of the same windows where they were asked for, as models are judged on."""
         chosen = self._copy()

@@ -32,6 +32,9 @@ class TrainConfig:
     """What decides, on the validation genes, which epoch is kept. Ranks of a few hundred genes are the noisier."""
     patience: int = 10
     """Stop after this many epochs without a better one."""
+    pretrain_steps: int = 0
+    """Steps, of 2,048 bins each, in which the alignment of a GTA first learns from features alone, all over the contigs
+    of the training genes (`model.pretraining`)."""
     bucket_prompts: bool = False
     """Make batches of genes whose prompts are of like length, so that less of a batch is padding. Genes that more is
     written about are expressed more, so such a batch is less mixed."""
@@ -47,11 +50,9 @@ class TrainConfig:
     """`metrics.csv` alone, or TensorBoard's files beside it."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "devices"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed counts from 0, got {self.seed}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} counts from {least}, got {getattr(self, name)}")
         if self.monitor not in ("mse", "spearman"):
             raise ValueError(f"monitor is 'mse' or 'spearman', got {self.monitor!r}")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -80,6 +81,8 @@ class TrainConfig:
         """Take back what `to_json` gave."""
         return cls(**document)
 
+
+_LEAST = {"epochs": 1, "batch_size": 1, "patience": 1, "devices": 1, "seed": 0, "pretrain_steps": 0}
 
 WITHOUT_EFFECT = ("device", "devices", "log")
 """Settings that do not decide what is learned, but for rounding: a training may go on with others."""

@@ -28,6 +28,7 @@ from loaders import GeneDataset, data_loader
 from model.expression_model import ExpressionModel
 from model.fit_report import Epoch, FitReport
 from model.lesson import EachEpoch, Lesson, best_epoch, make_optimiser, write_metrics
+from model.pretraining import pretrain_alignment, require_alignment
 from model.resume import Progress, digest_of, read_progress
 from model.targets import require_targets
 from model.train_config import RECIPES as RECIPES
@@ -40,8 +41,8 @@ def fit(
 ) -> FitReport:
     """Train a model and leave it at its best epoch.
 
-    Features and targets are standardised on the training genes first. The frozen language model is not touched: it has
-    no gradients and no optimiser state.
+    Features and targets are standardised on the training genes first, and the alignment is pretrained where the
+    settings ask for it. The frozen language model is not touched: it has no gradients and no optimiser state.
 
     Parameters
     ----------
@@ -75,6 +76,8 @@ def fit(
             )
     device = choose_device(config.device)
     _check_count(device, config)
+    if config.pretrain_steps:
+        require_alignment(model)
     make_optimiser(model, config, n_genes=len(train))  # refuses what does not fit before anything is written
     started = time.perf_counter()
     identity = _identity(model, train, validation, config)
@@ -86,6 +89,15 @@ def fit(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if before is None:
             standardise(model, train, config.batch_size)
+            if config.pretrain_steps:
+                pretrain_alignment(
+                    model,
+                    train,
+                    steps=config.pretrain_steps,
+                    learning_rate=config.learning_rate,
+                    seed=config.seed,
+                    device=device,
+                )
             best, epochs = _train(model, train, validation, config, device, folder, identity, before)
         elif before.is_stopped or len(before.epochs) >= config.epochs:
             best, epochs = dict(before.best), list(before.epochs)

@@ -1,0 +1,97 @@
+"""Training the alignment before there is any expression to learn from, on bins from all over the genome.
+
+Belongs here: that training, which reads features alone. Does not: training a whole model (`model.training`), the
+alignment itself (`model.alignment`).
+
+A few hundred genes say little of which features go together; every bin of the genome does. So the tokens that the
+alignment makes first learn to tell what a bin holds.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from featurestore.progress import bar
+from loaders import GeneDataset, WindowDataset
+from model.expression_model import ExpressionModel
+from model.gta import GTA
+
+_LEARNED = ("alignment", "prototypes")
+"""Parts of the model, as `parameter_table` calls them."""
+_BINS, _STRETCHES = 64, 32
+"""Bins in a row, since they lie together in the store, and such stretches a step."""
+
+
+def require_alignment(model: ExpressionModel) -> GTA:
+    """Give back a model that has an alignment to pretrain; a ValueError says that another has none."""
+    if not (isinstance(model, GTA) and model.config.sequence):
+        raise ValueError(
+            "pretrain_steps trains the alignment of a GTA that reads bins, and this model has none; set "
+            "pretrain_steps=0"
+        )
+    return model
+
+
+def pretrain_alignment(
+    model: ExpressionModel, train: GeneDataset, *, steps: int, learning_rate: float, seed: int, device: torch.device
+) -> float:
+    """Train prototypes and alignment to tell a bin's features again from its token, by a linear layer thrown away.
+
+    Bins are drawn evenly from the contigs of the training genes, in all phases: where the test genes lie on other
+    contigs, nothing of those is read. The features' scale is that of `model.standardise_features`, so it is set before.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    train
+        The training genes; only their contigs and channels matter.
+    steps
+        Of 2,048 bins each.
+    learning_rate
+        Of Adam, constant.
+    seed
+        Of the bins drawn and of the layer thrown away.
+
+    Returns
+    -------
+    Mean squared error of the last step, in units of the features' variance: 1 if tokens tell nothing.
+    """
+    model = require_alignment(model)
+    stretches = _stretches(train.windows, steps * _STRETCHES, seed)
+    home = next(model.alignment.parameters()).device
+    model.to(device)
+    learned = [one for name, one in model.named_parameters() if one.requires_grad and _part(model, name) in _LEARNED]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        decoder = nn.Linear(model.alignment.out.out_features, len(model.channel_names)).to(device)
+    optimiser = torch.optim.Adam([*learned, *decoder.parameters()], lr=learning_rate)
+    with bar("pretraining the alignment", unit="steps") as show:
+        for step in range(steps):
+            drawn = range(step * _STRETCHES, (step + 1) * _STRETCHES)
+            features = model.standardise_features(stretches[drawn].to(device))
+            error = nn.functional.mse_loss(decoder(model.alignment(features, model.prototypes())), features)
+            optimiser.zero_grad()
+            error.backward()  # type: ignore[no-untyped-call]  # not annotated there
+            optimiser.step()
+            show(step + 1, steps)
+    model.to(home)
+    return float(error.detach() / features.var())
+
+
+def _part(model: GTA, name: str) -> str:
+    first = name.split(".")[0]
+    return model.PARTS.get(first, first)
+
+
+def _stretches(windows: WindowDataset, count: int, seed: int) -> WindowDataset:
+    """Draw stretches of bins from the contigs of some windows, evenly over their bases."""
+    lengths = windows.reader.assembly.lengths
+    contigs = sorted(set(windows.contigs))
+    ends = np.cumsum([lengths[contig] for contig in contigs])
+    bases = np.random.default_rng(seed).integers(ends[-1], size=count)
+    places = np.searchsorted(ends, bases, side="right")
+    starts = ends - [lengths[contig] for contig in contigs]
+    drawn = windows.elsewhere([contigs[place] for place in places], bases - starts[places])
+    drawn.n_bins = _BINS
+    return drawn
