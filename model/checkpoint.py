@@ -83,7 +83,7 @@ class TrainedOn:
             raise OtherStore(
                 f"the predictor was trained on features {self.fingerprint}, but the dataset has {dataset.fingerprint}: "
                 "other weights, options or code made them; use the store it was trained on, train again, or force it "
-                "with allow_other_store=True"
+                "with allow_other_store=True (--allow-other-store)"
             )
 
 

@@ -57,9 +57,16 @@ def evaluate(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Columns to compare on the same bootstrap draws, with --predictions."),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another run to score on the same genes and draws, at its own context length, with what RUN is ahead "
+            "by. Repeatable. Controls of RUN (train --controls) are taken anyway."
+        ),
+    ] = None,
     n_bins: OtherNBins = None,
     no_baselines: Annotated[
-        bool, typer.Option("--no-baselines", help="Do not score what was fitted beside a RUN.")
+        bool, typer.Option("--no-baselines", help="Do not score what was fitted beside a RUN, nor its controls.")
     ] = False,
     subset: Annotated[str, typer.Option(help="Genes of a RUN to score: test, validation, train or all.")] = "test",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,
@@ -75,18 +82,22 @@ def evaluate(
     Pearson and the mean squared error are of log(1 + expression).
     """
     if predictions:
-        if run is not None or store is not None or genes is not None:
-            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store and --genes")
+        if run is not None or store is not None or genes is not None or beside:
+            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store, --genes and --beside")
         _evaluate_tables(predictions, column, targets, target_column, medians, paired, draws, as_json)
         return
     if run is None or store is None or genes is None:
         raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
     if column or paired or medians:
         raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
+    from model.run_folder import controls_of
+    from model.run_scores import Beside
     from model.workflow import evaluate as run_evaluate
     from model.workflow import load_genes, open_run
 
     opened = open_run(run, device=device)
+    labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
+    labels |= {folder: str(folder) for folder in beside or ()}
     dataset = load_genes(
         store,
         opened.feature_set,
@@ -99,7 +110,13 @@ def evaluate(
         residence=residence,
     )
     scores = run_evaluate(
-        opened, dataset, subset=subset, draws=draws, allow_other_store=allow_other_store, baselines=not no_baselines
+        opened,
+        dataset,
+        subset=subset,
+        draws=draws,
+        allow_other_store=allow_other_store,
+        baselines=not no_baselines,
+        beside=(Beside(label, open_run(folder, device=device)) for folder, label in labels.items()),
     )
     print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, draws)))
 
@@ -108,7 +125,21 @@ def _score_lines(scores: dict[str, Any], draws: int) -> list[str]:
     where = f"at {scores['n_bins']} bins on {scores['n_test']} genes ({scores['subset']})"
     found = [f"{scores['model']} {where}: {_score(scores)} (2 sd of {draws} draws)"]
     found += [f"  {task}: {_score(score)}" for task, score in scores.get("tasks", {}).items()]
-    return found + [f"beside it, {score['model']}: {_score(score)}" for score in scores["baselines"]]
+    for score in scores["beside"]:
+        bins = "" if score["n_bins"] == scores["n_bins"] else f" at {score['n_bins']} bins"
+        found.append(f"beside it, {score['model']}{bins}: {_score(score)}{_lead(scores['model'], score)}")
+    controls = {"gta-prompt-only", "gta-sequence-only"} - {score["model"] for score in scores["beside"]}
+    if scores["model"] in ("gta-best", "gta-paper") and controls:
+        found.append(
+            f"not beside it: {', '.join(sorted(controls))}; `featurestore train` with --controls trains them, and says "
+            "what the prompt and the sequence each tell alone"
+        )
+    return found
+
+
+def _lead(model: str, score: dict[str, Any]) -> str:
+    lead = score["lead"]
+    return "" if lead["value"] is None else f"; {model} is ahead by {lead['value']:+.3f} ± {lead['two_sd']:.3f}"
 
 
 def _score(score: dict[str, Any]) -> str:

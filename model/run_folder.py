@@ -4,8 +4,8 @@ Belongs here: `run.json`, and what lies beside it. Does not: the checkpoint's ow
 that is not finished (`model.resume`).
 
 A folder holds `run.json` from the start, then `checkpoint.json` and `model.safetensors` of the trained model,
-`metrics.csv`, `baselines/` with a checkpoint of each, `backbone/` if the language model was made on the spot, and
-`member-0/`, ... for an ensemble.
+`metrics.csv`, `baselines/` with a checkpoint of each, `controls/` with a whole run of each, `backbone/` if the language
+model was made on the spot, and `member-0/`, ... for an ensemble.
 """
 
 import json
@@ -26,6 +26,7 @@ from model.saved import load_predictor
 SUBSETS = ("train", "validation", "test")
 _RUN = "run.json"
 _BASELINES = "baselines"
+_CONTROLS = "controls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,16 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
         raise CheckpointError(f"{directory} has no whole {_RUN} ({error}); train again with --restart") from error
 
 
+def control_folder(run: Path, name: str) -> Path:
+    """Say where the run of a control lies, in the folder of the run that it belongs to."""
+    return run / _CONTROLS / name
+
+
+def controls_of(run: Path) -> list[Path]:
+    """List the folders of a run's controls that are finished."""
+    return sorted(document.parent for document in run.glob(f"{_CONTROLS}/*/{DOCUMENT}"))
+
+
 def _read(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / _RUN).read_text(encoding="utf-8")))
@@ -155,6 +166,6 @@ def _remove(folder: Path) -> None:
     clear_progress(folder)
     for name in (_RUN, DOCUMENT, TENSORS, "metrics.csv"):
         (folder / name).unlink(missing_ok=True)
-    for part in (folder / _BASELINES, folder / "tensorboard", *folder.glob("member-*")):
+    for part in (folder / _BASELINES, folder / _CONTROLS, folder / "tensorboard", *folder.glob("member-*")):
         if part.is_dir():
             shutil.rmtree(part)

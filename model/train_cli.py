@@ -65,6 +65,14 @@ RefuseOverlap = Annotated[
     bool, typer.Option("--refuse-overlap", help="Refuse test genes whose windows share bases with training windows.")
 ]
 NoBaselines = Annotated[bool, typer.Option("--no-baselines", help="Do not fit the mean and two ridges beside it.")]
+Controls = Annotated[
+    bool,
+    typer.Option(
+        "--controls",
+        help="Train gta-prompt-only, gta-sequence-only, gta-no-llm, mlp, cnn and transformer on the same split too, "
+        "each as its preset has it; `evaluate` prints them beside the model. Two to three times the time.",
+    ),
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Remove what --out holds of a run first.")]
 
 
@@ -116,6 +124,7 @@ def train(
     ] = "csv",
     residence: Residence = "memory",
     no_baselines: NoBaselines = False,
+    controls: Controls = False,
     restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
@@ -159,6 +168,7 @@ def train(
         prefix_folder=prefix_cache,
         prefix_bytes=round(prefix_cache_gb * 1e9),
         baselines=not no_baselines,
+        controls=controls,
         restart=restart,
     )
     dataset = load_genes(
@@ -315,7 +325,8 @@ def _lines(out: Path, summary: dict[str, Any]) -> list[str]:
         f"{summary['trainable_parameters']:,} trainable parameters, {summary['seconds']:.1f} s, "
         f"validation Spearman {_number(summary['validation_spearman'])}"
     )
-    beside = ", ".join(f"{name} {_number(score)}" for name, score in summary["baselines"].items())
+    others = summary["baselines"] | summary.get("controls", {})
+    beside = ", ".join(f"{name} {_number(score)}" for name, score in others.items())
     return [first, f"beside it, on the same genes: {beside}"] if beside else [first]
 
 

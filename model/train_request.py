@@ -56,7 +56,9 @@ class TrainRequest:
     prefix_bytes: int = 20 << 30
     """That this folder may take."""
     baselines: bool = True
-    """Fit `BASELINES` on the same split."""
+    """Fit `model.workflow.BASELINES` on the same split."""
+    controls: bool = False
+    """Train `model.workflow.CONTROLS` on the same split too, each in a run of its own."""
     restart: bool = False
     """Remove what the folder holds of another run, or of this one, and begin anew."""
 

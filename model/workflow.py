@@ -1,34 +1,38 @@
-"""From tables and a store to a trained model, its scores and its predictions: what the verbs of `model.cli` do.
+"""From tables and a store to a trained model and its predictions: what the verbs of `model.cli` do.
 
-Belongs here: the steps. Does not: models (`model.predictor`), the folder of a run (`model.run_folder`), which genes are
-held out (`model.held_out`), joining genes to windows (`loaders.genes`).
+Belongs here: the steps. Does not: models (`model.predictor`), the folder of a run (`model.run_folder`), its scores
+(`model.run_scores`), which genes are held out (`model.held_out`), joining genes to windows (`loaders.genes`).
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from catalog import Split, read_annotations, read_genes, read_targets
 from featurestore import open as open_store
 from loaders import GeneDataset, gene_dataset
 from model.ensemble import Ensemble
 from model.held_out import HeldOut
-from model.metrics import bootstrap, spearman
+from model.metrics import spearman
 from model.predictor import Predictor, TorchPredictor, build_predictor
-from model.run_folder import SUBSETS, begin_run, finish_run, finished_run
+from model.run_folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
 from model.run_folder import Run as Run
 from model.run_folder import open_run as open_run
+from model.run_scores import defined
+from model.run_scores import evaluate as evaluate
 from model.train_request import TrainRequest as TrainRequest
 from model.train_request import decided_by, set_up, untrained_predictor
 
 BASELINES = ("mean", "ridge-centre", "ridge-exponential")
 """Fitted on the split of every trained model, to stand beside its score."""
+CONTROLS = ("gta-prompt-only", "gta-sequence-only", "gta-no-llm", "mlp", "cnn", "transformer")
+"""Trained on the same split where that is asked for: parts of GTA taken away, and networks of another kind."""
 
 
 def load_genes(
@@ -111,7 +115,7 @@ def train(
     out: Path,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train a model and write its run folder.
+    """Train a model and write its run folder, and those of its controls where they are asked for.
 
     The same request goes on where it was stopped, and gives a finished run's summary at once.
 
@@ -131,6 +135,22 @@ def train(
     OtherTraining
         If the folder holds another run.
     """
+    summary = _train_one(dataset, split, request, out, say)
+    if not request.controls:
+        return summary
+    controls = {}
+    for name in CONTROLS:
+        if name != request.model:
+            say(f"control {name}:")
+            # Each as its preset has it: settings are the model's own, and half of the controls have other ones.
+            asked = replace(request, model=name, settings=(), seeds=(), controls=False, baselines=False)
+            controls[name] = _train_one(dataset, split, asked, control_folder(out, name), say)["validation_spearman"]
+    return summary | {"controls": controls}
+
+
+def _train_one(
+    dataset: GeneDataset, split: Split, request: TrainRequest, out: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
     parts = {name: dataset.subset(getattr(split, name)) for name in SUBSETS}
     for name in ("train", "validation"):
         if not len(parts[name]):
@@ -161,92 +181,12 @@ def train(
         # Undefined where all predictions are equal.
         "validation_spearman": None if np.isnan(report.validation_spearman) else report.validation_spearman,
         "baselines": {
-            made.name: _defined(spearman(made.predict(validation), np.log1p(validation.targets.numpy())))
+            made.name: defined(spearman(made.predict(validation), np.log1p(validation.targets.numpy())))
             for made in baselines
         },
     }
     finish_run(out, predictor, baselines, summary)
     return summary
-
-
-def evaluate(
-    run: Run,
-    dataset: GeneDataset,
-    *,
-    subset: str = "test",
-    draws: int = 5000,
-    allow_other_store: bool = False,
-    baselines: bool = True,
-) -> dict[str, Any]:
-    """Score a run on the genes that it was or was not trained on.
-
-    Parameters
-    ----------
-    subset
-        `test`, `validation`, `train` or `all`.
-    draws
-        Bootstrap draws for `two_sd`, twice the standard deviation of Spearman over resampled genes.
-    baselines
-        Score those that were fitted with the run too, on the same genes and draws.
-
-    Returns
-    -------
-    Plain JSON: model, n_bins, n_test (genes scored), spearman, two_sd, pearson, mse (both of log(1 + expression)), and
-    `baselines`, the same four of each (null where undefined). Of several tasks, `tasks` has them by name, and the
-    scores are their means (the mean of `two_sd` is no less than that of the mean score).
-
-    Raises
-    ------
-    ValueError
-        If too few genes can be scored, or all predictions are equal, so that they have no ranks.
-    """
-    if subset not in (*SUBSETS, "all"):
-        raise ValueError(f"genes to score are {', '.join(SUBSETS)} or all; got {subset!r}")
-    scored = dataset if subset == "all" else dataset.subset(getattr(run.split, subset))
-    if len(scored) < 3:
-        raise ValueError(f"{len(scored)} {subset} genes have features and targets; a rank correlation takes at least 3")
-    predictors = [run.predictor, *(run.baselines if baselines else ())]
-    for predictor in predictors:
-        predictor.allow_other_store = allow_other_store
-    predictions = [predictor.predict(scored) for predictor in predictors]
-    observed = np.log1p(scored.targets.numpy())
-    head = {"model": run.predictor.name, "n_bins": run.predictor.n_bins, "n_test": len(scored), "subset": subset}
-    if run.tasks:
-        by_task = {
-            task: _scores(predictions[0][None, :, index], observed[:, index], f"{subset} genes in {task}", draws)[0]
-            for index, task in enumerate(run.tasks)
-        }
-        means = {name: float(np.mean([score[name] for score in by_task.values()])) for name in _STATISTICS}
-        return head | means | {"tasks": by_task, "baselines": []}
-    own, *others = _scores(np.stack(predictions), observed, f"{subset} genes", draws)
-    named = [{"model": made.name, **score} for made, score in zip(predictors[1:], others, strict=True)]
-    return head | own | {"baselines": named}
-
-
-_STATISTICS = ("spearman", "two_sd", "pearson", "mse")
-
-
-def _scores(
-    predictions: NDArray[np.float32], observed: NDArray[np.float32], genes: str, draws: int
-) -> list[dict[str, Any]]:
-    """Score several models on the genes whose target is known; the first must have ranks."""
-    known = ~np.isnan(observed)
-    predictions, observed = predictions[:, known], observed[known]
-    if len(observed) < 3:
-        raise ValueError(f"{len(observed)} {genes} have targets; a rank correlation takes at least 3")
-    if np.ptp(predictions[0]) == 0 or np.ptp(observed) == 0:
-        equal = "predictions" if np.ptp(predictions[0]) == 0 else "targets"
-        raise ValueError(f"all {equal} of the {len(observed)} {genes} are equal, so there are no ranks to compare")
-    found = bootstrap(predictions, observed, draws)
-    return [
-        {
-            "spearman": _defined(found.spearman.estimate(index).value),
-            "two_sd": _defined(found.spearman.estimate(index).two_sd),
-            "pearson": _defined(found.pearson.estimate(index).value),
-            "mse": found.mse.estimate(index).value,
-        }
-        for index in range(len(predictions))
-    ]
 
 
 def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) -> pl.DataFrame:
@@ -296,8 +236,3 @@ def _parameters(models: Sequence[Any]) -> list[str]:
     each = " in each member" if len(models) > 1 else ""
     width = max(map(len, counts))
     return [f"parameters{each}:", *(f"  {part:<{width}} {count:>13,}" for part, count in counts.items())]
-
-
-def _defined(value: float) -> float | None:
-    """Give a number that JSON has; a rank correlation with a constant is none."""
-    return None if np.isnan(value) else float(value)

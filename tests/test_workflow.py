@@ -24,6 +24,7 @@ from model.gta import PRESETS
 from model.saved import load_predictor
 from model.testing import write_tiny_backbone
 from model.untrained import train_tokenizer
+from model.workflow import CONTROLS
 
 CONTIGS = ("chr1", "chr2", "chr3", "chr4")
 GENES = [(f"G{contig[-1]}{tss:03}", contig, tss) for contig in CONTIGS for tss in range(20, 600, 29)]
@@ -152,10 +153,74 @@ def test_a_baseline_scores_in_a_run_as_it_does_alone(
     for folder in (run, tmp_path / "ridge"):
         assert main(["evaluate", str(folder), *_tables(place), "--draws", "50", "--json"]) == 0
         scores.append(_json(capsys))
-    beside = {score.pop("model"): score for score in scores[0]["baselines"]}
-    alone = {name: scores[1][name] for name in ("spearman", "two_sd", "pearson", "mse")}
-    assert beside["ridge-exponential"] == pytest.approx(alone, rel=1e-12)
-    assert scores[1]["baselines"] == []
+    beside = {score["model"]: score for score in scores[0]["beside"]}
+    for name in ("spearman", "two_sd", "pearson", "mse", "n_bins"):
+        assert beside["ridge-exponential"][name] == pytest.approx(scores[1][name], rel=1e-12)
+    assert scores[1]["beside"] == []
+
+
+def test_runs_are_compared_at_their_own_context_lengths_on_the_same_draws(
+    place: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(place, tmp_path / "long", "--preset", "no-llm", "--n-bins", "9", "--no-baselines") == 0
+    tables = []
+    for number, folder in enumerate((run, tmp_path / "long")):
+        tables.append(str(tmp_path / f"{number}.parquet"))
+        assert main(["predict", str(folder), *_tables(place), "--out", tables[-1]]) == 0
+        test = (
+            pl.read_parquet(tables[-1])
+            .filter(subset="test")
+            .select("gene_id", pl.col("prediction").alias(f"m{number}"))
+        )
+        test.write_parquet(tables[-1])
+    capsys.readouterr()
+    beside = ["--beside", str(tmp_path / "long"), "--no-baselines", "--draws", "200", "--json"]
+    assert main(["evaluate", str(run), *_tables(place), *beside]) == 0
+    (other,) = _json(capsys)["beside"]
+    assert (other["model"], other["n_bins"]) == (str(tmp_path / "long"), 9)
+    # The same from tables of predictions.
+    targets = ["--targets", str(place / "targets.tsv"), "--target-column", "liver"]
+    predictions = [word for table in tables for word in ("--predictions", table)]
+    assert main(["evaluate", *predictions, *targets, "--paired", "m0", "m1", "--draws", "200", "--json"]) == 0
+    (paired,) = _json(capsys)["paired"]
+    assert other["lead"] == pytest.approx(paired["spearman"], abs=1e-12)
+    assert main(["evaluate", str(run), *_tables(place), *beside[:-1]]) == 0
+    assert f"gta-no-llm is ahead by {other['lead']['value']:+.3f}" in capsys.readouterr().out
+
+
+def test_a_run_that_was_trained_on_the_scored_genes_is_not_compared(
+    place: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ["train", *_tables(place), "--out", str(tmp_path), "--model", "mlp", "--n-bins", "5", "--epochs", "1"]
+    assert main([*other, "--test-contigs", "chr1"]) == 0
+    assert main(["evaluate", str(run), *_tables(place), "--beside", str(tmp_path), "--draws", "50"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"was trained on \d+ of the 20 test genes: G4\d+, .*; train it with the same held-out genes", error
+    )
+
+
+def test_controls_are_trained_on_the_same_split_and_printed_beside_the_model(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert _train(place, out, "--preset", "best", "--no-baselines") == 0
+    assert main(["evaluate", str(out), *_tables(place), "--draws", "50"]) == 0
+    assert "not beside it: gta-prompt-only, gta-sequence-only; `featurestore train` with --controls" in (
+        capsys.readouterr().out
+    )
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    assert _train(place, out, "--preset", "best", "--no-baselines", "--controls") == 0
+    assert (out / "model.safetensors").stat().st_mtime_ns == before
+    split = json.loads((out / "run.json").read_text())["split"]
+    for name in CONTROLS:
+        assert json.loads((out / "controls" / name / "run.json").read_text())["split"] == split
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert all(f"{name} " in last for name in CONTROLS)
+    assert main(["evaluate", str(out), *_tables(place), "--draws", "50", "--json"]) == 0
+    assert {score["model"] for score in _json(capsys)["beside"]} == set(CONTROLS)
+    assert main(["evaluate", str(out), *_tables(place), "--draws", "50"]) == 0
+    assert "not beside it" not in capsys.readouterr().out
 
 
 def test_another_context_length_is_evaluated_and_predicted_without_training(
