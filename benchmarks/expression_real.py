@@ -56,7 +56,7 @@ from model.prompt_only import (  # noqa: E402
     word_features,
     written_prompts,
 )
-from model.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, train  # noqa: E402
+from model.runs.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, train  # noqa: E402
 
 BASELINES = ("Xpresso", "ExPecto", "Basenji2", "Enformer")
 FIELDS: dict[str, tuple[Field, ...]] = {

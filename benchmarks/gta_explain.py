@@ -12,8 +12,8 @@ from torch import Tensor
 
 from catalog.grammar import SimulationConfig
 from loaders import GeneDataset, data_loader
+from model.explain.occlusion import bin_distances, knock_out
 from model.gta import GTA
-from model.occlusion import bin_distances, knock_out
 from model.predictor import Predictor, TorchPredictor
 from model.readout import SummedReadout
 

@@ -42,13 +42,13 @@ from catalog import Split, splits  # noqa: E402
 from catalog.grammar import SimulationConfig  # noqa: E402
 from catalog.simulate import simulate  # noqa: E402
 from loaders import GeneDataset  # noqa: E402
-from model.gta import PRESETS  # noqa: E402
+from model.gta_config import PRESETS  # noqa: E402
+from model.language.untrained import make_untrained_backbone  # noqa: E402
 from model.metrics import bootstrap  # noqa: E402
 from model.predictor import Predictor, build_predictor, default_training, reads_language  # noqa: E402
 from model.prompt_only import untrained_copy  # noqa: E402
+from model.runs.workflow import load_genes  # noqa: E402
 from model.saved import load_predictor  # noqa: E402
-from model.untrained import make_untrained_backbone  # noqa: E402
-from model.workflow import load_genes  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "gta_learning.json"
 N_CONTIGS = 12

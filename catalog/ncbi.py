@@ -1,7 +1,7 @@
 """What a gene is called and known for, in words: NCBI Gene's records, and the prompt that a language model reads.
 
 Belongs here: reading annotations into `ANNOTATION_SCHEMA`, finding those of a gene table, writing prompts. Does not:
-where genes lie (`catalog.genes`), tokens (`model.backbone`).
+where genes lie (`catalog.genes`), tokens (`model.language.backbone`).
 
 Files are those of https://ftp.ncbi.nlm.nih.gov/gene/DATA: `gene_info` (`GENE_INFO/Mammalia/Homo_sapiens.gene_info.gz`)
 and `gene_summary.gz`; NCBI places no restriction on their use.

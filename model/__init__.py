@@ -7,26 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.backbone import Backbone, BackboneError
     from model.bin_models import BIN_MODELS, BinModelConfig
     from model.checkpoint import CheckpointError, OtherStore, TrainedOn
     from model.ensemble import Ensemble, seed_ensemble
     from model.evaluation import evaluate_table, read_predictions
+    from model.explain.occlusion import contribution_by_distance, knock_out, mean_bin, predict_occluded
     from model.expression_model import ExpressionModel
-    from model.fit_report import FitReport
-    from model.gta import GTA, PRESETS, GtaConfig
-    from model.lora import add_lora, load_lora_state, lora_state
+    from model.gta import GTA
+    from model.gta_config import PRESETS, GtaConfig
+    from model.language.backbone import Backbone
+    from model.language.directory import BackboneError
+    from model.language.lora import add_lora, load_lora_state, lora_state
+    from model.language.prefix_cache import PrefixCache
+    from model.language.prefix_store import PrefixStore
+    from model.language.prompt_lengths import bucketed_order
+    from model.language.untrained import make_untrained_backbone
     from model.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman
-    from model.occlusion import contribution_by_distance, knock_out, mean_bin, predict_occluded
     from model.predictor import PREDICTORS, Predictor, build_predictor, default_training
-    from model.prefix_cache import PrefixCache
-    from model.prefix_store import PrefixStore
     from model.prompt_embeddings import embed_prompts
-    from model.prompt_lengths import bucketed_order
-    from model.resume import OtherTraining
     from model.saved import load_predictor
-    from model.training import RECIPES, TrainConfig, fit
-    from model.untrained import make_untrained_backbone
+    from model.training.config import RECIPES, TrainConfig
+    from model.training.fit import fit
+    from model.training.report import FitReport
+    from model.training.resume import OtherTraining
 
 __all__ = [
     "BIN_MODELS",
@@ -74,26 +77,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "backbone": ("Backbone", "BackboneError"),
+    "language.backbone": ("Backbone",),
+    "language.directory": ("BackboneError",),
     "bin_models": ("BIN_MODELS", "BinModelConfig"),
     "checkpoint": ("CheckpointError", "OtherStore", "TrainedOn"),
     "ensemble": ("Ensemble", "seed_ensemble"),
     "evaluation": ("evaluate_table", "read_predictions"),
     "expression_model": ("ExpressionModel",),
-    "fit_report": ("FitReport",),
-    "gta": ("GTA", "PRESETS", "GtaConfig"),
-    "lora": ("add_lora", "load_lora_state", "lora_state"),
+    "training.report": ("FitReport",),
+    "gta": ("GTA",),
+    "gta_config": ("PRESETS", "GtaConfig"),
+    "language.lora": ("add_lora", "load_lora_state", "lora_state"),
     "metrics": ("bootstrap", "bootstrap_spearman", "mse", "pearson", "spearman"),
-    "occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
+    "explain.occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
     "predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training"),
-    "prefix_cache": ("PrefixCache",),
-    "prefix_store": ("PrefixStore",),
+    "language.prefix_cache": ("PrefixCache",),
+    "language.prefix_store": ("PrefixStore",),
     "prompt_embeddings": ("embed_prompts",),
-    "prompt_lengths": ("bucketed_order",),
-    "resume": ("OtherTraining",),
+    "language.prompt_lengths": ("bucketed_order",),
+    "training.resume": ("OtherTraining",),
     "saved": ("load_predictor",),
-    "training": ("RECIPES", "TrainConfig", "fit"),
-    "untrained": ("make_untrained_backbone",),
+    "training.config": ("RECIPES", "TrainConfig"),
+    "training.fit": ("fit",),
+    "language.untrained": ("make_untrained_backbone",),
 }
 
 

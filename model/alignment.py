@@ -1,7 +1,7 @@
 """Turning the features of a bin into a token that a language model can read: equation (1) of GTA.
 
-Belongs here: prototypes, and the cross-attention from bins to them. Does not: the language model (`model.backbone`),
-what is made of its output (`model.readout`).
+Belongs here: prototypes, and the cross-attention from bins to them. Does not: the language model
+(`model.language.backbone`), what is made of its output (`model.readout`).
 """
 
 import math

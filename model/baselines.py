@@ -19,10 +19,10 @@ from torch import Tensor
 
 from loaders import GeneBatch, GeneDataset, data_loader
 from model.checkpoint import Checkpoint, TrainedOn, write_checkpoint
-from model.fit_report import FitReport
 from model.metrics import mse, spearman
 from model.positions import centre_bin
-from model.targets import log_targets
+from model.training.report import FitReport
+from model.training.targets import log_targets
 
 PENALTIES = tuple(float(penalty) for penalty in np.logspace(-2, 6, 17))
 """Ridge penalties that are tried, for features of unit variance."""

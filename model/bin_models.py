@@ -1,6 +1,6 @@
 """Small networks trained on the bins from scratch: what a language model in between must beat.
 
-Belongs here: the networks and how they are set. Does not: training them (`model.training`), closed forms
+Belongs here: the networks and how they are set. Does not: training them (`model.training.fit`), closed forms
 (`model.baselines`).
 
 Each makes one activation a bin, and reads them out as GTA's preset `best` does; they differ in what a bin sees.
@@ -18,7 +18,7 @@ from model.baselines import exponential_kernels
 from model.expression_model import ExpressionModel, FeatureScale, TargetScale
 from model.positions import SinusoidalPositions
 from model.readout import CentreReadout, PooledReadout
-from model.training import TrainConfig
+from model.training.config import TrainConfig
 
 BinModelKind = Literal["mlp", "cnn", "transformer"]
 

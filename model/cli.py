@@ -90,10 +90,10 @@ def evaluate(
         raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
     if column or paired or medians:
         raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
-    from model.run_folder import controls_of
-    from model.run_scores import Beside
-    from model.workflow import evaluate as run_evaluate
-    from model.workflow import load_genes, open_run
+    from model.runs.folder import controls_of
+    from model.runs.scores import Beside
+    from model.runs.workflow import evaluate as run_evaluate
+    from model.runs.workflow import load_genes, open_run
 
     opened = open_run(run, device=device)
     labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
@@ -188,8 +188,8 @@ def predict(
     residence: Residence = "memory",
 ) -> None:
     """Predict the expression of every gene of a table, as log(1 + expression), and write a Parquet file."""
-    from model.workflow import load_genes, open_run
-    from model.workflow import predict as run_predict
+    from model.runs.workflow import load_genes, open_run
+    from model.runs.workflow import predict as run_predict
 
     opened = open_run(run, device=device)
     dataset = load_genes(

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import GeneDataset
-from model.backbone import Backbone
 from model.checkpoint import Checkpoint, TrainedOn, read_checkpoint, write_checkpoint
-from model.fit_report import FitReport
 from model.gta import GTA
+from model.language.backbone import Backbone
 from model.predictor import GtaPredictor, Predictor, build_predictor, default_training, restored_predictor
-from model.targets import mean_spearman, require_targets
-from model.training import TrainConfig
+from model.training.config import TrainConfig
+from model.training.report import FitReport
+from model.training.targets import mean_spearman, require_targets
 
 ENSEMBLE = "ensemble"
 """What the checkpoint of several predictors says that it is."""

@@ -1,7 +1,7 @@
 """Tables of predictions against what was measured, for any model, whoever made them.
 
 Belongs here: reading such tables, joining them to targets, scores and comparisons as plain JSON and as lines. Does not:
-the statistics (`model.metrics`), making predictions (`model.workflow`, `model.prompt_only`).
+the statistics (`model.metrics`), making predictions (`model.runs.workflow`, `model.prompt_only`).
 """
 
 import os

@@ -1,7 +1,7 @@
 """What training, checkpoints and predictors need of a torch model, whatever lies inside.
 
 Belongs here: the length of the windows, the scales of features and target, the state that a checkpoint holds, counting
-parameters. Does not: any layer (`model.gta`, `model.bin_models`), the loop (`model.training`).
+parameters. Does not: any layer (`model.gta`, `model.bin_models`), the loop (`model.training.fit`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -57,9 +57,9 @@ def interpret(
 
     Prints the files, and which figures the model does not have.
     """
-    from model.interpret import interpret as run_interpret
-    from model.run_folder import open_run
-    from model.workflow import load_genes
+    from model.explain.interpret import interpret as run_interpret
+    from model.runs.folder import open_run
+    from model.runs.workflow import load_genes
 
     opened = open_run(run, device=device)
     dataset = load_genes(

@@ -16,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from loaders import GeneDataset, data_loader
-from model.backbone import Backbone
 from model.baselines import CentreRidge, ClosedForm, ExponentialRidge, Mean
 from model.bin_models import BIN_MODELS, BIN_RECIPE, BinModel, BinModelConfig
 from model.checkpoint import Checkpoint, CheckpointError, TrainedOn, write_checkpoint
 from model.expression_model import ExpressionModel
-from model.fit_report import FitReport
-from model.gta import GTA, PRESETS, GtaConfig
-from model.prefix_cache import PrefixCache
-from model.training import RECIPES, TrainConfig, choose_device, fit
+from model.gta import GTA
+from model.gta_config import PRESETS, GtaConfig
+from model.language.backbone import Backbone
+from model.language.prefix_cache import PrefixCache
+from model.training.config import RECIPES, TrainConfig
+from model.training.fit import choose_device, fit
+from model.training.report import FitReport
 
 _CLOSED_FORMS: dict[str, type[ClosedForm]] = {form.name: form for form in (CentreRidge, ExponentialRidge, Mean)}
 PREDICTORS = (
@@ -122,7 +124,7 @@ class TorchPredictor:
     def fit(
         self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None
     ) -> FitReport:
-        """Train the model; see `model.training.fit`."""
+        """Train the model; see `model.training.fit.fit`."""
         trained_on = TrainedOn.of(train)
         trained_on.check(validation)
         report = fit(self.model, train, validation, self.training, out=None if out is None else Path(out))

@@ -1,7 +1,7 @@
 """What a frozen language model makes of each prompt, as one vector, kept on disk.
 
 Belongs here: running prompts through a backbone, pooling its tokens, the cache. Does not: loading a model
-(`model.backbone`), what is learned from the vectors (`model.prompt_only`).
+(`model.language.backbone`), what is learned from the vectors (`model.prompt_only`).
 """
 
 import hashlib
@@ -21,8 +21,9 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from catalog.tables import listed
-from model.backbone import PRECISIONS, Backbone, BackboneError, directory_digest, quiet_transformers
-from model.training import choose_device
+from model.language.backbone import PRECISIONS, Backbone
+from model.language.directory import BackboneError, directory_digest, quiet_transformers
+from model.training.fit import choose_device
 
 Pooling = Literal["mean", "last"]
 
@@ -62,7 +63,7 @@ def embed_prompts(
     Parameters
     ----------
     backbone_dir
-        A Hugging Face model directory (`model.backbone.Backbone`): an encoder or a causal model.
+        A Hugging Face model directory (`model.language.backbone.Backbone`): an encoder or a causal model.
     pooling
         `mean` over the tokens, or the `last` one.
     max_tokens

@@ -22,8 +22,8 @@ from scipy.sparse.linalg import lsqr
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from catalog.ncbi import prompt
-from model.backbone import UNTRAINED_MARK, quiet_transformers
 from model.baselines import PENALTIES
+from model.language.directory import UNTRAINED_MARK, quiet_transformers
 
 Field = Literal["symbol", "designations"]
 Features = NDArray[np.float64] | sparse.csr_array

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from loaders import GeneDataset
-from model.backbone import Backbone
 from model.checkpoint import read_checkpoint
 from model.ensemble import ENSEMBLE, restored_ensemble
+from model.language.backbone import Backbone
 from model.predictor import Predictor, restored_predictor
 
 

@@ -25,8 +25,8 @@ from transformers import (
 )
 
 from loaders import GeneBatch, GeneDataset
-from model.backbone import quiet_transformers
-from model.untrained import train_tokenizer
+from model.language.directory import quiet_transformers
+from model.language.untrained import train_tokenizer
 
 Family = Literal["llama", "mistral", "qwen2", "qwen3", "gpt2", "bert"]
 CAUSAL: tuple[Family, ...] = ("llama", "mistral", "qwen2", "qwen3", "gpt2")

@@ -133,10 +133,10 @@ def train(
     Held out are the genes of --test-contigs, of --test-genes, of a group of --folds or of --split; else a random fifth.
     A tenth of the others chooses the epoch. What was stopped goes on with the same command.
     """
-    from model.held_out import HeldOut, shared_bases
-    from model.train_request import TrainRequest
-    from model.workflow import load_genes
-    from model.workflow import train as run_train
+    from model.runs.held_out import HeldOut, shared_bases
+    from model.runs.request import TrainRequest
+    from model.runs.workflow import load_genes
+    from model.runs.workflow import train as run_train
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -239,10 +239,10 @@ def sweep(
     In the form of tables 1 and 2 of the GTA paper: tables.md, scores.csv and scores.parquet. Stopped, the same command
     goes on: what is finished is not trained again.
     """
-    from model.held_out import HeldOut
-    from model.sweep import Sweep, run_sweep
-    from model.train_request import TrainRequest
-    from model.workflow import load_genes
+    from model.runs.held_out import HeldOut
+    from model.runs.request import TrainRequest
+    from model.runs.sweep import Sweep, run_sweep
+    from model.runs.workflow import load_genes
 
     lengths = _whole(n_bins, "--n-bins")
     dataset = load_genes(

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, LlamaConfig, LlamaModel, T5Config
 
-from model.backbone import Backbone, BackboneError, directory_digest, quiet_transformers
+from model.language.backbone import Backbone
+from model.language.directory import BackboneError, directory_digest, quiet_transformers
+from model.language.untrained import make_untrained_backbone
 from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
-from model.untrained import make_untrained_backbone
 
 N_DATA = 5
 
@@ -64,7 +65,7 @@ def test_asking_for_more_blocks_than_there_are_keeps_them_all(directories: dict[
 _LOAD_SOME = """
 import json, sys
 import transformers.modeling_utils as loading
-from model.backbone import Backbone
+from model.language.backbone import Backbone
 
 read = []
 

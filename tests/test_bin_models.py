@@ -11,7 +11,7 @@ from model.bin_models import BIN_MODELS, BinModel, BinModelConfig
 from model.metrics import spearman
 from model.predictor import build_predictor
 from model.testing import TinyGenes
-from model.training import TrainConfig
+from model.training.config import TrainConfig
 
 CHANNELS = tuple(f"channel {index}" for index in range(4))
 N_BINS = 9

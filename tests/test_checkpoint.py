@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from model.backbone import BackboneError
 from model.checkpoint import CheckpointError, OtherStore, TrainedOn
-from model.gta import PRESETS
+from model.gta_config import PRESETS
+from model.language.directory import BackboneError
 from model.predictor import PREDICTORS, GtaPredictor, Predictor, build_predictor
 from model.saved import load_predictor
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
-from model.training import TrainConfig
+from model.training.config import TrainConfig
 
 TRAIN, VALIDATION, TEST = tiny_genes(24), tiny_genes(12, seed=1), tiny_genes(9, seed=2)
 NAMES = TRAIN.channel_names

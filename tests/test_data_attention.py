@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import GPTNeoConfig, GPTNeoModel, MambaConfig, MambaModel
 
-from model.backbone import Backbone, BackboneError
-from model.data_attention import data_mask
+from model.language.backbone import Backbone
+from model.language.data_attention import data_mask
+from model.language.directory import BackboneError
+from model.language.untrained import train_tokenizer
 from model.testing import CAUSAL, PROMPTS, Family, write_tiny_backbone
-from model.untrained import train_tokenizer
 
 N_PROMPT, N_DATA = 9, 8
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from model.ensemble import Ensemble, seed_ensemble
-from model.gta import PRESETS
+from model.gta_config import PRESETS
 from model.metrics import mse
 from model.predictor import GtaPredictor, Predictor, build_predictor
 from model.saved import load_predictor
 from model.testing import tiny_genes, write_tiny_backbone
-from model.training import TrainConfig
+from model.training.config import TrainConfig
 
 TRAIN, VALIDATION, TEST = tiny_genes(40), tiny_genes(16, seed=1), tiny_genes(20, seed=2)
 NAMES = TRAIN.channel_names

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 import model as model_package
-from model.backbone import Backbone, BackboneError
-from model.gta import GTA, PRESETS, GtaConfig
-from model.lesson import make_optimiser
+from model.gta import GTA
+from model.gta_config import PRESETS, GtaConfig
+from model.language.backbone import Backbone
+from model.language.directory import BackboneError
+from model.language.prefix_cache import PrefixCache
 from model.positions import centre_bin
-from model.prefix_cache import PrefixCache
 from model.readout import PooledReadout, SummedReadout, TopKReadout
 from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
-from model.training import TrainConfig
+from model.training.config import TrainConfig
+from model.training.lesson import make_optimiser
 
 CHANNELS = ("promoter", "enhancer", "CTCF site")
 N_BINS = 7

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from model.backbone import Backbone, BackboneError
-from model.hub import is_hub_id
+from model.language.backbone import Backbone
+from model.language.directory import BackboneError
+from model.language.hub import is_hub_id
 from model.testing import write_tiny_backbone
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-_LOAD = "from model.backbone import Backbone; print(Backbone('owner/model').layers)"
+_LOAD = "from model.language.backbone import Backbone; print(Backbone('owner/model').layers)"
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):

@@ -14,17 +14,17 @@ from catalog.genes import GENE_SCHEMA
 from featurestore.cli import main
 from featurestore.testing import built_store
 from loaders import GeneDataset
-from model.attention import attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
 from model.checkpoint import OtherStore
 from model.ensemble import Ensemble
-from model.gta import PRESETS
-from model.interpret import interpret
+from model.explain.attention import attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
+from model.explain.interpret import interpret
+from model.gta_config import PRESETS
 from model.interpret_cli import app
 from model.predictor import GtaPredictor, Predictor, TorchPredictor, build_predictor
-from model.run_folder import Run
+from model.runs.folder import Run
+from model.runs.workflow import load_genes
 from model.testing import write_tiny_backbone
-from model.training import TrainConfig
-from model.workflow import load_genes
+from model.training.config import TrainConfig
 
 N_BINS = 9
 K = 3

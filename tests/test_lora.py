@@ -5,10 +5,11 @@ import torch
 from torch import Tensor, nn
 from transformers import BloomConfig, BloomModel
 
-from model.backbone import Backbone, BackboneError
-from model.lora import LowRank, add_lora, load_lora_state, lora_state
+from model.language.backbone import Backbone
+from model.language.directory import BackboneError
+from model.language.lora import LowRank, add_lora, load_lora_state, lora_state
+from model.language.untrained import train_tokenizer
 from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
-from model.untrained import train_tokenizer
 
 N_DATA, RANK = 5, 2
 

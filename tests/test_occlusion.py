@@ -14,9 +14,7 @@ from catalog.genes import GENE_SCHEMA
 from featurestore.testing import built_store
 from loaders import GeneDataset, gene_dataset
 from model.ensemble import Ensemble
-from model.gta import PRESETS
-from model.metrics import spearman
-from model.occlusion import (
+from model.explain.occlusion import (
     bin_distances,
     contribution_by_distance,
     knock_out,
@@ -25,9 +23,11 @@ from model.occlusion import (
     predict_occluded,
     spread_distances,
 )
+from model.gta_config import PRESETS
+from model.metrics import spearman
 from model.predictor import PREDICTORS, Predictor, TorchPredictor, build_predictor
 from model.testing import write_tiny_backbone
-from model.training import TrainConfig
+from model.training.config import TrainConfig
 
 BIN = 16
 N_BINS = 7

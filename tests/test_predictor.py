@@ -14,10 +14,11 @@ from catalog import Grid
 from catalog.genes import GENE_SCHEMA
 from featurestore.cli import main
 from featurestore.testing import built_store
-from model.backbone import Backbone
 from model.bin_models import BIN_MODELS
 from model.checkpoint import CheckpointError
-from model.gta import PRESETS, GtaConfig
+from model.gta_config import PRESETS, GtaConfig
+from model.language.backbone import Backbone
+from model.language.prefix_cache import PrefixCache
 from model.metrics import spearman
 from model.predictor import (
     PREDICTORS,
@@ -28,11 +29,10 @@ from model.predictor import (
     default_training,
     reads_language,
 )
-from model.prefix_cache import PrefixCache
 from model.saved import load_predictor
-from model.targets import masked_mse, mean_spearman, require_targets
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
-from model.training import TrainConfig
+from model.training.config import TrainConfig
+from model.training.targets import masked_mse, mean_spearman, require_targets
 
 TRAIN, VALIDATION, TEST = tiny_genes(24), tiny_genes(12, seed=1), tiny_genes(9, seed=2)
 NAMES = TRAIN.channel_names

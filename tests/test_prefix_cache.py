@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.backbone import Backbone, BackboneError, DataAttention
-from model.lora import add_lora
-from model.prefix_cache import PrefixCache
-from model.prefix_store import PrefixStore
+from model.language.backbone import Backbone, DataAttention
+from model.language.directory import BackboneError
+from model.language.lora import add_lora
+from model.language.prefix_cache import PrefixCache
+from model.language.prefix_store import PrefixStore
 from model.testing import CAUSAL, FAMILIES, PROMPTS, Family, write_tiny_backbone
 
 N_DATA = 5

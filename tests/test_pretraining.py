@@ -10,13 +10,15 @@ import torch
 from catalog import Grid
 from featurestore.testing import built_store, values_of
 from loaders import GeneDataset, WindowDataset, gene_dataset
-from model.backbone import Backbone
 from model.bin_models import BinModel, BinModelConfig
 from model.expression_model import ExpressionModel
-from model.gta import GTA, PRESETS, GtaConfig
-from model.pretraining import pretrain_alignment
+from model.gta import GTA
+from model.gta_config import PRESETS, GtaConfig
+from model.language.backbone import Backbone
 from model.testing import write_tiny_backbone
-from model.training import TrainConfig, fit, standardise
+from model.training.config import TrainConfig
+from model.training.fit import fit, standardise
+from model.training.pretraining import pretrain_alignment
 
 FREE = GtaConfig(**PRESETS["no-llm"].to_json() | {"free_width": 16})
 CPU = torch.device("cpu")

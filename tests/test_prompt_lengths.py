@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.backbone import Backbone
-from model.prompt_lengths import bucketed_order, prompt_lengths
+from model.language.backbone import Backbone
+from model.language.prompt_lengths import bucketed_order, prompt_lengths
 from model.testing import PROMPTS, write_tiny_backbone
 
 

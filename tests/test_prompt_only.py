@@ -13,7 +13,7 @@ from scipy import sparse, stats
 from transformers import AutoModel, AutoTokenizer
 
 from catalog.ncbi import ANNOTATION_SCHEMA
-from model.backbone import BackboneError
+from model.language.directory import BackboneError
 from model.prompt_embeddings import Pooling, embed_prompts
 from model.prompt_only import amount_features, predict_held_out, untrained_copy, word_features, written_prompts
 from model.testing import Family, write_tiny_backbone

@@ -15,7 +15,7 @@ from builders.run import build
 from catalog import Assembly, match_contigs, read_annotations, read_genes
 from featurestore import verify
 from loaders import WindowDataset, gene_dataset
-from model.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, predict, train
+from model.runs.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, predict, train
 
 SHARED = Path(os.environ.get("FEATURESTORE_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 DATA = SHARED / "data"

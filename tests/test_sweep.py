@@ -8,7 +8,7 @@ import pytest
 from catalog import Grid
 from featurestore.cli import main
 from featurestore.testing import built_store
-from model.sweep import Sweep
+from model.runs.sweep import Sweep
 
 CONTIGS = ("chr1", "chr2", "chr3")
 

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.backbone import Backbone
-from model.gta import GTA, PRESETS, GtaConfig
-from model.lesson import make_optimiser
-from model.resume import OtherTraining
+from model.gta import GTA
+from model.gta_config import PRESETS, GtaConfig
+from model.language.backbone import Backbone
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
-from model.training import RECIPES, TrainConfig, choose_device, fit, standardise
+from model.training.config import RECIPES, TrainConfig
+from model.training.fit import choose_device, fit, standardise
+from model.training.lesson import make_optimiser
+from model.training.resume import OtherTraining
 
 SMALL = GtaConfig(
     llm=False, readout="pooled", free_width=16, hidden=16, queries=2, normalise_tokens=True, attention_scale="head"

@@ -20,11 +20,11 @@ from catalog import Grid
 from featurestore.cli import main
 from featurestore.testing import built_store
 from model.ensemble import Ensemble
-from model.gta import PRESETS
+from model.gta_config import PRESETS
+from model.language.untrained import train_tokenizer
+from model.runs.workflow import CONTROLS
 from model.saved import load_predictor
 from model.testing import write_tiny_backbone
-from model.untrained import train_tokenizer
-from model.workflow import CONTROLS
 
 CONTIGS = ("chr1", "chr2", "chr3", "chr4")
 GENES = [(f"G{contig[-1]}{tss:03}", contig, tss) for contig in CONTIGS for tss in range(20, 600, 29)]

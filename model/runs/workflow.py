@@ -1,7 +1,7 @@
 """From tables and a store to a trained model and its predictions: what the verbs of `model.cli` do.
 
-Belongs here: the steps. Does not: models (`model.predictor`), the folder of a run (`model.run_folder`), its scores
-(`model.run_scores`), which genes are held out (`model.held_out`), joining genes to windows (`loaders.genes`).
+Belongs here: the steps. Does not: models (`model.predictor`), the folder of a run (`model.runs.folder`), its scores
+(`model.runs.scores`), which genes are held out (`model.runs.held_out`), joining genes to windows (`loaders.genes`).
 """
 
 import os
@@ -18,16 +18,16 @@ from catalog import Split, read_annotations, read_genes, read_targets
 from featurestore import open as open_store
 from loaders import GeneDataset, gene_dataset
 from model.ensemble import Ensemble
-from model.held_out import HeldOut
 from model.metrics import spearman
 from model.predictor import Predictor, TorchPredictor, build_predictor
-from model.run_folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
-from model.run_folder import Run as Run
-from model.run_folder import open_run as open_run
-from model.run_scores import defined
-from model.run_scores import evaluate as evaluate
-from model.train_request import TrainRequest as TrainRequest
-from model.train_request import decided_by, set_up, untrained_predictor
+from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
+from model.runs.folder import Run as Run
+from model.runs.folder import open_run as open_run
+from model.runs.held_out import HeldOut
+from model.runs.request import TrainRequest as TrainRequest
+from model.runs.request import decided_by, set_up, untrained_predictor
+from model.runs.scores import defined
+from model.runs.scores import evaluate as evaluate
 
 BASELINES = ("mean", "ridge-centre", "ridge-exponential")
 """Fitted on the split of every trained model, to stand beside its score."""
@@ -102,7 +102,7 @@ def make_split(
 ) -> Split:
     """Hold genes out: those of some contigs, else a random fifth; a tenth of the rest chooses the epoch.
 
-    `model.held_out.HeldOut` has more ways, and the errors.
+    `model.runs.held_out.HeldOut` has more ways, and the errors.
     """
     return HeldOut(test_contigs=test_contigs, validation_contigs=validation_contigs, seed=seed).of(dataset)
 

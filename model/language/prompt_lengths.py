@@ -1,7 +1,7 @@
 """Batches of prompts of like length, so that little of a batch is padding.
 
 Belongs here: lengths of prompts, and an order of the genes; pure functions. Does not: reading genes in that order
-(`loaders`), padding (`model.backbone`).
+(`loaders`), padding (`model.language.backbone`).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.backbone import Backbone
+from model.language.backbone import Backbone
 
 _POOL_BATCHES = 32
 """Batches are cut from so many batches' worth of genes, drawn at random and sorted. The whole set, sorted, would put

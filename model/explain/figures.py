@@ -1,4 +1,4 @@
-"""Figures of what a model attends to, from the numbers of `model.interpret` and `model.occlusion`.
+"""Figures of what a model attends to, from the numbers of `model.explain.interpret` and `model.explain.occlusion`.
 
 Belongs here: one function a figure, each returning a matplotlib Figure. Does not: the numbers, other figures
 (`model.figures`).
@@ -34,7 +34,7 @@ def channels_by_head(numbers: pl.DataFrame, *, max_channels: int = 40) -> Figure
     Parameters
     ----------
     numbers
-        What `model.interpret.channels_by_head` gives.
+        What `model.explain.interpret.channels_by_head` gives.
     max_channels
         Draw the channels with the largest z of any head, at most so many.
     """
@@ -152,7 +152,7 @@ def bins_read(numbers: pl.DataFrame) -> Figure:
     Parameters
     ----------
     numbers
-        What `model.interpret.bins_read` gives.
+        What `model.explain.interpret.bins_read` gives.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 3), layout="constrained")
@@ -179,7 +179,7 @@ def contribution_by_distance(numbers: pl.DataFrame) -> Figure:
     Parameters
     ----------
     numbers
-        What `model.occlusion.contribution_by_distance` gives.
+        What `model.explain.occlusion.contribution_by_distance` gives.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.5, 4.5), layout="constrained")

@@ -1,41 +1,35 @@
 """A frozen language model that reads prompt tokens and then data tokens.
 
-Belongs here: loading any Hugging Face model directory, cutting it to its first blocks, running it on embeddings.
-Does not: what the data tokens are (`model.alignment`), which of them see which (`model.data_attention`), keeping what
-it computed of a prompt (`model.prefix_cache`), adapters (`model.lora`), making a small untrained one
-(`model.untrained`).
+Belongs here: running the first blocks of any Hugging Face model on embeddings. Does not: its files
+(`model.language.directory`), what the data tokens are (`model.alignment`), which of them see which
+(`model.language.data_attention`), keeping what it computed of a prompt (`model.language.prefix_cache`), adapters
+(`model.language.lora`), making a small untrained one (`model.language.untrained`).
 """
 
-import contextlib
-import hashlib
 import inspect
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
-from model.data_attention import attention_windows, check_masks_are_obeyed, data_mask
-from model.hub import fetch_model, is_hub_id
+from model.language.data_attention import attention_windows, check_masks_are_obeyed, data_mask
+from model.language.directory import (
+    UNTRAINED_MARK,
+    BackboneError,
+    check_files,
+    directory_digest,
+    find_directory,
+    load_model,
+    load_tokenizer,
+)
 
 DataAttention = Literal["causal", "bidirectional"]
-UNTRAINED_MARK = "featurestore_untrained"
-"""Attribute of `config.json` that says: these weights are random, made on the spot."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "vocab.bpe")
-_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _ROWS_KEPT = 1 << 16
-
-
-class BackboneError(ValueError):
-    """A model directory that cannot serve as a backbone, or input that does not fit into one."""
 
 
 class PromptTokens(NamedTuple):
@@ -89,10 +83,10 @@ class Backbone(nn.Module):
             raise BackboneError(
                 f"data_attention is one of {', '.join(get_args(DataAttention))}; got {data_attention!r}"
             )
-        self.directory = _find(directory)
-        _check_files(self.directory)
-        self.model = _load_model(self.directory, max_layers, PRECISIONS[precision])
-        self.tokenizer = _load_tokenizer(self.directory)
+        self.directory = find_directory(directory)
+        check_files(self.directory)
+        self.model = load_model(self.directory, max_layers, PRECISIONS[precision])
+        self.tokenizer = load_tokenizer(self.directory)
         config = self.model.config
         self.layers: int = config.num_hidden_layers
         self.width: int = config.hidden_size
@@ -102,7 +96,7 @@ class Backbone(nn.Module):
         self.positions: int = max_positions if own is None else min(max_positions, own - self._first_position)
         self._takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
         self.is_adapted = False
-        """Whether something trainable was put into it (`model.lora`)."""
+        """Whether something trainable was put into it (`model.language.lora`)."""
         self._windows: dict[str, int | None] = {}
         self.is_causal = self._ignores_what_follows()
         self.data_attention = data_attention
@@ -284,118 +278,6 @@ class Backbone(nn.Module):
                 f"data_attention='bidirectional' cannot be had of {self.directory.name} "
                 f"({self.model.config.model_type}): {error}; use 'causal', or a model of the Llama, Mistral, Qwen or "
                 "GPT-2 families, or an encoder"
-            ) from error
-
-
-def directory_digest(directory: Path) -> str:
-    """Hash a model directory; see `Backbone.digest`."""
-    total = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.suffix == ".json" or path.name in _TOKENIZER_FILES:
-            total.update(f"{path.name}\n".encode() + path.read_bytes())
-        elif path.suffix == ".safetensors":
-            size = path.stat().st_size
-            total.update(f"{path.name}\n{size}\n".encode())
-            with path.open("rb") as file:
-                for sample in range(_SAMPLES):
-                    file.seek(max(size - _SAMPLE_BYTES, 0) * sample // (_SAMPLES - 1))
-                    total.update(file.read(_SAMPLE_BYTES))
-    return total.hexdigest()
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep the loading reports and bars of Transformers off the terminal: blocks that we cut off are no news."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated there
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated there
-
-
-def _find(directory: str | os.PathLike[str]) -> Path:
-    if not is_hub_id(directory):
-        return Path(directory).resolve()
-    try:
-        return fetch_model(os.fspath(directory))
-    except OSError as error:
-        raise BackboneError(str(error)) from error
-
-
-def _check_files(directory: Path) -> None:
-    if not (directory / "config.json").is_file():
-        raise BackboneError(
-            f"{directory} is no Hugging Face model directory: it has no config.json; give the folder that "
-            "`save_pretrained` or `hf download` wrote"
-        )
-    if not any(directory.glob("*.safetensors")):
-        pickled = sorted(path.name for path in directory.glob("*.bin"))
-        found = f"only {pickled[0]}, a pickle, which may run code" if pickled else "none"
-        raise BackboneError(
-            f"{directory} has no weights in safetensors (found {found}); download the .safetensors files too, or "
-            "convert once where you trust the file: AutoModel.from_pretrained(...).save_pretrained(...)"
-        )
-    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
-        raise BackboneError(
-            f"{directory} has no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); copy the tokenizer files of the "
-            "model into it"
-        )
-
-
-def _load_model(directory: Path, max_layers: int | None, dtype: torch.dtype) -> Any:
-    with quiet_transformers():
-        try:
-            config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, KeyError) as error:
-            raise BackboneError(
-                f"{directory} holds a model that Transformers does not know without running code from the directory: "
-                f"{error}"
-            ) from error
-        if config.is_encoder_decoder:
-            raise BackboneError(
-                f"{directory} holds an encoder-decoder ({config.model_type}); use a causal model (Llama, GPT-2, ...) "
-                "or an encoder (BERT, ...)"
-            )
-        if max_layers is not None and max_layers < config.num_hidden_layers:
-            if max_layers < 1:
-                raise BackboneError(f"a backbone keeps at least 1 block, got max_layers={max_layers}")
-            # Newer configurations name the kind of each block; the two must agree before either is read.
-            if vars(config).get("layer_types"):
-                config.layer_types = config.layer_types[:max_layers]
-            config.num_hidden_layers = max_layers
-        try:
-            model, report = AutoModel.from_pretrained(
-                directory,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (ValueError, OSError, RuntimeError) as error:
-            raise BackboneError(f"the weights in {directory} cannot be loaded: {error}") from error
-    # A pooler (BERT) sits after the hidden states, which are all that is used here.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise BackboneError(
-            f"the weights in {directory} lack {len(missing)} tensors that its config.json asks for ({missing[0]}, ...);"
-            " download all of its .safetensors files again"
-        )
-    return model.eval().requires_grad_(False)
-
-
-def _load_tokenizer(directory: Path) -> Any:
-    with quiet_transformers():
-        try:
-            return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, ImportError) as error:
-            raise BackboneError(
-                f"the tokenizer in {directory} cannot be loaded: {error}; copy the model's tokenizer.json into it"
             ) from error
 
 

@@ -1,6 +1,6 @@
 """Training the alignment before there is any expression to learn from, on bins from all over the genome.
 
-Belongs here: that training, which reads features alone. Does not: training a whole model (`model.training`), the
+Belongs here: that training, which reads features alone. Does not: training a whole model (`model.training.fit`), the
 alignment itself (`model.alignment`).
 
 A few hundred genes say little of which features go together; every bin of the genome does. So the tokens that the

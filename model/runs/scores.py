@@ -14,7 +14,7 @@ from catalog.tables import listed
 from loaders import GeneDataset
 from model.metrics import Scores, bootstrap
 from model.predictor import Predictor
-from model.run_folder import SUBSETS, Run
+from model.runs.folder import SUBSETS, Run
 
 
 class Beside(NamedTuple):

@@ -1,7 +1,7 @@
 """Many trainings from one store: models by context length, and by blocks of the language model.
 
 Belongs here: which trainings, their tables in the form of tables 1 and 2 of the GTA paper (arXiv 2410.01858). Does not:
-one training and its scores (`model.workflow`).
+one training and its scores (`model.runs.workflow`).
 """
 
 import json
@@ -15,12 +15,12 @@ import polars as pl
 
 from catalog import Split
 from loaders import GeneDataset
-from model.gta import PRESETS
+from model.gta_config import PRESETS
+from model.language.untrained import make_untrained_backbone
 from model.predictor import PREDICTORS, default_training, reads_language
-from model.run_folder import open_run
-from model.train_request import UNTRAINED, TrainRequest
-from model.untrained import make_untrained_backbone
-from model.workflow import evaluate, train
+from model.runs.folder import open_run
+from model.runs.request import UNTRAINED, TrainRequest
+from model.runs.workflow import evaluate, train
 
 _SCORES = "scores.json"
 _COLUMNS = {

@@ -1,8 +1,8 @@
 """Training GTA, or any other `ExpressionModel`, on the genes of a store.
 
 Belongs here: one training from its start, or from where it was stopped, to its best epoch. Does not: its settings
-(`model.train_config`), its steps (`model.lesson`), models (`model.gta`, `model.bin_models`), the files of a finished
-one (`model.checkpoint`).
+(`model.training.config`), its steps (`model.training.lesson`), models (`model.gta`, `model.bin_models`), the files of a
+finished one (`model.checkpoint`).
 """
 
 import contextlib
@@ -26,14 +26,12 @@ from torch import Tensor
 
 from loaders import GeneDataset, data_loader
 from model.expression_model import ExpressionModel
-from model.fit_report import Epoch, FitReport
-from model.lesson import EachEpoch, Lesson, best_epoch, make_optimiser, write_metrics
-from model.pretraining import pretrain_alignment, require_alignment
-from model.resume import Progress, digest_of, read_progress
-from model.targets import require_targets
-from model.train_config import RECIPES as RECIPES
-from model.train_config import WITHOUT_EFFECT
-from model.train_config import TrainConfig as TrainConfig
+from model.training.config import WITHOUT_EFFECT, TrainConfig
+from model.training.lesson import EachEpoch, Lesson, best_epoch, make_optimiser, write_metrics
+from model.training.pretraining import pretrain_alignment, require_alignment
+from model.training.report import Epoch, FitReport
+from model.training.resume import Progress, digest_of, read_progress
+from model.training.targets import require_targets
 
 
 def fit(
@@ -54,9 +52,9 @@ def fit(
         How to train. On several devices a process each is spawned, so that a script needs its
         `if __name__ == "__main__"`.
     out
-        Folder for `metrics.csv`, one line an epoch, and for the state after each epoch (`model.resume`): a training
-        that was stopped goes on from there, with the outcome of one that was not, and a finished one is not repeated.
-        Made if need be. None writes nothing.
+        Folder for `metrics.csv`, one line an epoch, and for the state after each epoch (`model.training.resume`): a
+        training that was stopped goes on from there, with the outcome of one that was not, and a finished one is not
+        repeated. Made if need be. None writes nothing.
 
     Raises
     ------

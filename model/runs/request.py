@@ -1,7 +1,7 @@
 """What a training is asked to be, and the predictor that it starts from.
 
 Belongs here: the request, what of it decides the outcome, the untrained model. Does not: training it and its folder
-(`model.workflow`), settings by name (`model.settings`).
+(`model.runs.workflow`), settings by name (`model.runs.settings`).
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from typing import Any
 
 from catalog import Split
 from loaders import GeneDataset
-from model.backbone import Backbone
 from model.bin_models import BIN_MODELS, BinModelConfig
 from model.ensemble import seed_ensemble
-from model.gta import PRESETS, GtaConfig
+from model.gta_config import PRESETS, GtaConfig
+from model.language.backbone import Backbone
+from model.language.prefix_cache import PrefixCache
+from model.language.prefix_store import PrefixStore
+from model.language.untrained import make_untrained_backbone
 from model.predictor import Predictor, build_predictor, default_training, reads_language
-from model.prefix_cache import PrefixCache
-from model.prefix_store import PrefixStore
-from model.resume import digest_of
-from model.settings import apply_settings
-from model.train_config import WITHOUT_EFFECT, Log, TrainConfig
-from model.training import require_log
-from model.untrained import make_untrained_backbone
+from model.runs.settings import apply_settings
+from model.training.config import WITHOUT_EFFECT, Log, TrainConfig
+from model.training.fit import require_log
+from model.training.resume import digest_of
 
 UNTRAINED = "untrained"
 
@@ -43,7 +43,7 @@ class TrainRequest:
     seeds: tuple[int, ...] = ()
     """Of an ensemble's members, in place of `seed`."""
     settings: tuple[str, ...] = ()
-    """Changes to the model's configuration and its recipe, as `NAME=VALUE` (`model.settings`)."""
+    """Changes to the model's configuration and its recipe, as `NAME=VALUE` (`model.runs.settings`)."""
     tasks: tuple[str, ...] = ()
     """Names of the targets' columns, where there are several."""
     precision: str = "float32"
@@ -56,9 +56,9 @@ class TrainRequest:
     prefix_bytes: int = 20 << 30
     """That this folder may take."""
     baselines: bool = True
-    """Fit `model.workflow.BASELINES` on the same split."""
+    """Fit `model.runs.workflow.BASELINES` on the same split."""
     controls: bool = False
-    """Train `model.workflow.CONTROLS` on the same split too, each in a run of its own."""
+    """Train `model.runs.workflow.CONTROLS` on the same split too, each in a run of its own."""
     restart: bool = False
     """Remove what the folder holds of another run, or of this one, and begin anew."""
 

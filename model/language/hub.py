@@ -1,6 +1,7 @@
 """Model directories by the id that they have on the Hugging Face Hub.
 
-Belongs here: telling an id from a folder, fetching what a backbone reads. Does not: reading it (`model.backbone`).
+Belongs here: telling an id from a folder, fetching what a backbone reads. Does not: reading it
+(`model.language.directory`).
 """
 
 import os

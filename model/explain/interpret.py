@@ -1,10 +1,10 @@
 """What a trained model attends to: figures 5 to 10 of the GTA paper from any run, as numbers and as pictures.
 
-    from model.interpret import interpret
+    from model.explain.interpret import interpret
     print(interpret(open_run("run"), dataset, Path("figures")).files)
 
-Belongs here: which figures a model has, of which genes, and the files. Does not: the numbers (`model.attention`,
-`model.occlusion`), drawing them (`model.interpret_figures`).
+Belongs here: which figures a model has, of which genes, and the files. Does not: the numbers
+(`model.explain.attention`, `model.explain.occlusion`), drawing them (`model.explain.figures`).
 """
 
 import re
@@ -18,15 +18,15 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from loaders import GeneDataset
-from model import interpret_figures as figures
-from model.attention import Attention, attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
 from model.ensemble import Ensemble
+from model.explain import figures
+from model.explain.attention import Attention, attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
+from model.explain.occlusion import contribution_by_distance, mean_bin, own_fill
 from model.figures import predicted_against_observed, save
 from model.metrics import spearman
-from model.occlusion import contribution_by_distance, mean_bin, own_fill
 from model.predictor import GtaPredictor, Predictor, TorchPredictor
-from model.run_folder import SUBSETS, Run
-from model.workflow import predict
+from model.runs.folder import SUBSETS, Run
+from model.runs.workflow import predict
 
 MOST_SHOWN = 8
 """Genes whose attention is drawn, at most."""
@@ -56,7 +56,7 @@ def interpret(
     Parameters
     ----------
     run
-        Of `model.run_folder.open_run`, with any predictor.
+        Of `model.runs.folder.open_run`, with any predictor.
     dataset
         Genes with their targets, windows as long as the predictor reads.
     out
@@ -154,7 +154,7 @@ def _add_alignment(
 
 
 def _predicted(run: Run, genes: GeneDataset) -> pl.DataFrame:
-    """Predict the genes whose target is known: what `model.workflow.predict` gives, and observed, log(1 + target)."""
+    """Predict the genes whose target is known: what `predict` gives, and observed, log(1 + target)."""
     known = genes.targets.isfinite().tolist()
     ids = [gene for gene, is_known in zip(genes.gene_ids, known, strict=True) if is_known]
     if not ids:

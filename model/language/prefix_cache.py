@@ -1,7 +1,7 @@
 """What a frozen causal model makes of a prompt, computed once and read in every step.
 
 Belongs here: keeping keys and values by prompt, within a budget of memory. Does not: the model itself
-(`model.backbone`), keeping them on disk (`model.prefix_store`).
+(`model.language.backbone`), keeping them on disk (`model.language.prefix_store`).
 
 A causal model reads the prompt before it has seen any data, and nothing trainable comes earlier: the keys and values of
 the prompt are the same in every epoch. Predictions and gradients are those of the uncached path, up to rounding.
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from model.backbone import Backbone, BackboneError
-from model.prefix_store import PrefixStore
+from model.language.backbone import Backbone
+from model.language.directory import BackboneError
+from model.language.prefix_store import PrefixStore
 
 _FORMAT = 1
 """Of what is kept in a store; another number makes all of it unknown."""

@@ -1,6 +1,6 @@
 """How a model is trained.
 
-Belongs here: the settings, checked. Does not: the loop that reads them (`model.training`, `model.lesson`).
+Belongs here: the settings, checked. Does not: the loop that reads them (`model.training.fit`, `model.training.lesson`).
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class TrainConfig:
     """Stop after this many epochs without a better one."""
     pretrain_steps: int = 0
     """Steps, of 2,048 bins each, in which the alignment of a GTA first learns from features alone, all over the contigs
-    of the training genes (`model.pretraining`)."""
+    of the training genes (`model.training.pretraining`)."""
     bucket_prompts: bool = False
     """Make batches of genes whose prompts are of like length, so that less of a batch is padding. Genes that more is
     written about are expressed more, so such a batch is less mixed."""

@@ -1,7 +1,7 @@
 """A small language model with random weights, made on the spot.
 
 Belongs here: the stand-in for a language model where none can be downloaded, marked so that nobody mistakes it.
-Does not: loading it again (`model.backbone` loads it like any other).
+Does not: loading it again (`model.language.backbone` loads it like any other).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from model.backbone import UNTRAINED_MARK, quiet_transformers
+from model.language.directory import UNTRAINED_MARK, quiet_transformers
 
 _SPECIAL = ("<s>", "</s>")
 _README = """# An untrained language model

@@ -1,6 +1,6 @@
 """What fitting a predictor gave.
 
-Belongs here: the record, for people and for JSON. Does not: fitting (`model.training`, `model.baselines`).
+Belongs here: the record, for people and for JSON. Does not: fitting (`model.training.fit`, `model.baselines`).
 """
 
 from dataclasses import asdict, dataclass

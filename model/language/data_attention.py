@@ -1,7 +1,7 @@
 """Letting the data tokens of a causal model see each other in both directions.
 
 Belongs here: which attention windows a model has, the masks, and whether a model obeys them. Does not: running the
-model (`model.backbone`).
+model (`model.language.backbone`).
 
 A decoder reads the bins of a window from left to right, so that the TSS in the middle never sees what lies downstream:
 the limitation that the GTA paper (arXiv 2410.01858) states. The prompt stays causal and sees no data, so that what the

@@ -1,7 +1,7 @@
 """What bins attend to in a GTA, and which bins a model reads out: figures 6 to 10 of the GTA paper as numbers.
 
-Belongs here: tables of attention, prototypes and readouts. Does not: drawing them (`model.interpret_figures`), a whole
-run (`model.interpret`).
+Belongs here: tables of attention, prototypes and readouts. Does not: drawing them (`model.explain.figures`), a whole
+run (`model.explain.interpret`).
 
 The formulas are ours: the paper (Honig et al., arXiv 2410.01858) shows what such figures hold, not how each number is
 made. Bins are numbered from the left of the window, heads from 0, prototypes as `GTA.prototype_names` has them.
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders import GeneDataset, data_loader
-from model.occlusion import bin_distances
+from model.explain.occlusion import bin_distances
 from model.predictor import GtaPredictor, TorchPredictor
 from model.readout import PooledReadout, SummedReadout, TopKReadout
-from model.training import choose_device
+from model.training.fit import choose_device
 
 
 class Attention(NamedTuple):

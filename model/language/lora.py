@@ -1,6 +1,6 @@
 """Low-rank adapters on the attention of a backbone: what freezing it costs.
 
-Belongs here: putting adapters in, their tensors. Does not: training them (`model.training`).
+Belongs here: putting adapters in, their tensors. Does not: training them (`model.training.fit`).
 
 After Hu et al., "LoRA: Low-rank adaptation of large language models" (arXiv 2106.09685): a frozen layer `W x` becomes
 `W x + (alpha / rank) B A x`, with `A` of shape `(rank, in)` random at first and `B` of shape `(out, rank)` zero, so
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from model.backbone import Backbone, BackboneError
+from model.language.backbone import Backbone
+from model.language.directory import BackboneError
 
 _QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"))
 """Names of the two projections, by family: Llama, Mistral and Qwen; BERT; DistilBERT."""

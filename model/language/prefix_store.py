@@ -1,7 +1,7 @@
 """What a model makes of prompts, kept in a folder between runs.
 
 Belongs here: tensors by name in a bounded folder, damage found. Does not: what the tensors and names are
-(`model.prefix_cache`).
+(`model.language.prefix_cache`).
 
 Each tensor is a safetensors file that appears whole (written beside, then renamed) and carries a checksum of what it
 holds, so that several processes may share a folder and a crash leaves nothing that would be believed.

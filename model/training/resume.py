@@ -1,7 +1,7 @@
 """A training between two epochs, on disk, so that one that was stopped goes on.
 
 Belongs here: that state as tensors and JSON, whose it is. Does not: the finished model (`model.checkpoint`), the loop
-(`model.training`).
+(`model.training.fit`).
 
 `resume.json` names the file of tensors and is replaced after that file is whole, so that a process killed at any moment
 leaves the last finished epoch behind.
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.fit_report import Epoch
+from model.training.report import Epoch
 
 _DOCUMENT = "resume.json"
 _TENSORS = "resume-{epoch}.safetensors"

@@ -1,9 +1,9 @@
 """What a prediction owes to which part of the window: predict again with some bins hidden.
 
-    from model.occlusion import contribution_by_distance, knock_out
+    from model.explain.occlusion import contribution_by_distance, knock_out
     changes = knock_out(predictor, dataset, enhancers)
 
-Belongs here: hiding bins, and two questions asked that way. Does not: looking into a model (`model.interpret`).
+Belongs here: hiding bins, and two questions asked that way. Does not: looking into a model (`model.explain.interpret`).
 
 A hidden bin holds the mean bin of the training windows: for a model that standardises its features, zeros. What a model
 makes of that is its own: a bin of mean features is seldom seen in training, least of all at a TSS.

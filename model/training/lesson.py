@@ -1,7 +1,7 @@
 """One model under training, as Lightning sees it: its batches, its steps, its epochs.
 
 Belongs here: the module and the callback that keeps what each epoch leaves. Does not: settings and the trainer
-(`model.training`), the state on disk (`model.resume`).
+(`model.training.fit`), the state on disk (`model.training.resume`).
 """
 
 import atexit
@@ -22,12 +22,12 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
 from model.expression_model import ExpressionModel
-from model.fit_report import Epoch
 from model.gta import GTA
-from model.prompt_lengths import bucketed_order, prompt_lengths
-from model.resume import Progress, moments_of, write_progress
-from model.targets import masked_mse, mean_spearman
-from model.train_config import TrainConfig
+from model.language.prompt_lengths import bucketed_order, prompt_lengths
+from model.training.config import TrainConfig
+from model.training.report import Epoch
+from model.training.resume import Progress, moments_of, write_progress
+from model.training.targets import masked_mse, mean_spearman
 
 
 class Lesson(LightningModule):
