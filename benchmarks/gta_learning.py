@@ -20,13 +20,12 @@ import argparse
 import fcntl
 import json
 import os
-import re
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,6 +34,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPAT
 import numpy as np  # noqa: E402
 
 from benchmarks.gta_explain import explain  # noqa: E402
+from benchmarks.gta_tables import show  # noqa: E402
+from benchmarks.gta_trials import Pair, Trial, pairs, trials  # noqa: E402
 from benchmarks.gta_variants import VARIANTS  # noqa: E402
 from benchmarks.machine import machine, versions  # noqa: E402
 from builders.run import build  # noqa: E402
@@ -51,124 +52,11 @@ from model.runs.workflow import load_genes  # noqa: E402
 from model.saved import load_predictor  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "gta_learning.json"
+ENCODER_LAYERS = 2
+"""Blocks of the pretrained encoder that are kept, of 6: a third, where the paper keeps a quarter."""
 N_CONTIGS = 12
 GENES_PER_BP = 2000 / 82e6
 """Density of the demo's genome."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One model, fitted once."""
-
-    label: str
-    model: str
-    n_bins: int = 251
-    backbone: str = "untrained"
-    seed: int = 0
-    """Of the genome, the initial weights and the order of training."""
-    genes: int = 6000
-    """Of the genome."""
-    train: int | None = None
-    """Training genes, drawn by seed; None takes all."""
-
-    @property
-    def key(self) -> str:
-        """Name of its score in the JSON."""
-        return f"{self.label}, {self.n_bins} bins, seed {self.seed}, {self.train or 'all'} of {self.genes} genes"
-
-    def folder(self, work: Path) -> Path:
-        """Say where its fitted model and what that predicts of the test genes are kept."""
-        return work / "fitted" / re.sub(r"[^\w.-]+", "-", self.key)
-
-
-class Pair(NamedTuple):
-    """Two models whose scores on the same genes are compared."""
-
-    first: Trial
-    second: Trial
-
-    @property
-    def key(self) -> str:
-        """Name of the comparison in the JSON."""
-        return f"{self.first.key} | {self.second.key}"
-
-
-_TABLE = (
-    ("gta-best", "gta-best", 251, "untrained"),
-    ("gta-best", "gta-best", 51, "untrained"),
-    ("gta-no-llm", "gta-no-llm", 251, ""),
-    ("gta-no-llm", "gta-no-llm", 51, ""),
-    ("gta-sequence-only", "gta-sequence-only", 251, "untrained"),
-    ("gta-prompt-only", "gta-prompt-only", 251, "untrained"),
-    ("gta-paper", "gta-paper", 251, "untrained"),
-    ("mlp", "mlp", 251, ""),
-    ("cnn", "cnn", 251, ""),
-    ("ridge-exponential", "ridge-exponential", 251, ""),
-    ("ridge-exponential", "ridge-exponential", 51, ""),
-    ("ridge-centre", "ridge-centre", 251, ""),
-    ("mean", "mean", 251, ""),
-)
-_PRETRAINED = (
-    ("gta-best, pretrained encoder", "gta-best", 51, "pretrained"),
-    ("gta-best, the encoder untrained", "gta-best", 51, "reset"),
-    ("gta-prompt-only, pretrained encoder", "gta-prompt-only", 251, "pretrained"),
-)
-_ENCODER_LAYERS = 2
-"""Of its 6 blocks: the first third, where the paper keeps the first quarter."""
-_COMPARED = (
-    ("gta-best", 251, "gta-best", 51),
-    ("gta-best", 251, "ridge-exponential", 251),
-    ("gta-best", 251, "ridge-centre", 251),
-    ("gta-best", 251, "mlp", 251),
-    ("gta-best", 251, "gta-no-llm", 251),
-    ("gta-best", 251, "gta-sequence-only", 251),
-    ("gta-no-llm", 251, "gta-no-llm", 51),
-    ("gta-best, pretrained encoder", 51, "gta-best, the encoder untrained", 51),
-    ("gta-best, pretrained encoder", 51, "gta-no-llm", 51),
-)
-_CHANGE_SEEDS = (5, 6)
-"""Genomes on which models are chosen; those of the table are 0 to 4."""
-_CURVE = ("gta-best", "gta-no-llm", "ridge-exponential", "ridge-centre")
-_CURVE_COMPARED = (("gta-best", "ridge-exponential"), ("gta-no-llm", "ridge-exponential"), ("gta-best", "gta-no-llm"))
-SIZES = (250, 500, 1000, 2000, 4000, 12_000)
-_GENES_OF_CURVE = 18_000
-
-
-def trials(part: str, seeds: int) -> list[Trial]:
-    """List what a part fits, cheap models of one genome after the other."""
-    if part == "curve":
-        printed = of_curve("gta-paper", SIZES[-1])
-        return [*(of_curve(model, size) for size in SIZES for model in _CURVE), printed]
-    if part == "changes":
-        return [
-            Trial(label=label, model=variant.model, seed=seed)
-            for seed in _CHANGE_SEEDS
-            for label, variant in VARIANTS.items()
-        ]
-    rows = _PRETRAINED if part == "pretrained" else _TABLE
-    return [
-        Trial(label=label, model=model, n_bins=n_bins, backbone=backbone, seed=seed)
-        for seed in range(seeds)
-        for label, model, n_bins, backbone in rows
-    ]
-
-
-def of_curve(model: str, size: int) -> Trial:
-    """Name a point of the learning curve."""
-    return Trial(label=model, model=model, train=size, genes=_GENES_OF_CURVE)
-
-
-def pairs(seeds: int) -> list[Pair]:
-    """List what is compared gene by gene."""
-    known = {(label, n_bins): model for label, model, n_bins, _ in (*_TABLE, *_PRETRAINED)}
-    return [
-        *(
-            Pair(*(Trial(label=label, model=known[label, n], n_bins=n, seed=seed) for label, n in (one, other)))
-            for seed in range(seeds)
-            for one, other in ((row[:2], row[2:]) for row in _COMPARED)
-        ),
-        *(Pair(*(of_curve(model, size) for model in both)) for size in SIZES for both in _CURVE_COMPARED),
-    ]
 
 
 @cache
@@ -239,8 +127,8 @@ def epochs_of(trial: Trial, n_train: int) -> int | None:
     return min(40, max(3, round(recipe.epochs * 3500 / n_train)))
 
 
-def fitted(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split, dict[str, Any]]:
-    """Fit a trial's model; give it with its data and how the fitting went."""
+def prepared(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split]:
+    """Make a trial's model, not fitted yet, with its data."""
     genes = dataset(genome(work, trial.seed, trial.genes), trial.n_bins)
     split, variant = split_of(genes, trial), VARIANTS.get(trial.label)
     training, epochs = default_training(trial.model), epochs_of(trial, len(split.train))
@@ -251,7 +139,7 @@ def fitted(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split, dic
     if config is not None:
         changes = dict(variant.config) if variant else {}
         if trial.backbone in ("pretrained", "reset"):
-            changes["layers"] = _ENCODER_LAYERS
+            changes["layers"] = ENCODER_LAYERS
         config = replace(config, **changes)
     channels = {channel.name: channel for channel in genes.windows.reader.feature_set.channels}
     predictor = build_predictor(
@@ -263,8 +151,19 @@ def fitted(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split, dic
         config=config,
         training=training,
     )
+    return predictor, genes, split
+
+
+def fitted(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split, dict[str, Any]]:
+    """Fit a trial's model; give it with its data and how the fitting went."""
+    predictor, genes, split = prepared(trial, work)
     report = predictor.fit(genes.subset(split.train), genes.subset(split.validation))
-    told = {"seconds": report.seconds, "epochs": epochs, "best_epoch": report.best_epoch, "n_train": len(split.train)}
+    told = {
+        "seconds": report.seconds,
+        "epochs": epochs_of(trial, len(split.train)),
+        "best_epoch": report.best_epoch,
+        "n_train": len(split.train),
+    }
     return predictor, genes, split, told
 
 
@@ -323,52 +222,6 @@ def record(path: Path, section: str, key: str, found: dict[str, Any]) -> None:
         os.close(folder)
 
 
-def table(results: dict[str, Any], rows: list[tuple[str, int]], seeds: int) -> str:
-    """Write the scores of several genomes: their mean, and twice their standard deviation."""
-    lines = [
-        "| model | bins | Spearman, mean of genomes | 2 sd between genomes | 2 sd of test genes |",
-        "|---|---|---|---|---|",
-    ]
-    for label, n_bins in rows:
-        found = [
-            results["scores"].get(Trial(label=label, model="", n_bins=n_bins, seed=seed).key) for seed in range(seeds)
-        ]
-        known = [one for one in found if one]
-        if not known:
-            continue
-        if any(one["spearman"] is None for one in known):
-            lines.append(f"| {label} | {n_bins} | constant | | |")
-            continue
-        values = [one["spearman"] for one in known]
-        spread = f"{2 * np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-        note = "" if len(known) == seeds else f" ({len(known)} genomes)"
-        lines.append(
-            f"| {label}{note} | {n_bins} | {np.mean(values):.3f} | {spread} | "
-            f"{np.mean([one['two_sd'] for one in known]):.3f} |"
-        )
-    return "\n".join(lines)
-
-
-def curve_table(results: dict[str, Any]) -> str:
-    """Write the scores by the number of training genes."""
-    lines = [f"| training genes | {' | '.join(_CURVE)} |", "|---" * (len(_CURVE) + 1) + "|"]
-    for size in SIZES:
-        keys = [Trial(label=model, model="", train=size, genes=_GENES_OF_CURVE).key for model in _CURVE]
-        found = [results["scores"].get(key) for key in keys]
-        if any(found):
-            cells = [f"{one['spearman']:.3f}" if one else "" for one in found]
-            lines.append(f"| {size:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def show(results: dict[str, Any], seeds: int) -> None:
-    """Print all tables."""
-    print(table(results, [(label, n_bins) for label, _, n_bins, _ in (*_TABLE, *_PRETRAINED)], seeds))
-    print("\n" + curve_table(results))
-    for name, found in results["explain"].items():
-        print(f"\n{name}\n{json.dumps(found, indent=1)}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("part", choices=("table", "changes", "explain", "curve", "pretrained", "show"))
@@ -376,9 +229,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("gta-learning"), help="folder for genomes and stores")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    results = read_results(args.out)
     if args.part == "show":
-        show(results, args.seeds)
+        print(show(read_results(args.out), args.seeds))
         return
     if args.part == "explain":
         for seed in range(args.seeds):
