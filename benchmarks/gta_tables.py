@@ -34,7 +34,7 @@ def show(results: Results, seeds: int) -> str:
         curve_table(results),
         curve_lead_table(results),
     )
-    return "\n\n".join(made)
+    return "\n\n".join(filter(None, made))
 
 
 def scores_table(results: Results, rows: Iterable[tuple[str, str, int, str]], seeds: int) -> str:
@@ -173,6 +173,8 @@ def _mean(values: Iterable[float]) -> str:
     return f"{np.mean(list(values)):+.3f}"
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return ""
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
