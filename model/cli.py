@@ -129,7 +129,7 @@ def _score_lines(scores: dict[str, Any], draws: int) -> list[str]:
         bins = "" if score["n_bins"] == scores["n_bins"] else f" at {score['n_bins']} bins"
         found.append(f"beside it, {score['model']}{bins}: {_score(score)}{_lead(scores['model'], score)}")
     controls = {"gta-prompt-only", "gta-sequence-only"} - {score["model"] for score in scores["beside"]}
-    if scores["model"] in ("gta-best", "gta-paper") and controls:
+    if scores["model"] in ("gta-best", "gta-paper") and "tasks" not in scores and controls:
         found.append(
             f"not beside it: {', '.join(sorted(controls))}; `featurestore train` with --controls trains them, and says "
             "what the prompt and the sequence each tell alone"
