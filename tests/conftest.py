@@ -4,7 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
+# No test is timed: how long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # Read once, when huggingface_hub is imported: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
