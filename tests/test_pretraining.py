@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -26,8 +27,6 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def genes(tmp_path_factory: pytest.TempPathFactory) -> GeneDataset:
-    import polars as pl
-
     store = tmp_path_factory.mktemp("pretraining") / "genome.store"
     built_store(store, {"chr1": 9000, "chr2": 7000, "chr3": 8000}, Grid(bin_size=16, offsets=(0, 8)))
     rows = [(f"G{index}", "chr1" if index % 2 else "chr2", 100 + 90 * index) for index in range(40)]
