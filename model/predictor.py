@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from loaders import GeneDataset, data_loader, prefetch
+from loaders import GeneDataset, data_loader
 from model.baselines import CentreRidge, ClosedForm, ExponentialRidge, Mean
 from model.bin_models import BIN_MODELS, BIN_RECIPE, BinModel, BinModelConfig
 from model.checkpoint import Checkpoint, CheckpointError, TrainedOn, write_checkpoint
@@ -141,8 +141,8 @@ class TorchPredictor:
         device = choose_device(self.training.device)
         model = self.model.to(device).eval()
         predicted = [
-            model.to_log1p(model(batch.features, batch.prompts)).cpu()
-            for batch in prefetch(data_loader(dataset, batch_size=self.training.batch_size), device)
+            model.to_log1p(model(batch.features.to(device), batch.prompts)).cpu()
+            for batch in data_loader(dataset, batch_size=self.training.batch_size)
         ]
         return torch.cat(predicted).float().numpy()
 

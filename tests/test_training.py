@@ -1,10 +1,7 @@
-import contextlib
 import csv
-import gc
 import importlib.util
 import math
 import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -265,39 +262,6 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path: Path) -> None:
     start = _model(without_norm)
     standardise(start, genes, 8)
     assert _largest_difference(models[0], models[1]) < 1e-5 < 1e-3 < _largest_difference(models[0], start)
-
-
-class Reading(TinyGenes):
-    """Genes that note which thread reads them, and fail where they are told to."""
-
-    def __init__(self, *args: Any, fails: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.threads: set[str] = set()
-        self.fails = fails
-
-    def __getitem__(self, index: Any) -> Any:
-        batch = super().__getitem__(index)
-        if threading.current_thread() is not threading.main_thread():
-            self.threads.add(threading.current_thread().name)
-            if self.fails and 20 in batch.indices.tolist():
-                raise OSError("the store is gone")
-        return batch
-
-
-def _readers() -> list[str]:
-    gc.collect()
-    return [thread.name for thread in threading.enumerate() if thread.name == "prefetch"]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_batches_are_made_ahead_in_threads_that_end_with_the_training(fails: bool) -> None:
-    genes, validation = tiny_genes(32), tiny_genes(8, seed=1)
-    reading = Reading(genes[range(32)].features, genes.targets, fails=fails)
-    raised = pytest.raises(OSError, match="the store is gone") if fails else contextlib.nullcontext()
-    with raised:
-        fit(_model(), reading, validation, TrainConfig(epochs=2, batch_size=4))
-    assert reading.threads == {"prefetch"}
-    assert _readers() == []
 
 
 def test_batches_of_like_prompts_hold_every_gene_once_an_epoch(tmp_path: Path) -> None:

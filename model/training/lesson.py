@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
-from loaders import GeneBatch, GeneDataset, data_loader, prefetch
-from loaders.ahead import Ahead
+from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
 from model.expression_model import ExpressionModel
 from model.gta import GTA
 from model.language.prompt_lengths import bucketed_order, prompt_lengths
@@ -65,8 +64,8 @@ class Lesson(LightningModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             atexit.register(_part)
 
-    def train_dataloader(self) -> Ahead[GeneBatch]:
-        """Give this rank's part of each batch, made ahead; all ranks together see the batches of a single one."""
+    def train_dataloader(self) -> BatchLoader:
+        """Give this rank's part of each batch; all ranks together see the batches of a single one."""
         config, ranks = self.config, self.trainer.world_size
         genes: Any = self._train
         if config.bucket_prompts:
@@ -80,12 +79,11 @@ class Lesson(LightningModule):
             world_size=ranks,
         )
         loader.set_epoch(len(self.epochs))
-        return prefetch(loader, self.device)
+        return loader
 
-    def val_dataloader(self) -> Ahead[GeneBatch]:
+    def val_dataloader(self) -> BatchLoader:
         """Give all the validation genes to every rank, so that all judge an epoch alike."""
-        loader = data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1)
-        return prefetch(loader, self.device)
+        return data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1)
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser, in the state that earlier epochs left it in."""
