@@ -197,9 +197,13 @@ def test_a_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(tmp_path: Path
     expected = fit(whole, tiny_genes(24), validation, config)
     genes = tiny_genes(24)
     stopped = Stopped(genes[range(24)].features, genes.targets, prompts=genes.prompts)
-    with pytest.raises(KeyboardInterrupt):
-        fit(_model(DROPOUT), stopped, validation, config, out=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(_model(DROPOUT), stopped, validation, config, out=tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + Stopped.stop_at
     resumed = _model(DROPOUT)
     report = fit(resumed, genes, validation, config, out=tmp_path)
