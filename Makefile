@@ -45,10 +45,10 @@ test-slow: setup
 
 S3 ?= /tmp/featurestore-s3
 test-s3: setup
-	@$(BIN)/python tests/s3_server.py start $(S3) 9300 > $(S3).env || { rm -f $(S3).env; exit 1; }
-	@. $(S3).env; $(BIN)/pytest tests/test_s3.py tests/test_faults.py tests/test_fasta_remote.py tests/test_transfer.py \
-		tests/test_registry.py tests/test_credentials.py; status=$$?; \
-		$(BIN)/python tests/s3_server.py stop $(S3) --wipe; rm -f $(S3).env; exit $$status
+	@$(BIN)/python tests/support/s3_server.py start $(S3) 9300 > $(S3).env || { rm -f $(S3).env; exit 1; }
+	@. $(S3).env; $(BIN)/pytest tests/featurestore/objects/test_s3.py tests/builders/test_faults.py tests/catalog/fasta/test_fasta_remote.py tests/featurestore/upkeep/test_transfer.py \
+		tests/catalog/test_registry.py tests/featurestore/objects/test_credentials.py; status=$$?; \
+		$(BIN)/python tests/support/s3_server.py stop $(S3) --wipe; rm -f $(S3).env; exit $$status
 
 clean:
 	rm -rf $(DEMO) $(REAL)

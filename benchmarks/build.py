@@ -35,8 +35,8 @@ from builders.cluster import local_cluster, outcomes  # noqa: E402
 from builders.extractors.base import ExtractorOptions, load_extractor  # noqa: E402
 from builders.run import build  # noqa: E402
 from builders.shard import Receipt  # noqa: E402
-from builders.speed import measure  # noqa: E402
 from builders.tasks import ShardTask  # noqa: E402
+from builders.throughput import measure  # noqa: E402
 
 GENOME_BINS = 755_000
 """About the bins of 4,096 bp of a human genome."""

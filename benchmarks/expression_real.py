@@ -39,15 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine, versions  # noqa: E402
-from builders.run import build  # noqa: E402
-from catalog import annotate, read_annotations, read_genes, read_targets  # noqa: E402
-from catalog.expression import median_over_samples  # noqa: E402
-from catalog.families import families  # noqa: E402
-from catalog.fasta import cache_directory  # noqa: E402
-from model.evaluation import Evaluation, evaluate_table, read_predictions  # noqa: E402
-from model.figures import COLOURS, save  # noqa: E402
-from model.prompt_embeddings import PromptEmbeddings, embed_prompts  # noqa: E402
-from model.prompt_only import (  # noqa: E402
+from benchmarks.prompt_only import (  # noqa: E402
     Features,
     Field,
     amount_features,
@@ -56,6 +48,14 @@ from model.prompt_only import (  # noqa: E402
     word_features,
     written_prompts,
 )
+from builders.run import build  # noqa: E402
+from catalog import annotate, read_annotations, read_genes, read_targets  # noqa: E402
+from catalog.expression.targets import median_over_samples  # noqa: E402
+from catalog.fasta.file import cache_directory  # noqa: E402
+from catalog.genes.families import families  # noqa: E402
+from model.evaluation.figures import COLOURS, save  # noqa: E402
+from model.evaluation.tables import Evaluation, evaluate_table, read_predictions  # noqa: E402
+from model.language.prompt_embeddings import PromptEmbeddings, embed_prompts  # noqa: E402
 from model.runs.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, train  # noqa: E402
 
 BASELINES = ("Xpresso", "ExPecto", "Basenji2", "Enformer")

@@ -1,6 +1,6 @@
 """What faults of an object store cost: a build and the reading of it, at rising shares of requests that fail.
 
-    eval "$(python tests/s3_server.py start /tmp/s3 9300)"
+    eval "$(python tests/support/s3_server.py start /tmp/s3 9300)"
     python benchmarks/faults.py            # writes benchmarks/results/faults.json
     python benchmarks/faults.py --quick    # smaller: does it run here at all?
 
@@ -33,8 +33,8 @@ from benchmarks.machine import machine, versions  # noqa: E402
 from builders.extractors.base import ExtractorOptions  # noqa: E402
 from builders.run import build  # noqa: E402
 from featurestore import connect, verify  # noqa: E402
-from featurestore.fault_proxy import SLOW_DOWN, FaultProxy, Trouble, sometimes  # noqa: E402
 from featurestore.testing import random_sequences, write_fasta  # noqa: E402
+from featurestore.testing.fault_proxy import SLOW_DOWN, FaultProxy, Trouble, sometimes  # noqa: E402
 
 FAULTS = (SLOW_DOWN, Trouble.RESET_BEFORE, Trouble.RESET_AFTER, Trouble.CUT)
 BIN_SIZE = 16
@@ -121,7 +121,7 @@ def main() -> None:
         args.shards, args.rounds = 8, 1
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     if endpoint is None:
-        sys.exit("AWS_ENDPOINT_URL is not set; tests/s3_server.py starts a server here")
+        sys.exit("AWS_ENDPOINT_URL is not set; tests/support/s3_server.py starts a server here")
     filesystem = fsspec.filesystem("s3", endpoint_url=endpoint)
     bucket = f"featurestore-{uuid.uuid4().hex[:12]}"
     filesystem.mkdir(bucket)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
-from catalog.grammar import SimulationConfig
+from catalog.simulation.grammar import SimulationConfig
 from loaders import GeneDataset, data_loader
 from model.explain.occlusion import bin_distances, knock_out
-from model.gta import GTA
-from model.predictor import Predictor, TorchPredictor
-from model.readout import SummedReadout
+from model.networks.gta import GTA
+from model.networks.readout import SummedReadout
+from model.predictors.predictor import Predictor, TorchPredictor
 
 MOST_GENES = 500
 """Test genes that are looked at; each is read again for every enhancer in its window."""

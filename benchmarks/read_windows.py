@@ -7,7 +7,7 @@
 Needs the extras `build` and `torch`; `h5py` (with `hdf5plugin` for zstd) and `xbatcher` if they are to be compared; and
 for the part over S3 a server that `AWS_ENDPOINT_URL` names:
 
-    eval "$(python tests/s3_server.py start /tmp/s3 9300)"
+    eval "$(python tests/support/s3_server.py start /tmp/s3 9300)"
 
 755,000 bins of 40 channels, float16, in shards of 16,384 bins and chunks of 256; windows of 251 bins in batches of 64,
 at random centres. All ways read equal values, which is checked first. They take turns on the same windows, in an order
@@ -70,7 +70,7 @@ def left_out(chosen: tuple[str, ...]) -> list[str]:
     """Say what is not compared here, and why."""
     found = [f"{peer}: not installed here" for peer in PEERS if "local" in chosen and optional(peer) is None]
     if "AWS_ENDPOINT_URL" not in os.environ and {"s3", "wide"} & set(chosen):
-        found.append("S3: AWS_ENDPOINT_URL is not set; tests/s3_server.py starts a server")
+        found.append("S3: AWS_ENDPOINT_URL is not set; tests/support/s3_server.py starts a server")
     return found
 
 

@@ -29,10 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.sei_plain import PlainSei, directions_of, loaded, reference, rule_state, sequences  # noqa: E402
-from builders.extractors.sei_batches import Compute, GpuRunner, HostRunner, batch_that_fits  # noqa: E402
-from builders.extractors.sei_fast import FastSei, features  # noqa: E402
-from builders.extractors.sei_network import N_PROFILES, SeiNetwork, encode, reverse_complement  # noqa: E402
-from builders.extractors.sei_precision import arithmetic  # noqa: E402
+from builders.extractors.sei.batches import Compute, GpuRunner, HostRunner, batch_that_fits  # noqa: E402
+from builders.extractors.sei.inference import FastSei, features  # noqa: E402
+from builders.extractors.sei.network import N_PROFILES, SeiNetwork, encode, reverse_complement  # noqa: E402
+from builders.extractors.sei.precision import arithmetic  # noqa: E402
 
 FLOPS_PER_STRAND = 108.42e9
 """Of the published network: the work that is asked for, not what ours makes of it."""

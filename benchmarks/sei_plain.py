@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from builders.extractors.sei_network import INPUT_LENGTH, encode, reverse_complement, spline_basis
+from builders.extractors.sei.network import INPUT_LENGTH, encode, reverse_complement, spline_basis
 
 Network = TypeVar("Network", bound=nn.Module)
 

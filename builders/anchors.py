@@ -1,7 +1,7 @@
 """What a build of anchored arrays has to do: which shards, and where their bins come from.
 
 Belongs here: the shard of an anchored array, and the list of them. Does not: carrying it out
-(`builders.run_anchors`), the arrays (`featurestore.anchored`).
+(`builders.run_anchors`), the arrays (`featurestore.anchored.layout`).
 
 Nothing is computed twice: not a bin that two windows of a shard have, nor the bins of a window that the grid of the
 store has. Those are then as the device computed them that built the grid.
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from builders.sequence import scattered_sequences
 from builders.tasks import Place
 from catalog import Fasta, FeatureSet
-from catalog.anchors import Anchor
-from featurestore import ContigLayout, Origin, RowRequest, Store, layout, read_rows, write_shard
-from featurestore.anchored import AnchorLayout, bin_offsets
-from featurestore.anchored_declarations import anchored_layout
+from catalog.genes.anchors import Anchor
+from featurestore import ContigLayout, Origin, RowRequest, Store, read_rows, write_shard
+from featurestore.anchored.declare import anchored_layout
+from featurestore.anchored.layout import AnchorLayout, bin_offsets
+from featurestore.format import layout
 
 
 class AnchoredWindow(NamedTuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featurestore.cli_options import AsJson, names_in
+from featurestore.cli.options import AsJson, names_in
 
 if TYPE_CHECKING:
     from builders.extractors.base import ExtractorOptions
@@ -84,7 +84,7 @@ def plan(
     """Tell what a build would do: shards, bins, bytes, objects, operations and hours; writes nothing."""
     from builders.extractors.base import load_extractor
     from builders.plan import plan_build
-    from builders.speed import measure as measure_speed
+    from builders.throughput import measure as measure_speed
 
     if bins_per_second is not None and not bins_per_second > 0:
         raise ValueError(f"--bins-per-second is a speed, above 0; got {bins_per_second:g}")
@@ -150,7 +150,7 @@ def build(
 ) -> None:
     """Compute features of a genome into a store. Run it again to go on; exits 0 only when all is committed."""
     from builders.run import build as run_build
-    from featurestore.progress import bar
+    from featurestore.cli.progress import bar
 
     options = _options(bin_size, outputs, weights, projector, names, precision, device)
     with bar("build", unit="bins") as advance:
@@ -202,7 +202,7 @@ def build_anchors(
 ) -> None:
     """Compute windows centred exactly on genes or other positions. Run it again to go on, as with build."""
     from builders.run_anchors import build_anchors as run_build
-    from featurestore.progress import bar
+    from featurestore.cli.progress import bar
 
     options = _options(bin_size, outputs, weights, projector, names, precision, device)
     with bar("build-anchors", unit="bins") as advance:

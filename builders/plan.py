@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from builders.extractors.base import Extractor
 from builders.tasks import ShardTask
 from catalog import Assembly, FeatureSet, Grid
-from featurestore import ContigLayout, StorageOptions, Store, last_run_speed, layout
+from featurestore import ContigLayout, StorageOptions, Store, last_run_speed
 from featurestore import open as open_store
+from featurestore.format import layout
 
 DEFAULT_SHARD_BINS = 16_384
 """67 Mbp: of the order of a minute of work for a motif scan on a core, or for Sei on a large GPU."""

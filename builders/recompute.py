@@ -1,6 +1,6 @@
 """Compute some bins of a store again and compare: the strongest check that there is, and the dearest.
 
-Belongs here: drawing bins, computing and comparing them. Does not: reading whole stores (`featurestore.verify`).
+Belongs here: drawing bins, computing and comparing them. Does not: reading whole stores (`featurestore.upkeep.verify`).
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.sequence import bin_sequences
 from builders.shard import features_of
 from catalog import Assembly, Fasta, FeatureSet
-from featurestore import Fault, FingerprintMismatch, Store, layout
-from featurestore.rows import read_rows
-from featurestore.stretches import RowRequest
+from featurestore import Fault, FingerprintMismatch, Store
+from featurestore.format import layout
+from featurestore.rows.row_requests import RowRequest
+from featurestore.rows.source import read_rows
 
 _TOLERANCE = {"fp32": 2e-3, "tf32": 1e-2, "bf16": 5e-2}
 """Largest difference that another device may make, as a share of the channel's largest value among the bins compared;

@@ -1,7 +1,7 @@
 """Carry a build out: the shards that are not committed yet, and only those.
 
 Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.shard`), going over
-them (`builders.rounds`).
+them (`builders.scheduling`).
 """
 
 import os
@@ -17,7 +17,7 @@ from builders.cluster import outcomes
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
 from builders.plan import describe, existing_store, make_plan
 from builders.report import BuildReport
-from builders.rounds import Progress, Rounds, workers_of
+from builders.scheduling import Progress, ShardScheduler, workers_of
 from builders.shard import Job
 from builders.tasks import Task
 from builders.worker import pad_rows_on_worker
@@ -208,7 +208,7 @@ def carry_out(
         if work.todo:
             client = client or start()
             work.store.unseal()
-            Rounds(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
+            ShardScheduler(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
     report.seconds = time.perf_counter() - started
 
 

@@ -12,14 +12,14 @@ from builders.anchors import AnchorTask, plan_anchors, sources_of
 from builders.extractors.base import ExtractorOptions
 from builders.plan import DEFAULT_SHARD_BINS, describe, existing_store
 from builders.report import BuildReport
-from builders.rounds import Progress
 from builders.run import Pads, Work, carry_out, check_workers, start_job
+from builders.scheduling import Progress
 from builders.shard import Receipt
 from catalog import FeatureSet, Grid
-from catalog.anchors import read_anchors
+from catalog.genes.anchors import read_anchors
 from featurestore import StorageOptions, Store, create
-from featurestore.anchored import AnchorLayout, describe_anchored
-from featurestore.anchored_declarations import declare_anchored, present_anchored
+from featurestore.anchored.declare import declare_anchored, present_anchored
+from featurestore.anchored.layout import AnchorLayout, describe_anchored
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ def build_anchors(
     Parameters
     ----------
     anchors
-        The table, as `catalog.anchors.read_anchors` reads it.
+        The table, as `catalog.genes.anchors.read_anchors` reads it.
     name
         What to call the anchors in the store.
     n_bins

@@ -1,6 +1,6 @@
 """The sequence below each bin, with N where the contig has ended.
 
-Belongs here: cutting windows out of a FASTA. Does not: opening it (`catalog.fasta`), encoding it (each extractor).
+Belongs here: cutting windows out of a FASTA. Does not: opening it (`catalog.fasta.file`), encoding it (each extractor).
 """
 
 from itertools import pairwise

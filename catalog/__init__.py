@@ -4,24 +4,24 @@ Conventions, here and in every package: positions are 0-based, half-open, in bp,
 `(windows, bins, channels)`; NaN means never built, and 0 means measured and zero.
 """
 
-from catalog.anchors import Anchor, read_anchors
 from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
-from catalog.entrez import fetch_annotations
-from catalog.eutils import EntrezError
-from catalog.expression import median_over_samples, read_samples, read_targets
-from catalog.fasta import Fasta
-from catalog.fasta_index import FastaIndex
-from catalog.fasta_source import FastaChanged, FastaError
+from catalog.expression.promoters import read_peaks, read_quantification, signal_at_tss
+from catalog.expression.targets import median_over_samples, read_samples, read_targets
+from catalog.fasta.file import Fasta
+from catalog.fasta.index import FastaIndex
+from catalog.fasta.source import FastaChanged, FastaError
 from catalog.feature_set import Channel, FeatureSet
-from catalog.gene_report import GeneReport, GeneTable
-from catalog.genes import match_contigs, place_genes, read_gene_table, read_genes, write_genes
+from catalog.genes.anchors import Anchor, read_anchors
+from catalog.genes.lifting import lift_genes, lift_positions
+from catalog.genes.report import GeneReport, GeneTable
+from catalog.genes.splits import Split
+from catalog.genes.table import match_contigs, place_genes, read_gene_table, read_genes, write_genes
 from catalog.grid import Grid, Placement, Placements
 from catalog.interval import Interval
-from catalog.lifting import lift_genes, lift_positions
-from catalog.ncbi import annotate, prompts_for, read_annotations
-from catalog.promoters import read_peaks, read_quantification, signal_at_tss
+from catalog.ncbi.annotations import annotate, prompts_for, read_annotations
+from catalog.ncbi.client import EntrezError
+from catalog.ncbi.fetch import fetch_annotations
 from catalog.registry import DamagedRegistry, KnownSet, KnownStore, Registry, StoreSummary, UnknownStore, parse_registry
-from catalog.splits import Split
 from catalog.tables import TableError
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from catalog.fasta import Fasta
+from catalog.fasta.file import Fasta
 
 
 class UnknownContig(KeyError):

@@ -3,7 +3,7 @@ r"""Verbs that fetch what a catalog needs.
     featurestore fetch-annotations MANE.GRCh38.v1.4.summary.txt.gz --email you@lab.org --cache ncbi.parquet \
         --out annotations.tsv
 
-Belongs here: options and printing. Does not: logic that a Python user could not call (`catalog.entrez`).
+Belongs here: options and printing. Does not: logic that a Python user could not call (`catalog.ncbi.fetch`).
 """
 
 import sys
@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from catalog import entrez, eutils
-from catalog.ncbi import write_annotations
+from catalog.ncbi import client as eutils
+from catalog.ncbi import fetch as entrez
+from catalog.ncbi.annotations import write_annotations
 
 app = typer.Typer(rich_markup_mode=None)
 

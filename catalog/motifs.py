@@ -1,7 +1,7 @@
 """Named transcription-factor motifs: short words that mark promoters, enhancers and insulators.
 
 Belongs here: the table, IUPAC letters, and a consensus turned into a matrix. Does not: finding motifs in sequence
-(`builders.extractors.motif`), planting them (`catalog.simulate`).
+(`builders.extractors.motif`), planting them (`catalog.simulation.genome`).
 
 The matrices are derived from consensus words, not counted from measured sites: a base that the consensus allows is as
 good as any other base allowed at that place. That is cruder than the matrices of JASPAR or HOCOMOCO, needs no download,

@@ -1,7 +1,7 @@
 """Known stores: what each one holds, where it lies, and finding one among them.
 
 Belongs here: the documents, reading and changing them, the search. Does not: looking at a store, and registries on
-disks or at URLs (`featurestore.describe`).
+disks or at URLs (`featurestore.upkeep.registry_file`).
 """
 
 import re

@@ -1,7 +1,7 @@
 """Small tables in text files: plain or gzipped, tabs or commas, any line ends.
 
 Belongs here: opening, splitting, finding a column by its usual names, Ensembl versions. Does not: what the rows mean
-(`catalog.genes`, `catalog.ncbi`, `catalog.expression`).
+(`catalog.genes.table`, `catalog.ncbi.annotations`, `catalog.expression.targets`).
 
 Every value is read as text, so that each caller says itself what a number is; an empty field is null.
 """

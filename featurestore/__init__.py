@@ -6,29 +6,36 @@
 (251, 28)
 """
 
-from featurestore.anchored_declarations import AnchorsMismatch
-from featurestore.anchored_reader import AnchoredReader, UnknownAnchor, open_anchored
-from featurestore.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
-from featurestore.declarations import NotAStore
-from featurestore.describe import RegistryLocked, add_store, default_place, describe, read_registry, update_registry
-from featurestore.diff import Difference, diff
-from featurestore.failures import Failure, FailureLog
-from featurestore.findings import Fault, Verification
-from featurestore.layout import ContigLayout
-from featurestore.manifest import Manifest
+from catalog.retry import StoreUnavailable
+from featurestore.anchored.declare import AnchorsMismatch
+from featurestore.anchored.reader import AnchoredReader, UnknownAnchor, open_anchored
+from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
+from featurestore.format.declarations import NotAStore
+from featurestore.format.failures import Failure, FailureLog
+from featurestore.format.layout import ContigLayout
+from featurestore.format.manifest import Manifest
+from featurestore.format.writer import Origin, write_shard
+from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.reader import FeatureReader, Window, Windows, parse_place
-from featurestore.remote import Objects, StorageOptions, connect
-from featurestore.retry import StoreUnavailable
-from featurestore.rows import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
-from featurestore.seal import NotSealed, seal
-from featurestore.status import StoreStatus, last_run_speed, status_of
+from featurestore.rows.row_requests import RowRequest
+from featurestore.rows.source import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
+from featurestore.rows.tensorstore_source import TensorStoreRows
 from featurestore.store import FingerprintMismatch, Store, create
 from featurestore.store import open_store as open
-from featurestore.stretches import RowRequest
-from featurestore.tensorstore_rows import TensorStoreRows
-from featurestore.transfer import CopyReport, DamagedShard, copy
-from featurestore.verify import Repair, repair, verify
-from featurestore.writer import Origin, write_shard
+from featurestore.upkeep.diff import Difference, diff
+from featurestore.upkeep.findings import Fault, Verification
+from featurestore.upkeep.registry_file import (
+    RegistryLocked,
+    add_store,
+    default_place,
+    describe,
+    read_registry,
+    update_registry,
+)
+from featurestore.upkeep.seal import NotSealed, seal
+from featurestore.upkeep.status import StoreStatus, last_run_speed, status_of
+from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
+from featurestore.upkeep.verify import Repair, repair, verify
 
 __all__ = [
     "AnchoredReader",

@@ -1,7 +1,7 @@
 """Windows of a feature set: any centre, any number of bins.
 
 Belongs here: from windows to rows and back, and the refusal to read what was never built. Does not: fetching bytes
-(`featurestore.rows`), tensors (`loaders`).
+(`featurestore.rows.source`), tensors (`loaders`).
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from catalog import Assembly, FeatureSet
-from featurestore.built import BuiltRows
-from featurestore.commits import CommitLog, NotBuilt
-from featurestore.layout import ContigLayout
-from featurestore.remote import Objects
-from featurestore.rows import HeldRowSource, RowSource, gather, read_rows
-from featurestore.stretches import Block, RowRequest
-from featurestore.window_plan import WindowPlan, plan_windows
+from featurestore.format.commits import CommitLog, NotBuilt
+from featurestore.format.layout import ContigLayout
+from featurestore.objects.objects import Objects
+from featurestore.rows.completeness import BuiltRows
+from featurestore.rows.row_requests import Block, RowRequest
+from featurestore.rows.source import HeldRowSource, RowSource, gather, read_rows
+from featurestore.rows.window_plan import WindowPlan, plan_windows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -219,8 +219,8 @@ class FeatureReader:
     def to_xarray(
         self, contig: str | None = None, *, offset: int | None = None, chunks: Any = None
     ) -> "xr.Dataset | xr.DataTree":
-        """Open one contig as a lazy Dataset, or the whole set as a DataTree; see `featurestore.dataset`."""
-        from featurestore.dataset import contig_dataset, set_datatree
+        """Open one contig as a lazy Dataset, or the whole set as a DataTree; see `featurestore.xarray_view`."""
+        from featurestore.xarray_view import contig_dataset, set_datatree
 
         if contig is None:
             return set_datatree(self.objects, self.feature_set, offset=offset, chunks=chunks)
@@ -249,7 +249,7 @@ class FeatureReader:
         NotBuilt, DamagedChunk
             As for `window`.
         """
-        from featurestore.dataset import phase_of, region_frame, require_small
+        from featurestore.xarray_view import phase_of, region_frame, require_small
 
         contig, phase = self.assembly.resolve(contig), phase_of(self.feature_set, offset)
         length, bin_size = self._lengths[contig], self._grid.bin_size

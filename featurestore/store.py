@@ -1,6 +1,6 @@
 """A store: one assembly, and the feature sets computed on it.
 
-Belongs here: create, open, describe, declare feature sets and contigs. Does not: shards (`featurestore.writer`),
+Belongs here: create, open, describe, declare feature sets and contigs. Does not: shards (`featurestore.format.writer`),
 windows (`featurestore.reader`).
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet
-from featurestore import layout
-from featurestore.commits import CommitLog, NotBuilt
-from featurestore.declarations import Declaration, DeclarationLog, NotAStore, read_description
-from featurestore.listed import listed
-from featurestore.manifest import Manifest, is_sealed_in_part, read_manifest, unseal
-from featurestore.metadata import GROUP, is_whole, root_documents, set_documents
+from featurestore.format import layout
+from featurestore.format.commits import CommitLog, NotBuilt
+from featurestore.format.declarations import Declaration, DeclarationLog, NotAStore, read_description
+from featurestore.format.manifest import Manifest, is_sealed_in_part, read_manifest, unseal
+from featurestore.format.metadata import GROUP, is_whole, root_documents, set_documents
+from featurestore.http_listing import listed
+from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.reader import FeatureReader
-from featurestore.remote import Objects, StorageOptions, connect
-from featurestore.rows import RowSource, ZarrRows
-from featurestore.tensorstore_rows import TensorStoreRows
+from featurestore.rows.source import RowSource, ZarrRows
+from featurestore.rows.tensorstore_source import TensorStoreRows
 
 _REQUESTS_AT_ONCE = 8
 

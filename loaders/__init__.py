@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loaders.batches import BatchLoader, data_loader
+    from loaders.batching.device_prefetch import prefetch
+    from loaders.batching.loader import BatchLoader, data_loader
+    from loaders.batching.sampler import GlobalBatchSampler
+    from loaders.batching.stream import WindowStream
     from loaders.channels import Projection
-    from loaders.fetch import Residence, open_reader
+    from loaders.combined import AlignedDataset, JoinedDataset, aligned_dataset
     from loaders.genes import GeneBatch, GeneDataset, collate, gene_dataset
-    from loaders.memory import MemoryBudgetExceeded
-    from loaders.sampler import GlobalBatchSampler
+    from loaders.residence.memory import MemoryBudgetExceeded
+    from loaders.residence.open import Residence, open_reader
     from loaders.stats import Stats
-    from loaders.stream import WindowStream
-    from loaders.to_device import prefetch
-    from loaders.together import AlignedDataset, JoinedDataset, aligned_dataset
-    from loaders.torch_dataset import WindowDataset
+    from loaders.windows import WindowDataset
 
 __all__ = [
     "AlignedDataset",
@@ -41,17 +41,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "batches": ("BatchLoader", "data_loader"),
+    "batching.loader": ("BatchLoader", "data_loader"),
     "channels": ("Projection",),
-    "fetch": ("Residence", "open_reader"),
+    "residence.open": ("Residence", "open_reader"),
     "genes": ("GeneBatch", "GeneDataset", "collate", "gene_dataset"),
-    "memory": ("MemoryBudgetExceeded",),
-    "to_device": ("prefetch",),
-    "sampler": ("GlobalBatchSampler",),
+    "residence.memory": ("MemoryBudgetExceeded",),
+    "batching.device_prefetch": ("prefetch",),
+    "batching.sampler": ("GlobalBatchSampler",),
     "stats": ("Stats",),
-    "stream": ("WindowStream",),
-    "together": ("AlignedDataset", "JoinedDataset", "aligned_dataset"),
-    "torch_dataset": ("WindowDataset",),
+    "batching.stream": ("WindowStream",),
+    "combined": ("AlignedDataset", "JoinedDataset", "aligned_dataset"),
+    "windows": ("WindowDataset",),
 }
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore import NotBuilt, Windows
-from featurestore.layout import contig_key
-from loaders.ahead import Ahead
-from loaders.fetch import CountingReader
+from featurestore.format.layout import contig_key
+from loaders.batching.prefetcher import Prefetcher
+from loaders.residence.open import CountingReader
 from loaders.stats import Stats
 
 _MOST_DRAWS = 100
@@ -98,15 +98,15 @@ def measure_reading(
             yield reader.windows(contigs[chosen], centres[chosen], n_bins)
 
     before = reader.stats
-    ahead = Ahead(batches())
+    prefetcher = Prefetcher(batches())
     feature_bytes = 0
     start = time.perf_counter()
-    for batch in ahead:
+    for batch in prefetcher:
         feature_bytes += batch.values.nbytes
         if compute_s:
             time.sleep(compute_s)
     seconds = time.perf_counter() - start
-    waited = ahead.stats
+    waited = prefetcher.stats
     spent = reader.stats.since(before)
     return ReadReport(
         n_bins, batch_size, seconds, feature_bytes, replace(spent, wait_s=waited.wait_s, busy_s=waited.busy_s)

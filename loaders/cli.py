@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from featurestore import open as open_store
-from loaders import fetch
 from loaders.bench import measure_reading
+from loaders.residence import open as fetch
 
 app = typer.Typer(rich_markup_mode=None)
 

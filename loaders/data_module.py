@@ -1,8 +1,8 @@
 """Genes for Lightning's Trainer.
 
-Belongs here: `GeneDataModule`. Does not: batches (`loaders.batches`), splits (`catalog.splits`). Needs lightning, which
-the extra `model` brings, so this module is imported on its own: `from loaders.data_module import GeneDataModule`. (A
-module named `lightning` would hide the library from scripts beside it.)
+Belongs here: `GeneDataModule`. Does not: batches (`loaders.batching.loader`), splits (`catalog.genes.splits`). Needs
+lightning, which the extra `model` brings, so this module is imported on its own: `from loaders.data_module import
+GeneDataModule`. (A module named `lightning` would hide the library from scripts beside it.)
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from catalog.splits import Split
+from catalog.genes.splits import Split
 from catalog.tables import listed
-from loaders.batches import BatchLoader, data_loader
+from loaders.batching.loader import BatchLoader, data_loader
+from loaders.batching.sampler import Uneven
 from loaders.genes import GeneDataset
-from loaders.sampler import Uneven
 
 
 class GeneDataModule(LightningDataModule):

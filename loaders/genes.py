@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from catalog import genes as gene_tables
-from catalog import ncbi
+from catalog.genes import table as gene_tables
+from catalog.ncbi import annotations as ncbi
 from featurestore import StorageOptions
 from featurestore import open as open_store
 from loaders.stats import Stats
-from loaders.torch_dataset import WindowDataset
+from loaders.windows import WindowDataset
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class GeneDataset(Dataset[GeneBatch]):
     windows
         One window a gene, centred on its TSS.
     genes
-        Rows of the gene table in the windows' order (`catalog.genes.GENE_SCHEMA`).
+        Rows of the gene table in the windows' order (`catalog.genes.table.GENE_SCHEMA`).
     prompts
         One text a gene.
     targets
@@ -181,12 +181,12 @@ def gene_dataset(
     Parameters
     ----------
     genes
-        Table of `catalog.genes.read_genes`.
+        Table of `catalog.genes.table.read_genes`.
     annotations
-        Table of `catalog.ncbi.read_annotations`; None for prompts of what the gene table knows.
+        Table of `catalog.ncbi.annotations.read_annotations`; None for prompts of what the gene table knows.
     targets
-        Table of `catalog.expression.read_targets`, or one with `gene_id` and a column for each of several tasks. Genes
-        that are not in it are left out; None keeps all, with NaN.
+        Table of `catalog.expression.targets.read_targets`, or one with `gene_id` and a column for each of several
+        tasks. Genes that are not in it are left out; None keeps all, with NaN.
     settings
         Further arguments of `WindowDataset`: `residence`, `channels`, `orient`, `jitter_bp`, ...
 

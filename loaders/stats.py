@@ -1,7 +1,7 @@
 """What reading costs, in numbers.
 
-Belongs here: the counters, and those that tensorstore keeps. Does not: making batches early (`loaders.ahead`), taking
-times for a report (`loaders.bench`).
+Belongs here: the counters, and those that tensorstore keeps. Does not: making batches early
+(`loaders.batching.prefetcher`), taking times for a report (`loaders.bench`).
 """
 
 import threading

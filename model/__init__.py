@@ -7,25 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.bin_models import BIN_MODELS, BinModelConfig
-    from model.checkpoint import CheckpointError, OtherStore, TrainedOn
-    from model.ensemble import Ensemble, seed_ensemble
-    from model.evaluation import evaluate_table, read_predictions
+    from model.evaluation.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman
+    from model.evaluation.tables import evaluate_table, read_predictions
     from model.explain.occlusion import contribution_by_distance, knock_out, mean_bin, predict_occluded
-    from model.expression_model import ExpressionModel
-    from model.gta import GTA
-    from model.gta_config import PRESETS, GtaConfig
     from model.language.backbone import Backbone
     from model.language.directory import BackboneError
     from model.language.lora import add_lora, load_lora_state, lora_state
     from model.language.prefix_cache import PrefixCache
     from model.language.prefix_store import PrefixStore
+    from model.language.prompt_embeddings import embed_prompts
     from model.language.prompt_lengths import bucketed_order
     from model.language.untrained import make_untrained_backbone
-    from model.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman
-    from model.predictor import PREDICTORS, Predictor, build_predictor, default_training
-    from model.prompt_embeddings import embed_prompts
-    from model.saved import load_predictor
+    from model.networks.base import ExpressionModel
+    from model.networks.bin_models import BIN_MODELS, BinModelConfig
+    from model.networks.gta import GTA
+    from model.networks.gta_config import PRESETS, GtaConfig
+    from model.predictors.checkpoint import CheckpointError, OtherStore, TrainedOn
+    from model.predictors.ensemble import Ensemble, seed_ensemble
+    from model.predictors.predictor import PREDICTORS, Predictor, build_predictor, default_training
+    from model.predictors.saved import load_predictor
     from model.training.config import RECIPES, TrainConfig
     from model.training.fit import fit
     from model.training.report import FitReport
@@ -79,24 +79,24 @@ __all__ = [
 _HOMES = {
     "language.backbone": ("Backbone",),
     "language.directory": ("BackboneError",),
-    "bin_models": ("BIN_MODELS", "BinModelConfig"),
-    "checkpoint": ("CheckpointError", "OtherStore", "TrainedOn"),
-    "ensemble": ("Ensemble", "seed_ensemble"),
-    "evaluation": ("evaluate_table", "read_predictions"),
-    "expression_model": ("ExpressionModel",),
+    "networks.bin_models": ("BIN_MODELS", "BinModelConfig"),
+    "predictors.checkpoint": ("CheckpointError", "OtherStore", "TrainedOn"),
+    "predictors.ensemble": ("Ensemble", "seed_ensemble"),
+    "evaluation.tables": ("evaluate_table", "read_predictions"),
+    "networks.base": ("ExpressionModel",),
     "training.report": ("FitReport",),
-    "gta": ("GTA",),
-    "gta_config": ("PRESETS", "GtaConfig"),
+    "networks.gta": ("GTA",),
+    "networks.gta_config": ("PRESETS", "GtaConfig"),
     "language.lora": ("add_lora", "load_lora_state", "lora_state"),
-    "metrics": ("bootstrap", "bootstrap_spearman", "mse", "pearson", "spearman"),
+    "evaluation.metrics": ("bootstrap", "bootstrap_spearman", "mse", "pearson", "spearman"),
     "explain.occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
-    "predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training"),
+    "predictors.predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training"),
     "language.prefix_cache": ("PrefixCache",),
     "language.prefix_store": ("PrefixStore",),
-    "prompt_embeddings": ("embed_prompts",),
+    "language.prompt_embeddings": ("embed_prompts",),
     "language.prompt_lengths": ("bucketed_order",),
     "training.resume": ("OtherTraining",),
-    "saved": ("load_predictor",),
+    "predictors.saved": ("load_predictor",),
     "training.config": ("RECIPES", "TrainConfig"),
     "training.fit": ("fit",),
     "language.untrained": ("make_untrained_backbone",),

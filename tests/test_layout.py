@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import zarr
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import Grid
-from featurestore import ContigLayout, layout
+from featurestore import ContigLayout
+from featurestore.format import layout
 from featurestore.testing import built_store, feature_set_of, grids
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("catalog", "featurestore", "builders", "loaders", "model")
 
 

@@ -1,6 +1,5 @@
 """The way over real files: a piece of GRCh38, a bacterium, MANE, NCBI Gene, RAMPAGE."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyfaidx
 import pytest
+from checkout import SHARED
 
 import featurestore
 from builders.extractors.motif import MotifExtractor
@@ -17,7 +17,6 @@ from featurestore import verify
 from loaders import WindowDataset, gene_dataset
 from model.runs.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, predict, train
 
-SHARED = Path(os.environ.get("FEATURESTORE_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 DATA = SHARED / "data"
 GENOME = DATA / "grch38_regions/genome.chr1_chr2_chrM.fa.gz"
 MANE = DATA / "mane_v1.4/MANE.GRCh38.v1.4.summary.txt.gz"

@@ -11,7 +11,7 @@ import sys
 
 from dask_jobqueue import SLURMCluster
 
-from featurestore.cli import main
+from featurestore.cli.main import main
 
 JOBS = 16
 PARTITION = "gpu"

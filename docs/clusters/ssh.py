@@ -11,7 +11,7 @@ import sys
 
 from dask.distributed import SSHCluster
 
-from featurestore.cli import main
+from featurestore.cli.main import main
 
 HOSTS = ["node1", "node1", "node2", "node3"]
 """The first has the scheduler, each of the others workers."""

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders import GeneDataset, data_loader
+from model.device import choose_device
 from model.explain.occlusion import bin_distances
-from model.predictor import GtaPredictor, TorchPredictor
-from model.readout import PooledReadout, SummedReadout, TopKReadout
-from model.training.fit import choose_device
+from model.networks.readout import PooledReadout, SummedReadout, TopKReadout
+from model.predictors.predictor import GtaPredictor, TorchPredictor
 
 
 class Attention(NamedTuple):

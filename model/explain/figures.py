@@ -1,7 +1,7 @@
 """Figures of what a model attends to, from the numbers of `model.explain.interpret` and `model.explain.occlusion`.
 
 Belongs here: one function a figure, each returning a matplotlib Figure. Does not: the numbers, other figures
-(`model.figures`).
+(`model.evaluation.figures`).
 
 Positions are distances from the TSS, which a line marks. Colour scales reach to the largest number shown, so their
 bar says how much there is to see.
@@ -21,7 +21,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from model.figures import COLOURS, STYLE
+from model.evaluation.figures import COLOURS, STYLE
 
 _OTHERS = "0.88"
 _RANKS = {"first named": COLOURS[0], "second": COLOURS[4], "third": COLOURS[2]}

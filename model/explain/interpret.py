@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from loaders import GeneDataset
-from model.ensemble import Ensemble
+from model.evaluation.figures import predicted_against_observed, save
+from model.evaluation.metrics import spearman
 from model.explain import figures
 from model.explain.attention import Attention, attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
 from model.explain.occlusion import contribution_by_distance, mean_bin, own_fill
-from model.figures import predicted_against_observed, save
-from model.metrics import spearman
-from model.predictor import GtaPredictor, Predictor, TorchPredictor
+from model.predictors.ensemble import Ensemble
+from model.predictors.predictor import GtaPredictor, Predictor, TorchPredictor
 from model.runs.folder import SUBSETS, Run
 from model.runs.workflow import predict
 

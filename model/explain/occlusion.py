@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from loaders import GeneBatch, GeneDataset, data_loader
-from model import positions
-from model.ensemble import Ensemble
-from model.metrics import bootstrap
-from model.predictor import Predictor, TorchPredictor
+from model.evaluation.metrics import bootstrap
+from model.networks import positions
+from model.predictors.ensemble import Ensemble
+from model.predictors.predictor import Predictor, TorchPredictor
 
 _PAIRS = 4096
 """Genes that are read with an element hidden before the next are laid out: 1 MB of masks at 251 bins."""

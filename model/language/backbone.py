@@ -1,7 +1,7 @@
 """A frozen language model that reads prompt tokens and then data tokens.
 
 Belongs here: running the first blocks of any Hugging Face model on embeddings. Does not: its files
-(`model.language.directory`), what the data tokens are (`model.alignment`), which of them see which
+(`model.language.directory`), what the data tokens are (`model.networks.alignment`), which of them see which
 (`model.language.data_attention`), keeping what it computed of a prompt (`model.language.prefix_cache`), adapters
 (`model.language.lora`), making a small untrained one (`model.language.untrained`).
 """

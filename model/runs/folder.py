@@ -1,7 +1,7 @@
 """The folder of one training: what was asked, what was held out, what came of it.
 
-Belongs here: `run.json`, and what lies beside it. Does not: the checkpoint's own files (`model.checkpoint`), a training
-that is not finished (`model.training.resume`).
+Belongs here: `run.json`, and what lies beside it. Does not: the checkpoint's own files (`model.predictors.checkpoint`),
+a training that is not finished (`model.training.resume`).
 
 A folder holds `run.json` from the start, then `checkpoint.json` and `model.safetensors` of the trained model,
 `metrics.csv`, `baselines/` with a checkpoint of each, `controls/` with a whole run of each, `backbone/` if the language
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from catalog import Split
-from model.checkpoint import DOCUMENT, TENSORS, CheckpointError
-from model.ensemble import Ensemble
-from model.predictor import Predictor, TorchPredictor
-from model.saved import load_predictor
+from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
+from model.predictors.ensemble import Ensemble
+from model.predictors.predictor import Predictor, TorchPredictor
+from model.predictors.saved import load_predictor
 from model.training.resume import clear_progress, has_progress, refuse_other
 
 SUBSETS = ("train", "validation", "test")

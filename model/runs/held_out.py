@@ -1,6 +1,6 @@
 """Which genes a training holds out, as a command line says it.
 
-Belongs here: choosing one of the ways of `catalog.splits`, what the parts share. Does not: those ways.
+Belongs here: choosing one of the ways of `catalog.genes.splits`, what the parts share. Does not: those ways.
 """
 
 import os
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog import Split, splits, tables
-from catalog.gene_formats import GENE_ID_NAMES
+from catalog import Split, tables
+from catalog.genes import splits
+from catalog.genes.formats import GENE_ID_NAMES
 from catalog.tables import TableError, listed
 from loaders import GeneDataset
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from catalog import Split
 from loaders import GeneDataset
-from model.bin_models import BIN_MODELS, BinModelConfig
-from model.ensemble import seed_ensemble
-from model.gta_config import PRESETS, GtaConfig
 from model.language.backbone import Backbone
 from model.language.prefix_cache import PrefixCache
 from model.language.prefix_store import PrefixStore
 from model.language.untrained import make_untrained_backbone
-from model.predictor import Predictor, build_predictor, default_training, reads_language
+from model.networks.bin_models import BIN_MODELS, BinModelConfig
+from model.networks.gta_config import PRESETS, GtaConfig
+from model.predictors.ensemble import seed_ensemble
+from model.predictors.predictor import Predictor, build_predictor, default_training, reads_language
 from model.runs.settings import apply_settings
 from model.training.config import WITHOUT_EFFECT, Log, TrainConfig
 from model.training.fit import require_log
@@ -32,7 +32,7 @@ class TrainRequest:
     """What to train."""
 
     model: str = "gta-best"
-    """A name of `model.predictor.PREDICTORS`."""
+    """A name of `model.predictors.predictor.PREDICTORS`."""
     backbone: str = UNTRAINED
     """Directory or Hub id of a Hugging Face model, or `untrained` for a small random one made in the run's folder."""
     epochs: int | None = None

@@ -1,7 +1,7 @@
 """What a run scores, and what stands beside it on the same genes: baselines, controls, other runs.
 
-Belongs here: predictions of several runs, compared draw by draw. Does not: the statistics (`model.metrics`), tables of
-predictions that others made (`model.evaluation`).
+Belongs here: predictions of several runs, compared draw by draw. Does not: the statistics (`model.evaluation.metrics`),
+tables of predictions that others made (`model.evaluation.tables`).
 """
 
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from catalog.tables import listed
 from loaders import GeneDataset
-from model.metrics import Scores, bootstrap
-from model.predictor import Predictor
+from model.evaluation.metrics import Scores, bootstrap
+from model.predictors.predictor import Predictor
 from model.runs.folder import SUBSETS, Run
 
 
-class Beside(NamedTuple):
+class ComparedRun(NamedTuple):
     """Another run to compare with."""
 
     label: str
@@ -32,7 +32,7 @@ def evaluate(
     draws: int = 5000,
     allow_other_store: bool = False,
     baselines: bool = True,
-    beside: Iterable[Beside] = (),
+    beside: Iterable[ComparedRun] = (),
 ) -> dict[str, Any]:
     """Score a run on the genes that it was or was not trained on.
 
@@ -52,9 +52,9 @@ def evaluate(
     -------
     Plain JSON: model, n_bins, n_test (genes scored), spearman, two_sd, pearson, mse (both of log(1 + expression)), and
     `beside`, for each of the others its label as model, n_bins, the same four, and `lead`: by how much the run's
-    Spearman is ahead (value, two_sd, share_above: `model.metrics.Difference`); null where undefined. Of several tasks,
-    `tasks` has the four by name, and the scores are their means (the mean of `two_sd` is no less than that of the mean
-    score).
+    Spearman is ahead (value, two_sd, share_above: `model.evaluation.metrics.Difference`); null where undefined. Of
+    several tasks, `tasks` has the four by name, and the scores are their means (the mean of `two_sd` is no less than
+    that of the mean score).
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Settings as they are written on a command line: `layers=8`, `distance_position=learned`.
 
-Belongs here: reading them into the dataclasses that hold them. Does not: what they mean (`model.gta`,
-`model.bin_models`, `model.training.config`).
+Belongs here: reading them into the dataclasses that hold them. Does not: what they mean (`model.networks.gta`,
+`model.networks.bin_models`, `model.training.config`).
 """
 
 import json
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from model.bin_models import BinModelConfig
-from model.gta_config import GtaConfig
+from model.networks.bin_models import BinModelConfig
+from model.networks.gta_config import GtaConfig
 from model.training.config import TrainConfig
 
 ModelConfig = TypeVar("ModelConfig", GtaConfig, BinModelConfig)

@@ -15,9 +15,9 @@ import polars as pl
 
 from catalog import Split
 from loaders import GeneDataset
-from model.gta_config import PRESETS
 from model.language.untrained import make_untrained_backbone
-from model.predictor import PREDICTORS, default_training, reads_language
+from model.networks.gta_config import PRESETS
+from model.predictors.predictor import PREDICTORS, default_training, reads_language
 from model.runs.folder import open_run
 from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.workflow import evaluate, train
@@ -44,7 +44,7 @@ class Sweep:
     """What to compare."""
 
     models: Sequence[str]
-    """Names of `model.predictor.PREDICTORS`."""
+    """Names of `model.predictors.predictor.PREDICTORS`."""
     n_bins: Sequence[int]
     """Bins a window."""
     layers: Sequence[int] = ()
@@ -64,18 +64,18 @@ class Sweep:
                 "leave the layers out"
             )
 
-    def cells(self) -> list["Cell"]:
+    def cells(self) -> list["SweepPoint"]:
         """List what the tables show, table 1 first; a training may stand in both."""
-        found = [Cell(1, model, n_bins, None) for n_bins in self.n_bins for model in self.models]
+        found = [SweepPoint(1, model, n_bins, None) for n_bins in self.n_bins for model in self.models]
         for model in self.models:
             if reads_language(model):
                 own = PRESETS[model.removeprefix("gta-")].layers
                 longest = max(self.n_bins)
-                found += [Cell(2, model, longest, None if layers == own else layers) for layers in self.layers]
+                found += [SweepPoint(2, model, longest, None if layers == own else layers) for layers in self.layers]
         return found
 
 
-class Cell(NamedTuple):
+class SweepPoint(NamedTuple):
     """One training, and the table that shows it."""
 
     table: int
@@ -150,7 +150,7 @@ def run_sweep(
 
 
 def _cell(
-    dataset: GeneDataset, split: Split, cell: Cell, request: TrainRequest, folder: Path, draws: int
+    dataset: GeneDataset, split: Split, cell: SweepPoint, request: TrainRequest, folder: Path, draws: int
 ) -> dict[str, Any]:
     if cell.layers is not None:
         request = replace(request, settings=(*request.settings, f"layers={cell.layers}"))
@@ -169,7 +169,7 @@ def _cell(
     return {name: row.get(name) for name in _COLUMNS} | {"table": cell.table}
 
 
-def _scored(dataset: GeneDataset, folder: Path, cell: Cell, request: TrainRequest, draws: int) -> dict[str, Any]:
+def _scored(dataset: GeneDataset, folder: Path, cell: SweepPoint, request: TrainRequest, draws: int) -> dict[str, Any]:
     run = open_run(folder, device=request.device)
     model = getattr(run.predictor, "model", None)
     backbone = getattr(model, "backbone", None)

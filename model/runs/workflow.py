@@ -1,7 +1,8 @@
-"""From tables and a store to a trained model and its predictions: what the verbs of `model.cli` do.
+"""From tables and a store to a trained model and its predictions: what the verbs of `model.cli.use` do.
 
-Belongs here: the steps. Does not: models (`model.predictor`), the folder of a run (`model.runs.folder`), its scores
-(`model.runs.scores`), which genes are held out (`model.runs.held_out`), joining genes to windows (`loaders.genes`).
+Belongs here: the steps. Does not: models (`model.predictors.predictor`), the folder of a run (`model.runs.folder`), its
+scores (`model.runs.scores`), which genes are held out (`model.runs.held_out`), joining genes to windows
+(`loaders.genes`).
 """
 
 import os
@@ -17,9 +18,9 @@ import polars as pl
 from catalog import Split, read_annotations, read_genes, read_targets
 from featurestore import open as open_store
 from loaders import GeneDataset, gene_dataset
-from model.ensemble import Ensemble
-from model.metrics import spearman
-from model.predictor import Predictor, TorchPredictor, build_predictor
+from model.evaluation.metrics import spearman
+from model.predictors.ensemble import Ensemble
+from model.predictors.predictor import Predictor, TorchPredictor, build_predictor
 from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
 from model.runs.folder import Run as Run
 from model.runs.folder import open_run as open_run

@@ -1,6 +1,7 @@
 """How a model is trained.
 
-Belongs here: the settings, checked. Does not: the loop that reads them (`model.training.fit`, `model.training.lesson`).
+Belongs here: the settings, checked. Does not: the loop that reads them (`model.training.fit`,
+`model.training.lightning_module`).
 """
 
 from collections.abc import Mapping
@@ -96,4 +97,7 @@ RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
         "prompt-only": TrainConfig(epochs=5, learning_rate=2e-3),
     }
 )
-"""How the presets of `model.gta.PRESETS` are trained."""
+"""How the presets of `model.networks.gta.PRESETS` are trained."""
+
+BIN_RECIPE = TrainConfig(epochs=10, learning_rate=2e-3)
+"""How networks on the bins are trained."""

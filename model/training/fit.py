@@ -1,8 +1,8 @@
 """Training GTA, or any other `ExpressionModel`, on the genes of a store.
 
 Belongs here: one training from its start, or from where it was stopped, to its best epoch. Does not: its settings
-(`model.training.config`), its steps (`model.training.lesson`), models (`model.gta`, `model.bin_models`), the files of a
-finished one (`model.checkpoint`).
+(`model.training.config`), its steps (`model.training.lightning_module`), models (`model.networks.gta`,
+`model.networks.bin_models`), the files of a finished one (`model.predictors.checkpoint`).
 """
 
 import contextlib
@@ -25,9 +25,10 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from loaders import GeneDataset, data_loader
-from model.expression_model import ExpressionModel
+from model.device import choose_device
+from model.networks.base import ExpressionModel
 from model.training.config import WITHOUT_EFFECT, TrainConfig
-from model.training.lesson import EachEpoch, Lesson, best_epoch, make_optimiser, write_metrics
+from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
 from model.training.pretraining import pretrain_alignment, require_alignment
 from model.training.report import Epoch, FitReport
 from model.training.resume import Progress, digest_of, read_progress
@@ -126,8 +127,8 @@ def _train(
     before: Progress | None,
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
     """Run the epochs that are left; give the state of the best one, and all epochs."""
-    lesson = Lesson(model, train, validation, config, before=before)
-    each_epoch = EachEpoch(config, folder=folder, identity=identity)
+    lesson = ExpressionModule(model, train, validation, config, before=before)
+    each_epoch = EpochCheckpoint(config, folder=folder, identity=identity)
     each_epoch.best = {} if before is None else dict(before.best)
     with torch.random.fork_rng(), _quiet_lightning(), _ctrl_c():
         trainer = Trainer(
@@ -171,19 +172,6 @@ def _identity(
         "validation genes": digest_of([*validation.gene_ids, *validation.prompts, validation.targets]),
         "initial weights": digest_of(item for name in sorted(state) for item in (name, state[name])),
     }
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu` or `cuda` into a device.
-
-    Raises
-    ------
-    ValueError
-        If CUDA is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device is to be seen; use device='cpu', or 'auto' to take a GPU only if there is one")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _check_count(device: torch.device, config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """Training the alignment before there is any expression to learn from, on bins from all over the genome.
 
 Belongs here: that training, which reads features alone. Does not: training a whole model (`model.training.fit`), the
-alignment itself (`model.alignment`).
+alignment itself (`model.networks.alignment`).
 
 A few hundred genes say little of which features go together; every bin of the genome does. So the tokens that the
 alignment makes first learn to tell what a bin holds.
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from featurestore.progress import bar
+from featurestore.cli.progress import bar
 from loaders import GeneDataset, WindowDataset
-from model.expression_model import ExpressionModel
-from model.gta import GTA
+from model.networks.base import ExpressionModel
+from model.networks.gta import GTA
 
 _LEARNED = ("alignment", "prototypes")
 """Parts of the model, as `parameter_table` calls them."""

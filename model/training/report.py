@@ -1,6 +1,7 @@
 """What fitting a predictor gave.
 
-Belongs here: the record, for people and for JSON. Does not: fitting (`model.training.fit`, `model.baselines`).
+Belongs here: the record, for people and for JSON. Does not: fitting (`model.training.fit`,
+`model.predictors.closed_form`).
 """
 
 from dataclasses import asdict, dataclass

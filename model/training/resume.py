@@ -1,7 +1,7 @@
 """A training between two epochs, on disk, so that one that was stopped goes on.
 
-Belongs here: that state as tensors and JSON, whose it is. Does not: the finished model (`model.checkpoint`), the loop
-(`model.training.fit`).
+Belongs here: that state as tensors and JSON, whose it is. Does not: the finished model (`model.predictors.checkpoint`),
+the loop (`model.training.fit`).
 
 `resume.json` names the file of tensors and is replaced after that file is whole, so that a process killed at any moment
 leaves the last finished epoch behind.

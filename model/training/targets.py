@@ -1,7 +1,7 @@
 """What a predictor learns from: the expression of genes for which it is known.
 
 Belongs here: checking targets, their scale, errors over those that are known. Does not: reading them
-(`catalog.expression`).
+(`catalog.expression.targets`).
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders import GeneDataset
-from model.metrics import spearman
+from model.evaluation.metrics import spearman
 
 
 def require_targets(dataset: GeneDataset) -> None:

@@ -1,0 +1,325 @@
+"""Sei as an extractor: sequence classes, chromatin profiles, and the embedding before them.
+
+Belongs here: the strand rule, the projection to classes, channels, what the values depend on.
+Does not: the network and its files (`builders.extractors.sei.network`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from builders.extractors.base import ExtractorOptions
+from builders.extractors.sei.classes import N_CLUSTERS, class_channels
+from catalog import Channel
+
+try:
+    import torch
+
+    from builders.extractors.sei.batches import GpuRunner, HostRunner, Runner, batch_that_fits
+    from builders.extractors.sei.inference import FastSei, features
+    from builders.extractors.sei.network import (
+        INPUT_LENGTH,
+        N_CHANNELS,
+        N_SPLINES,
+        SeiNetwork,
+        encode,
+        load_sei,
+        read_checkpoint,
+    )
+    from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, checked_precision
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("the sei extractor needs torch: pip install 'genomic-featurestore[torch]'") from error
+
+__all__ = ["OUTPUTS", "SeiExtractor", "SeiNetwork", "encode", "load_sei"]
+
+OUTPUTS = ("classes", "profiles", "embedding")
+"""Feature sets that one forward pass yields."""
+RESULTS = {"float16": torch.float16, "float32": torch.float32}
+"""Types in which features leave the device."""
+
+_GPU_BATCH = 256
+"""Bins a batch at most: 512 strands fill a large GPU, and more only take memory."""
+_CODE_VERSION = 2
+"""Part of the fingerprint: raise it with any change here or in the network that changes values."""
+
+
+class SeiExtractor:
+    """Run the published Sei network on both strands of each bin and average.
+
+    All three sets are the same for a sequence and for its reverse complement: profiles are averaged over the strands
+    after the sigmoid, classes are projected from the averaged profiles, and of the embedding, too, the mean is taken.
+    (Spline `b` of one strand lies where spline `15 - b` of the other does, so the mean blends the mirrored places of a
+    bin; in return no reader has to know on which strand a bin was computed.)
+
+    Parameters
+    ----------
+    weights
+        `sei.pth` as published, or a safetensors file with the same parameters. Read at the first call.
+    projector
+        `projvec_targets.npy`, shape `(61, n_profiles)`; needed for `classes`.
+    outputs
+        Feature sets to return, of `OUTPUTS`: `classes` (61 channels), `profiles` (21,907), `embedding` (15,360).
+    precision
+        `fp32`: float32 throughout and TF32 off; profiles and class scores lie within 2e-5 of float64 arithmetic.
+        `tf32` (GPUs of NVIDIA only) and `bf16` are faster and less exact: `MEASURED_ERRORS` of
+        `builders.extractors.sei.precision` says by how much, and so do `options`.
+    names
+        `target.names`, one profile a line; without it profiles are named by number.
+    device
+        `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one.
+    results
+        `float16` or `float32`: the type of what a call returns. None for float16 from a GPU, as stores keep it, which
+        halves what crosses the bus; and float32 from a CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there.
+    SeiCheckpointError
+        If `weights` is not a checkpoint of Sei.
+    ValueError
+        If an option has no such value, or the files do not fit each other.
+    """
+
+    name: str = "sei"
+    input_length: int = INPUT_LENGTH
+    flops_per_bin: float = 2 * 108.42e9  # both strands, two a multiply-add; the convolutions are 98.5 % of it
+    licence: str = (
+        "Computed with Sei, which is licensed for academic and research use only; "
+        "commercial use needs a licence from Princeton University"
+    )
+    citation: str = "Chen, Wong, Troyanskaya, Zhou, Nature Genetics 2022, doi:10.1038/s41588-022-01102-2"
+
+    def __init__(
+        self,
+        weights: Path,
+        projector: Path | None = None,
+        outputs: tuple[str, ...] = ("classes",),
+        precision: str = "fp32",
+        *,
+        names: Path | None = None,
+        device: str = "auto",
+        results: str | None = None,
+    ) -> None:
+        self.outputs = _known_outputs(outputs)
+        self.device = _known_device(device)
+        self.precision = checked_precision(precision, "cpu" if device == "cpu" else None)
+        if results is not None and results not in RESULTS:
+            raise ValueError(f"sei returns {' or '.join(RESULTS)}, not {results!r}")
+        if "classes" in outputs and projector is None:
+            raise ValueError(
+                "the classes of Sei are a projection of its profiles: give projector=projvec_targets.npy, which lies "
+                "beside sei.pth in sei_model.tar.gz; or ask for outputs=('profiles',)"
+            )
+        self.weights = weights
+        self.projector = projector
+        self.names = names
+        is_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+        # Bins a call. A GPU takes them in several batches, so that copies of one run beside the computing of the next.
+        self.batch_size = 1024 if is_gpu else 8
+        self._results = RESULTS[results or ("float16" if is_gpu else "float32")]
+        self.n_profiles = len(read_checkpoint(weights)["classifier.2.bias"])
+        self._directions = None if projector is None else _read_directions(projector, self.n_profiles)
+        makers = {
+            "classes": class_channels,
+            "profiles": lambda: _profile_channels(names, self.n_profiles),
+            "embedding": _embedding_channels,
+        }
+        self._channels = {output: makers[output]() for output in self.outputs}
+
+    @classmethod
+    def from_options(cls, options: ExtractorOptions) -> "SeiExtractor":
+        """Make the extractor that the options describe; `bin_size` is not among what Sei can choose.
+
+        Raises
+        ------
+        ValueError
+            If no weights are given, or as the constructor says.
+        """
+        if options.weights is None:
+            raise ValueError(
+                "sei needs the published weights: give weights=sei.pth, unpacked from sei_model.tar.gz "
+                "(Zenodo record 4906997)"
+            )
+        return cls(
+            options.weights,
+            options.projector,
+            outputs=("classes",) if options.outputs is None else options.outputs,
+            precision=options.precision,
+            names=options.names,
+            device=options.device,
+        )
+
+    @property
+    def channels(self) -> Mapping[str, tuple[Channel, ...]]:
+        """Channels of the sets asked for."""
+        return self._channels
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """What decides the values, for people: files by name and digest."""
+        return {
+            "weights": self.weights.name,
+            "weights_sha256": self._digests["weights"],
+            "projector": None if self.projector is None else self.projector.name,
+            "projector_sha256": self._digests["projector"],
+            "outputs": list(self.outputs),
+            "precision": self.precision,
+            "precision_error": {**MEASURED_ERRORS[self.precision], "source": ERROR_SOURCE},
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the contents of both files, the precision, and the version of this code.
+
+        Which sets are asked for, how profiles are called, and the device do not enter. The first use reads the weights
+        once (seconds for the published file).
+        """
+        decisive = {
+            "extractor": self.name,
+            "version": _CODE_VERSION,
+            "precision": self.precision,
+            "n_profiles": self.n_profiles,
+            **self._digests,
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
+        """Compute features of bins, both strands in one batch.
+
+        Parameters
+        ----------
+        sequence
+            ASCII bases in either case, shape `(bins, 4096)`, uint8. Any number: they are taken in batches that fit.
+
+        Returns
+        -------
+        For each set asked for `(bins, channel)`, in the type that `results` says.
+
+        Raises
+        ------
+        ValueError
+            If the shape or type of `sequence` is another.
+        MemoryError
+            If the device has no room for a single bin.
+        """
+        if sequence.ndim != 2 or sequence.shape[1] != INPUT_LENGTH or sequence.dtype != np.uint8:
+            raise ValueError(
+                f"Sei reads ASCII bases of shape (batch, {INPUT_LENGTH}), uint8; got {sequence.shape}, "
+                f"{sequence.dtype}; take the {INPUT_LENGTH} bases around the centre of each bin, and fill up with N"
+            )
+        return self._runner(sequence)
+
+    @cached_property
+    def _runner(self) -> Runner:
+        device = torch.device(_usable_device(self.device))
+        checked_precision(self.precision, device.type)
+        network = FastSei(load_sei(self.weights), precision=self.precision, device=device, release=True)
+        directions = None if self._directions is None else torch.from_numpy(self._directions).to(device)
+
+        def compute(bases: torch.Tensor) -> dict[str, torch.Tensor]:
+            return features(network, directions, bases, self.outputs)
+
+        if device.type == "cpu":
+            return HostRunner(compute, size=self.batch_size, dtype=self._results)
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        # Two strands; and a graph keeps its memory while the last, smaller batch is computed beside it.
+        size = batch_that_fits(free_bytes, 2 * 2 * network.bytes_each, at_most=_GPU_BATCH)
+        return GpuRunner(compute, device=device, size=size, dtype=self._results)
+
+    @cached_property
+    def _digests(self) -> dict[str, str | None]:
+        return {
+            "weights": _sha256(self.weights),
+            "projector": None if self.projector is None else _sha256(self.projector),
+        }
+
+
+def _known_outputs(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    if not outputs or not set(outputs) <= set(OUTPUTS):
+        raise ValueError(f"sei has the outputs {', '.join(OUTPUTS)}; got {', '.join(outputs) or 'none'}")
+    return tuple(output for output in OUTPUTS if output in outputs)
+
+
+def _known_device(device: str) -> str:
+    kind, _, index = device.partition(":")
+    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal()):
+        raise ValueError(f"a device is cpu, cuda, cuda:0, cuda:1, ..., or auto; got {device!r}")
+    return device
+
+
+def _usable_device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    _, _, index = device.partition(":")
+    if device != "cpu" and int(index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device} was asked for, but torch finds {torch.cuda.device_count()} GPUs; use device='cpu', or "
+            "check the driver, CUDA_VISIBLE_DEVICES, and that this torch is a CUDA build"
+        )
+    return device
+
+
+def _read_directions(path: Path, n_profiles: int) -> NDArray[np.float32]:
+    """Read the projection and scale each row to length 1: a class score is profile . v / |v|, nothing centred."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no projector at {path}; expected projvec_targets.npy of sei_model.tar.gz")
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is no array that numpy can read ({error}); expected projvec_targets.npy") from error
+    if (
+        not isinstance(vectors, np.ndarray)
+        or vectors.shape != (N_CLUSTERS, n_profiles)
+        or vectors.dtype.kind not in "fiu"
+    ):
+        found = f"{vectors.shape}, {vectors.dtype}" if isinstance(vectors, np.ndarray) else "an archive of arrays"
+        raise ValueError(
+            f"{path} must hold numbers of shape ({N_CLUSTERS}, {n_profiles}): a row for each cluster, a column for "
+            f"each profile of the weights; got {found}; use projvec_targets.npy of the release that the weights are of"
+        )
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not np.all(np.isfinite(norms) & (norms > 0)):
+        raise ValueError(f"{path} has rows that are zero or not finite, and no direction; fetch it again")
+    directions: NDArray[np.float32] = (vectors / norms).astype(np.float32)
+    return directions
+
+
+def _profile_channels(path: Path | None, n_profiles: int) -> tuple[Channel, ...]:
+    if path is None:
+        return tuple(Channel(name=f"profile{index:05d}") for index in range(n_profiles))
+    if not path.is_file():
+        raise FileNotFoundError(f"no names of profiles at {path}; expected target.names of sei_model.tar.gz")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) != n_profiles or len(set(lines)) != n_profiles:
+        raise ValueError(
+            f"{path} has {len(lines)} lines, {len(set(lines))} of them distinct, but the weights predict {n_profiles} "
+            "profiles; use target.names of the release that the weights are of, or leave names out"
+        )
+    return tuple(Channel(name=line, group=_target(line)) for line in lines)
+
+
+def _target(line: str) -> str:
+    """Give the second field of `cell | target | source`: the mark, the factor, or the assay."""
+    fields = line.split(" | ")
+    return fields[1] if len(fields) > 1 else ""
+
+
+def _embedding_channels() -> tuple[Channel, ...]:
+    return tuple(
+        Channel(name=f"c{channel:03d}b{spline:02d}", group=f"c{channel:03d}")
+        for channel in range(N_CHANNELS)
+        for spline in range(N_SPLINES)
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,180 @@
+"""Going over the shards of a job until each is committed or has failed twice.
+
+Belongs here: what is done about each outcome, and when to stop. Does not: planning (`builders.plan`), the cluster
+(`builders.cluster`).
+"""
+
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+
+from distributed import Client
+
+from builders.cluster import SchedulerLost, WorkerDied, local_cluster, outcomes, running_cluster
+from builders.extractors.base import Extractor
+from builders.report import BuildReport
+from builders.shard import Job, Receipt
+from builders.tasks import Task
+from builders.worker import BuildPlugin, build_shard_on_worker, plugin_name
+from catalog import AssemblyMismatch, FastaChanged
+from featurestore import CommitConflict, Failure, FailureLog, FingerprintMismatch, Store, StoreUnavailable
+
+Progress = Callable[[int, int], None]
+"""Called with the bins that are done and the bins that were to do."""
+
+_GIVE_UP_AFTER = 16
+"""Shards that fail one after the other, with none built between them, before the rest is left alone; fewer where each
+has waited for the store as long as it may."""
+_END_IT = (FastaChanged, FingerprintMismatch, AssemblyMismatch, PermissionError)
+"""What no other shard will escape."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class BuildStopped(RuntimeError):
+    """A build that cannot go on; what it has committed stays."""
+
+
+@contextmanager
+def workers_of(job: Job, extractor: Extractor, *, workers: int | None, scheduler: str | None) -> Iterator[Client]:
+    """Give a cluster whose workers know the job."""
+    if scheduler is None:
+        cluster: AbstractContextManager[Client] = local_cluster(
+            workers, one_core_each=extractor.flops_per_bin == 0, device=job.options.device
+        )
+    else:
+        cluster = running_cluster(scheduler)
+    with cluster as client:
+        client.register_plugin(BuildPlugin(job, spread=scheduler is None))
+        try:
+            yield client
+        except SchedulerLost:
+            raise  # nobody is left to tell; to try takes Dask 30 s
+        except BaseException:
+            _leave(client, job, scheduler)
+            raise
+        _leave(client, job, scheduler)
+
+
+def _leave(client: Client, job: Job, scheduler: str | None) -> None:
+    if scheduler is not None:
+        with suppress(OSError, TimeoutError):
+            client.unregister_worker_plugin(plugin_name(job.run))
+
+
+class ShardScheduler:
+    """One run over the shards to do. What failed is tried once more at the end, when a busy server may be well.
+
+    Parameters
+    ----------
+    tasks
+        The shards to do; `report` counts those that were there already.
+    on_gpu
+        Whether the extractor wants a GPU where workers declare one.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        job: Job,
+        tasks: Sequence[Task],
+        report: BuildReport,
+        *,
+        on_gpu: bool,
+        progress: Progress | None = None,
+    ) -> None:
+        self._client = client
+        self._run = job.run
+        self._tasks = tasks
+        self._report = report
+        self._on_gpu = on_gpu
+        self._progress = progress
+        self._failed: dict[Task, str] = {}
+        self._killers: set[Task] = set()
+        self._conflicts: set[Task] = set()
+        self._in_a_row = 0
+        logs = {task.log_of(name): None for task in tasks[:1] for name in job.feature_sets}
+        self._failures = [FailureLog(store.objects, name) for name in logs]
+        self._noted = {(note.contig, note.phase, note.shard) for log in self._failures for note in log}
+
+    def carry_out(self) -> None:
+        """Build every shard that can be built.
+
+        Raises
+        ------
+        BuildStopped
+            If it is plain that no other shard can be built.
+        SchedulerLost
+            If the scheduler has gone.
+        """
+        self._report.begin()
+        try:
+            self._go_over(_turned(self._tasks, self._run))
+            self._in_a_row = 0
+            self._go_over([task for task in self._failed if task not in self._killers | self._conflicts])
+            # One at a time: whoever waits beside the one that kills its worker is marked with it.
+            self._go_over([task for task in self._failed if task in self._killers], at_once=1)
+        finally:
+            self._report.end()
+            self._report.failed = {str(task): reason for task, reason in self._failed.items()}
+
+    def _go_over(self, tasks: Sequence[Task], *, at_once: int | None = None) -> None:
+        whole = sum(task.n_bins for task in self._tasks)
+        function = partial(build_shard_on_worker, run=self._run)
+        for task, outcome in outcomes(self._client, function, tasks, on_gpu=self._on_gpu, at_once=at_once):
+            if isinstance(outcome, BaseException):
+                self._note_failure(task, outcome)
+            else:
+                self._note_success(task, outcome)
+            if self._progress is not None:
+                self._progress(self._report.bins_done, whole)
+
+    def _note_success(self, task: Task, receipt: Receipt) -> None:
+        self._in_a_row = 0
+        self._failed.pop(task, None)
+        self._report.add(receipt)
+        if task.place in self._noted:
+            for log in self._failures:
+                log.remove(*task.place)
+
+    def _note_failure(self, task: Task, error: BaseException) -> None:
+        self._in_a_row += 1
+        attempts = 2 if task in self._failed else 1
+        reason = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+        self._failed[task] = reason
+        if isinstance(error, WorkerDied):
+            self._killers.add(task)
+        if isinstance(error, CommitConflict):  # tried again, it would find a shard that is there, and be content
+            self._conflicts.add(task)
+        self._noted.add(task.place)
+        is_silent = isinstance(error, StoreUnavailable)
+        for log in [] if is_silent else self._failures:  # such a store would take no note either, and take its time
+            note = Failure(
+                feature_set=log.feature_set,
+                **task.place._asdict(),
+                run=self._run,
+                attempts=attempts,
+                reason=reason,
+            )
+            with suppress(OSError):  # the report says it all the same
+                log.put(note)
+        if isinstance(error, _END_IT) or getattr(error, "errno", None) in _FULL:
+            raise self._stopped(f"{task} could not be built, and no other could: {reason}") from error
+        if self._in_a_row >= max(4 if is_silent else _GIVE_UP_AFTER, 2 * len(self._client.nthreads())):
+            raise self._stopped(
+                f"{self._in_a_row} shards failed one after the other, the last, {task}, with: {reason}"
+            ) from error
+
+    def _stopped(self, what: str) -> BuildStopped:
+        report = self._report
+        return BuildStopped(
+            f"{what}. {report.was_there + report.built} of {report.planned} shards are committed and stay; when this "
+            "is mended, the same command goes on from there"
+        )
+
+
+def _turned(tasks: Sequence[Task], run: str) -> list[Task]:
+    """Begin somewhere else in each run, and go round: two builds of one store then seldom compute the same shard."""
+    first = int(run, 16) % len(tasks)
+    return [*tasks[first:], *tasks[:first]]

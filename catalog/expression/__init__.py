@@ -1,0 +1,1 @@
+"""How much each gene is expressed: the targets that a model learns."""

@@ -1,0 +1,309 @@
+"""How much each gene is expressed: the targets that a model learns.
+
+Belongs here: reading one value a gene, or one a gene and sample, from a table. Does not: transforms such as log1p,
+which are a choice of the model's training, nor where genes lie (`catalog.genes.table`), nor signal by position
+(`catalog.expression.promoters`).
+"""
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from catalog import tables
+from catalog.genes.formats import GENE_ID_NAMES
+from catalog.tables import TableError, listed
+
+BadValues = Literal["error", "drop"]
+"""What to do about values that are missing, NaN, infinite or negative: raise, or drop the gene and log a warning."""
+
+TARGET_SCHEMA = pl.Schema({"gene_id": pl.String, "value": pl.Float64})
+"""Columns of a target table, one row a gene; values are finite and not negative."""
+
+_LENGTH_NAMES = ("length", "gene_length")
+_SAMPLE_NAMES = (
+    "sample",
+    "sample_id",
+    "individual",
+    "individual_id",
+    "donor",
+    "donor_id",
+    "subject",
+    "cell_line",
+    "run",
+)
+_DESCRIPTORS = {
+    *("symbol", "gene_symbol", "gene_name", "hgnc_symbol", "name", "description", "score"),
+    *("ncbi_gene_id", "ncbi_geneid", "entrez_id", "entrezgene", "biotype", "gene_type", "gene_biotype", "type"),
+    *("contig", "chrom", "chr", "chromosome", "seqnames", "strand", "start", "end", "chr_start", "chr_end"),
+    *("tss", "tss_1based", "cage_representative_tss", *_LENGTH_NAMES),
+}
+"""Plain names of columns that say what a gene is; a number there is no expression."""
+
+_NAMELESS = re.compile(r"(column|unnamed:) ?[0-9]+$", re.IGNORECASE)
+"""What a column without a name is called, by `catalog.tables` and by pandas: mostly a row number."""
+
+_log = logging.getLogger(__name__)
+
+
+def read_targets(
+    path: str | os.PathLike[str], *, column: str | None = None, bad_values: BadValues = "error"
+) -> pl.DataFrame:
+    """Read one expression value a gene.
+
+    Parameters
+    ----------
+    path
+        Tab- or comma-separated text with a header, plain or gzipped, or Parquet.
+    column
+        Which column holds the values; not needed if only one holds numbers that are not coordinates or the like.
+    bad_values
+        Values that are missing, no number, negative or infinite are an error, or their genes are dropped with a warning
+        that counts and names them.
+
+    Returns
+    -------
+    A frame with `TARGET_SCHEMA`, in the order of the file; Ensembl ids without version. Rows without gene id are
+    dropped, and a row that repeats a gene with the same value.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TableError
+        If it cannot be read, if the column is not there or not plain, if a value is bad (the first genes are named), or
+        if a gene has two values.
+    """
+    path = Path(path)
+    frame, key = _read_keyed(path)
+    chosen = _value_column(frame, key, column, path)
+    frame = _with_good_values(frame, key, [chosen], path, bad_values)
+    return _one_a_gene(frame[key], _numbers(frame[chosen]), repr(chosen), path)
+
+
+def read_samples(
+    path: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    counts_to_tpm: bool = False,
+    bad_values: BadValues = "error",
+) -> pl.DataFrame:
+    """Read one expression value for each gene and sample.
+
+    Parameters
+    ----------
+    path
+        Text with a header or Parquet, in one of two forms. Wide: one row a gene, each column that is numeric and does
+        not describe the gene is a sample, as in the Geuvadis BED (`#chr start end gene length strand HG00096 ...`).
+        Long: one row a gene and sample, with a column `sample` (or `individual`, `donor`, ...) and one of numbers.
+    column
+        In the long form, which column holds the values; not needed if only one could.
+    counts_to_tpm
+        The values are read counts, to be made transcripts per million: counts over the column `length` (bp), scaled to
+        a million in each sample over the genes of this table. So the table must hold all genes that were counted.
+    bad_values
+        As in `read_targets`; in the long form also a gene that some samples lack. Counts of genes that are dropped are
+        not in the million.
+
+    Returns
+    -------
+    `gene_id` (Ensembl ids without version) and one Float64 column a sample, one row a gene, in the order of the file.
+
+    Raises
+    ------
+    TableError
+        As `read_targets` does; also if counts come without lengths, or a sample has no counts.
+    """
+    path = Path(path)
+    frame, key = _read_keyed(path)
+    sample = tables.find_column([name for name in frame.columns if name != key], _SAMPLE_NAMES)
+    if sample is not None:
+        frame = _widened(frame, key, sample, column, path)
+    samples = _candidates(frame, key)
+    if not samples:
+        raise TableError(
+            f"{path} has no column of numbers that could be a sample: it has {listed(frame.columns)}; expected one row "
+            "a gene and one column a sample, or one row a gene and sample with a column named sample"
+        )
+    frame = _with_good_values(frame, key, samples, path, bad_values)
+    numbers = [frame[key].alias("gene_id"), *(_numbers(frame[name]) for name in samples)]
+    if counts_to_tpm:
+        numbers.append(_lengths(frame, path).alias("length"))
+    matrix = pl.DataFrame(numbers).unique(maintain_order=True)
+    twice = matrix.filter(pl.col("gene_id").is_duplicated())["gene_id"].unique(maintain_order=True)
+    if len(twice):
+        raise TableError(f"{path} has {len(twice)} genes twice: {listed(twice.to_list())}; keep one row a gene")
+    _log.info("%s: %d genes, %d samples", path, matrix.height, len(samples))
+    return _tpm(matrix, samples, path) if counts_to_tpm else matrix
+
+
+def median_over_samples(
+    path: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    counts_to_tpm: bool = False,
+    bad_values: BadValues = "error",
+) -> pl.DataFrame:
+    """Take each gene's median over the samples that `read_samples` reads.
+
+    Returns
+    -------
+    A frame with `TARGET_SCHEMA`, in the order of the file.
+
+    Raises
+    ------
+    TableError
+        As `read_samples` does.
+    """
+    matrix = read_samples(path, column=column, counts_to_tpm=counts_to_tpm, bad_values=bad_values)
+    medians = np.median(matrix.drop("gene_id").to_numpy(), axis=1)
+    return pl.DataFrame([matrix["gene_id"], pl.Series("value", medians, dtype=pl.Float64)])
+
+
+def _read_keyed(path: Path) -> tuple[pl.DataFrame, str]:
+    """Read the rows that name a gene, Ensembl ids without version; give the column that does."""
+    frame = _read(path)
+    key = tables.find_column(frame.columns, GENE_ID_NAMES)
+    if key is None:
+        raise TableError(
+            f"{path} has no column that names the genes: it has {listed(frame.columns)}; name one of them "
+            f"{', '.join(GENE_ID_NAMES)}"
+        )
+    keyed = frame.filter((pl.col(key).str.len_bytes() > 0).fill_null(value=False)).with_columns(
+        tables.without_version(key)
+    )
+    if keyed.is_empty():
+        raise TableError(f"{path} names no gene in column {key!r}, of {frame.height} rows; fill that column")
+    _log.info("%s: %d rows, %d of them without gene id dropped", path, frame.height, frame.height - keyed.height)
+    return keyed, key
+
+
+def _one_a_gene(gene_ids: pl.Series, values: pl.Series, what: str, path: Path) -> pl.DataFrame:
+    rows = pl.DataFrame([gene_ids.alias("gene_id"), values.alias("value")])
+    targets = rows.unique(maintain_order=True)
+    twice = targets.filter(pl.col("gene_id").is_duplicated())["gene_id"].unique(maintain_order=True)
+    if len(twice):
+        raise TableError(
+            f"{path} gives more than one value ({what}) for {len(twice)} genes: {listed(twice.to_list())}; "
+            "keep one row a gene"
+        )
+    _log.info("%s: %s of %d genes; %d repeated rows dropped", path, what, targets.height, rows.height - targets.height)
+    return targets
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """Read all columns as text, so that one rule says what a number is."""
+    if path.is_file():
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        if is_parquet:
+            return _read_parquet(path)
+    return tables.read_table(path)
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{path} is a damaged or truncated Parquet file ({error}); write or fetch it again") from error
+    plain = [name for name, dtype in frame.schema.items() if dtype.is_numeric() or dtype in (pl.String, pl.Categorical)]
+    return frame.select(pl.col(plain).cast(pl.String))
+
+
+def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path) -> str:
+    if column is not None:
+        if column not in frame.columns:
+            raise TableError(f"{path} has no column {column!r}; it has {listed(frame.columns)}")
+        return column
+    candidates = _candidates(frame, key)
+    if len(candidates) != 1:
+        raise TableError(
+            f"{path} has {len(candidates) or 'no'} columns that could be expression: "
+            f"{listed(candidates or frame.columns)}; name the one that is: column=..."
+        )
+    return candidates[0]
+
+
+def _candidates(frame: pl.DataFrame, key: str) -> Sequence[str]:
+    """Give the columns that hold mostly numbers and do not describe the gene; what is no number in them is an error."""
+    others = [name for name in frame.columns if name != key and tables.plain_name(name) not in _DESCRIPTORS]
+    named = [name for name in others if not _NAMELESS.match(name)]
+    return [name for name in named if _numbers(frame[name]).count() * 2 > frame[name].count()]
+
+
+def _numbers(text: pl.Series) -> pl.Series:
+    return text.str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def _with_good_values(
+    frame: pl.DataFrame, key: str, columns: Sequence[str], path: Path, bad_values: BadValues
+) -> pl.DataFrame:
+    """Refuse or drop the rows in which one of the columns is no number from 0 up."""
+    for column in columns:
+        values = _numbers(frame[column])
+        is_good = (values.is_finite() & (values >= 0)).fill_null(value=False)
+        if is_good.all():
+            continue
+        bad = frame.filter(~is_good)
+        shown = [
+            f"{gene} ({'missing' if text is None else text})" for gene, text in bad.select(key, column).iter_rows()
+        ]
+        what = f"{bad.height} of {frame.height} values in column {column!r} of {path} are not numbers from 0 up"
+        if bad_values == "error":
+            hint = "; if it is on a log scale, undo that" if (values < 0).any() else ""
+            raise TableError(
+                f"{what}: {listed(shown)}; leave these genes out (bad_values='drop'), or mend their values{hint}"
+            )
+        _log.warning("%s; these genes are dropped: %s", what, listed(shown))
+        frame = frame.filter(is_good)
+    if frame.is_empty():
+        raise TableError(f"{path} has no gene whose values are all numbers from 0 up; check that it is expression")
+    return frame
+
+
+def _widened(frame: pl.DataFrame, key: str, sample: str, column: str | None, path: Path) -> pl.DataFrame:
+    """Make one row a gene of one row a gene and sample."""
+    value = _value_column(frame.drop(sample), key, column, path)
+    length = tables.find_column(frame.columns, _LENGTH_NAMES)
+    index = [key] if length is None else [key, length]
+    unnamed = frame[sample].null_count()
+    if unnamed:
+        raise TableError(f"{unnamed} rows of {path} have no {sample}; fill that column, or remove the rows")
+    rows = frame.select(*index, sample, value).unique(maintain_order=True)
+    twice = rows.filter(pl.struct(key, sample).is_duplicated()).select(key, sample).unique(maintain_order=True)
+    if twice.height:
+        shown = [f"{gene} in {where}" for gene, where in twice.iter_rows()]
+        raise TableError(
+            f"{path} gives more than one value or length for {listed(shown)}; keep one row a gene and sample"
+        )
+    return rows.pivot(on=sample, index=index, values=value, maintain_order=True)
+
+
+def _lengths(frame: pl.DataFrame, path: Path) -> pl.Series:
+    column = tables.find_column(frame.columns, _LENGTH_NAMES)
+    if column is None:
+        raise TableError(
+            f"{path} has no gene lengths, without which counts are no TPM: it has {listed(frame.columns)}; add a "
+            "column length (exonic bp of each gene), or give a table of TPM"
+        )
+    lengths = _numbers(frame[column])
+    is_good = (lengths.is_finite() & (lengths > 0)).fill_null(value=False)
+    if not is_good.all():
+        raise TableError(
+            f"{(~is_good).sum()} of {frame.height} lengths in column {column!r} of {path} are not numbers above 0, "
+            f"first {frame[column].filter(~is_good)[0]!r}; mend them, or leave these genes out"
+        )
+    return lengths
+
+
+def _tpm(counts: pl.DataFrame, samples: Sequence[str], path: Path) -> pl.DataFrame:
+    rates = counts.select("gene_id", pl.col(samples) / pl.col("length"))
+    nothing = [name for name in samples if rates[name].sum() == 0]
+    if nothing:
+        raise TableError(f"{path} counts no read in {listed(nothing)}; leave these samples out")
+    return rates.with_columns(pl.col(samples) / pl.col(samples).sum() * 1e6)

@@ -1,0 +1,134 @@
+"""BGZF, the gzip that bgzip writes: independent blocks of up to 64 KiB, so that any stretch can be unpacked alone.
+
+Belongs here: blocks, and the table that says where they begin (the SAM specification, section 4.1; htslib's `.gzi`).
+Does not: where the bytes come from (`catalog.fasta.source`), FASTA (`catalog.fasta.file`).
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that ends every BGZF file."""
+HEADER_BYTES = 18
+BLOCK_BYTES = 1 << 16
+"""The most that a block holds (bytes), packed or unpacked."""
+_ENTRY = np.dtype([("start", "<u8"), ("text", "<u8")])
+
+
+def is_header(data: bytes) -> bool:
+    """Tell whether bytes begin as a block does: gzip whose first extra field is the block's size."""
+    return len(data) >= HEADER_BYTES and data[:4] == END[:4] and data[12:16] == END[12:16]
+
+
+def inflated(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Unpack block after block, each checked by the CRC it carries.
+
+    Yields
+    ------
+    Where the block begins, counted from the start of the first chunk, and what it holds.
+
+    Raises
+    ------
+    ValueError
+        If a block is damaged, or the last one is cut short.
+    """
+    held, before = b"", 0
+    for chunk in chunks:
+        held += chunk
+        at = 0
+        while len(held) - at >= HEADER_BYTES:
+            if not is_header(held[at : at + HEADER_BYTES]):
+                raise ValueError(f"no BGZF block begins at byte {before + at}")
+            end = at + 1 + int.from_bytes(held[at + 16 : at + 18], "little")
+            if end > len(held):
+                break
+            yield before + at, _unpacked(held[at:end], before + at)
+            at = end
+        held, before = held[at:], before + at
+    if held:
+        raise ValueError(f"the BGZF block at byte {before} is cut short")
+
+
+def _unpacked(block: bytes, at: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        # One more than a block may hold, so that a full one is still seen to its end.
+        data = unpacker.decompress(block, BLOCK_BYTES + 1)
+    except zlib.error as error:
+        raise ValueError(f"the BGZF block at byte {at} is damaged ({error})") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError(f"the BGZF block at byte {at} does not have the size that it claims")
+    return data
+
+
+class BlockTable:
+    """Where each block begins, in the file and in the unpacked text.
+
+    Parameters
+    ----------
+    gzi
+        The content of a `.gzi`: a count, then start and text position (8 bytes each) of every block but the first.
+
+    Raises
+    ------
+    ValueError
+        If it is not that.
+    """
+
+    def __init__(self, gzi: bytes) -> None:
+        if len(gzi) < 8 or len(gzi) != 8 + int.from_bytes(gzi[:8], "little") * _ENTRY.itemsize:
+            raise ValueError(f"a .gzi of {len(gzi)} bytes does not hold the number of blocks that it claims")
+        entries = np.frombuffer(gzi, dtype=_ENTRY, offset=8)
+        if len(entries) and max(entries["start"].max(), entries["text"].max()) >= 1 << 62:
+            raise ValueError("a .gzi has blocks that begin beyond any file")
+        self.starts: NDArray[np.int64] = np.concatenate([[0], entries["start"]]).astype(np.int64)
+        self.texts: NDArray[np.int64] = np.concatenate([[0], entries["text"]]).astype(np.int64)
+        steps = np.diff(self.texts)
+        if (np.diff(self.starts) < len(END)).any() or (steps < 0).any() or (steps > BLOCK_BYTES).any():
+            raise ValueError("the blocks of a .gzi do not follow one another, each with at most 65,536 bytes of text")
+
+    def text_limit(self, size: int) -> int:
+        """Give a bound on the unpacked size (bytes), from that of the file."""
+        behind = max(0, size - int(self.starts[-1])) // len(END)
+        return int(self.texts[-1]) + behind * BLOCK_BYTES
+
+    def read(self, read: Callable[[int, int], bytes], size: int, start: int, end: int) -> memoryview:
+        """Read `[start, end)` of the text, or what there is of it, in one read of the blocks that hold it.
+
+        Parameters
+        ----------
+        read
+            Reads bytes `[start, end)` of the file.
+        size
+            Size of the file (bytes).
+
+        Raises
+        ------
+        ValueError
+            If a block is damaged, or they hold another amount of text than the table says.
+        """
+        first = int(np.searchsorted(self.texts, start, side="right")) - 1
+        behind = int(np.searchsorted(self.texts, end, side="left"))
+        is_listed = behind < len(self.texts)
+        low, high = int(self.starts[first]), int(self.starts[behind]) if is_listed else size
+        origin = int(self.texts[first])
+        wanted = (int(self.texts[behind]) if is_listed else end) - origin
+        blocks, found = [], 0
+        for _, block in inflated([read(low, high)]):
+            blocks.append(block)
+            found += len(block)
+            if found >= wanted:
+                break
+        if is_listed and found != wanted:
+            raise ValueError(f"the blocks from byte {low} to {high} hold other text than the .gzi says")
+        return memoryview(b"".join(blocks))[start - origin : end - origin]
+
+
+def gzi_of(blocks: Iterable[tuple[int, int]]) -> bytes:
+    """Write the `.gzi` of blocks, given by start and text position; the one at byte 0 is left out, as htslib does."""
+    entries = [block for block in blocks if block[0]]
+    return struct.pack("<Q", len(entries)) + np.array(entries, dtype=_ENTRY).tobytes()

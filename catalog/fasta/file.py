@@ -1,0 +1,320 @@
+"""Reading a FASTA file by position, wherever it lies and whatever it is compressed with.
+
+Belongs here: opening and checking one file, its bases, its cache. Does not: how bytes are fetched
+(`catalog.fasta.source`), what an index is (`catalog.fasta.index`), what the sequences are called or digest to
+(`catalog.assembly`), windows over them (`builders.sequence`).
+
+The user's folder is never written to: an index that is missing there, and the plain copy of a gzip file (gzip has no
+random access), go to the cache directory.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.fasta import bgzf
+from catalog.fasta.index import FastaIndex, FastaRecord, make_index
+from catalog.fasta.packing import Packing, packing_of, unpack
+from catalog.fasta.source import STEP_BYTES, FastaChanged, FastaError, Source, open_local, open_source
+
+_TAIL_BYTES = 1 << 16
+_IS_BREAK = np.array([byte in b"\r\n" for byte in range(256)])
+_AFTER_A_CHANGE = (
+    "what is committed was computed from the former file: put that back and start again, or build the other assembly "
+    "into a store of its own"
+)
+
+
+def cache_directory() -> Path:
+    """Give the folder for things that can be made again: `$FEATURESTORE_CACHE`, else below `~/.cache`."""
+    chosen = os.environ.get("FEATURESTORE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genomic-featurestore"
+
+
+class Fasta:
+    """A FASTA file opened for random access: plain, bgzipped, or gzipped; on a disk or at a URL.
+
+    Bases are read in place, one range a `fetch` (a bgzipped file: the blocks that hold it). Several threads may fetch
+    at once.
+
+    Parameters
+    ----------
+    path
+        `.fa`, or `.fa.gz` made by bgzip (read in place) or gzip (unpacked once into the cache directory): a local path,
+        `s3://bucket/key`, `https://`, `gs://`, or any other URL that fsspec knows.
+    storage_options
+        For a URL, as fsspec names them: `key`, `secret`, `endpoint_url`, `anon`, ...
+    index
+        The `index` of another `Fasta` over the same file: nothing is read then, only the file's state is asked for.
+        Without it, the `.fai` (and `.gzi`) beside the file are taken if they are not older; else the file is read
+        through once, and its index kept in the cache directory.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it cannot be reached.
+    FastaChanged
+        If the index is of another version of the file.
+    FastaError
+        If it is empty, truncated, compressed in another way, or not FASTA.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        index: FastaIndex | None = None,
+    ) -> None:
+        self._source = open_source(path, storage_options)
+        self.url = self._source.shown
+        """Where the file is, as people write it: an absolute path, or the URL without its query."""
+        self.version = self._source.version
+        """The state of the file when it was opened: its size, and its checksum or time of change."""
+        if index is not None and index.version != self.version:
+            self._source.close()
+            raise FastaChanged(
+                f"{self.url} is not the file that was indexed: that had {index.version}, this one has {self.version}; "
+                "open it without the index if it holds the same sequences, or put the former file back"
+            )
+        identity = f"{self.url}\n{self.version}"
+        self.cache = cache_directory() / "fasta" / hashlib.sha256(identity.encode()).hexdigest()[:24]
+        """Folder for what is derived from this version of the file; made on first need."""
+        was_derived = self.cache.exists()
+        try:
+            try:
+                self._open(index)
+            except FastaError as error:
+                if not was_derived or isinstance(error, FastaChanged):
+                    raise
+                # What lies in the cache may be what is damaged: derive it anew before the file is blamed.
+                shutil.rmtree(self.cache, ignore_errors=True)
+                self._open(index)
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _open(self, index: FastaIndex | None) -> None:
+        packing = index.packing if index is not None else packing_of(self._source)
+        self._text = self._unpacked() if packing == "gzip" else self._source
+        try:
+            self._mend = "open it without an index"
+            self.index = index if index is not None else self._find_index(packing)
+            """Where the sequences lie: opens the same file elsewhere, without reading it."""
+            self.lengths: dict[str, int] = self.index.lengths
+            """Contig lengths in bp, in the order of the file."""
+            self._records = {record.name: record for record in self.index.records}
+            self._blocks = bgzf.BlockTable(self.index.gzi) if packing == "bgzf" else None
+            self._check_the_index_fits(is_given=index is not None)
+        except BaseException:
+            if self._text is not self._source:
+                self._text.close()
+            raise
+
+    def fetch(self, contig: str, start: int, end: int) -> NDArray[np.uint8]:
+        """Read bases `[start, end)` as ASCII, shape `(end - start,)`, uint8, in the case of the file.
+
+        Raises
+        ------
+        FastaChanged
+            If they cannot be read since the file is no longer the one that was opened.
+        FastaError
+            If the file gives fewer bases than its index promises: it is truncated.
+        OSError
+            If the file cannot be reached.
+        """
+        if not 0 <= start < end <= self.lengths[contig]:
+            raise ValueError(f"[{start}, {end}) does not lie in {contig}, which has {self.lengths[contig]} bases")
+        return self._bases(self._records[contig], start, end, self._read)
+
+    def pieces(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Read all contigs through, piece by piece: contig and bases, as `fetch` gives them.
+
+        Memory is bounded, and the number of reads does not grow with that of the contigs.
+        """
+        ahead = _ReadAhead(self._read)
+        for record in self.index.records:
+            for start in range(0, record.length, STEP_BYTES):
+                end = min(start + STEP_BYTES, record.length)
+                yield record.name, self._bases(record, start, end, ahead.read)
+
+    def check_unchanged(self) -> None:
+        """Make sure that the file is still the one that was opened.
+
+        What was read before a successful check came from that version, but for two cases that it cannot see: a file
+        rewritten with the same size whose time stamp was set back or did not move (within some milliseconds on a disk;
+        within a second on a web server that gives no ETag, and ever on one that gives no time either); and, at a URL,
+        a file that was replaced and put back since the last check.
+
+        Raises
+        ------
+        FastaChanged
+            If it is another, or gone.
+        OSError
+            If its server does not tell.
+        """
+        try:
+            now = self._source.current_version()
+        except FileNotFoundError as error:
+            raise FastaChanged(f"{self.url} is gone; {_AFTER_A_CHANGE}") from error
+        if now != self.version:
+            raise FastaChanged(f"{self.url} changed: it had {self.version}, now it has {now}; {_AFTER_A_CHANGE}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._text.close()
+        self._source.close()
+
+    def __enter__(self) -> "Fasta":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _find_index(self, packing: Packing) -> FastaIndex:
+        """Take the index beside the file, or the one in the cache, or make it."""
+        fai = self._source.beside(".fai") if packing != "gzip" else None
+        gzi = self._source.beside(".gzi") if packing == "bgzf" and fai is not None else b""
+        if fai is not None and gzi is not None:
+            self._mend = f"remove {self.url}.fai"
+            try:
+                return FastaIndex.from_fai(fai.decode(), version=self.version, packing=packing, gzi=gzi)
+            except ValueError as error:
+                raise FastaError(
+                    f"{self.url} cannot be indexed by the files beside it: {error}; the file is truncated, or the "
+                    f"index is, or belongs to another file: fetch the file again, or {self._mend}, it is made again"
+                ) from error
+        kept = self.cache / "index.json"
+        self._mend = f"remove {self.cache}"
+        try:
+            return FastaIndex.from_json(kept.read_text())
+        except (OSError, ValueError, KeyError, TypeError):
+            made = self._made_index(packing)  # there is none, or it is damaged
+        with _appearing(kept) as file:
+            file.write(made.to_json().encode())
+        return made
+
+    def _made_index(self, packing: Packing) -> FastaIndex:
+        try:
+            made = make_index(self._text, version=self.version, packing=packing)
+        except ValueError as error:
+            self.check_unchanged()
+            raise FastaError(
+                f"{self.url} cannot be indexed as FASTA: {error}; fetch it again if it is damaged; else give each "
+                "sequence a name of its own, and lines of one width (`seqkit seq -w 60` rewraps them)"
+            ) from error
+        self.check_unchanged()
+        return made
+
+    def _unpacked(self) -> Source:
+        """Unpack a gzip file once; the copy appears whole or not at all."""
+        copy = self.cache / "unpacked.fa"
+        if not copy.exists():
+            with _appearing(copy) as file:
+                unpack(self._source, file)
+                self.check_unchanged()
+        return open_local(copy, shown=self.url)
+
+    def _check_the_index_fits(self, *, is_given: bool) -> None:
+        last = self.index.records[-1]
+        position = last.position(last.length - 1)
+        limit = self._text.size if self._blocks is None else self._blocks.text_limit(self._text.size)
+        if position < limit and is_given:
+            return
+        # More than the last base, so that a file which goes on is noticed too.
+        tail = bytes(self._read(position, position + _TAIL_BYTES)) if position < limit else b""
+        if not tail or tail[1:].strip():
+            raise FastaError(
+                f"{self.url} ({self._source.size} bytes) {'goes on after' if tail else 'ends before'} the last base in "
+                "its index; the file is truncated, or the index is, or belongs to another file: fetch the file again "
+                f"and {self._mend}"
+            )
+
+    def _bases(
+        self, record: FastaRecord, start: int, end: int, read: Callable[[int, int], bytes | memoryview]
+    ) -> NDArray[np.uint8]:
+        first, last = record.position(start), record.position(end - 1) + 1
+        try:
+            data = np.frombuffer(read(first, last), dtype=np.uint8)
+            bases = _without_breaks(data, record, start, end) if len(data) == last - first else data[:0]
+            # Printable, and no header.
+            if not bases.size or bases.min() <= ord(" ") or bases.max() > ord("~") or (bases == ord(">")).any():
+                raise FastaError(
+                    f"{self.url} does not have the {end - start} bases of {record.name}:{start + 1}-{end} where its "
+                    "index says: it is truncated, or its lines have different widths; fetch the file again and "
+                    f"{self._mend}, or rewrap it (`seqkit seq -w 60`)"
+                )
+        except (FastaError, OSError):
+            self.check_unchanged()  # a file that changed is no damaged one
+            raise
+        return bases
+
+    def _read(self, start: int, end: int) -> bytes | memoryview:
+        """Read bytes `[start, end)` of the unpacked text, or what there is of them."""
+        if self._blocks is None:
+            return self._text.read(start, min(end, self._text.size))
+        try:
+            return self._blocks.read(self._text.read, self._text.size, start, end)
+        except FastaError:
+            raise
+        except ValueError as error:
+            raise FastaError(
+                f"{self.url} breaks off or is damaged: {error}; fetch the file again and {self._mend}"
+            ) from error
+
+
+class _ReadAhead:
+    """Reads of a text, of which many neighbouring ones are served by one."""
+
+    def __init__(self, read: Callable[[int, int], bytes | memoryview]) -> None:
+        self._read = read
+        self._start = 0
+        self._held = memoryview(b"")
+
+    def read(self, start: int, end: int) -> memoryview:
+        if not self._start <= start <= end <= self._start + len(self._held):
+            self._held = memoryview(self._read(start, max(end, start + STEP_BYTES)))
+            self._start = start
+        return self._held[start - self._start : end - self._start]
+
+
+def _without_breaks(data: NDArray[np.uint8], record: FastaRecord, start: int, end: int) -> NDArray[np.uint8]:
+    """Take the line breaks out of bases `[start, end)`; nothing is left where they are not in place."""
+    column = start % record.line_bases
+    head = min(record.line_bases - column, end - start)
+    breaks, rest = np.split(data[head:], [record.line_bytes - record.line_bases])
+    lines = rest[: len(rest) // record.line_bytes * record.line_bytes].reshape(-1, record.line_bytes)
+    bases = np.empty(end - start, dtype=np.uint8)
+    bases[:head] = data[:head]
+    body = bases[head : head + len(lines) * record.line_bases].reshape(-1, record.line_bases)
+    body[:] = lines[:, : record.line_bases]
+    bases[head + body.size :] = rest[lines.size :]
+    return bases if _IS_BREAK[breaks].all() and _IS_BREAK[lines[:, record.line_bases :]].all() else bases[:0]
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that appears whole or not at all: other processes may want it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)

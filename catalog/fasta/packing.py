@@ -1,0 +1,80 @@
+"""How a FASTA file is compressed, told by its content.
+
+Belongs here: plain, bgzip and gzip apart from what is refused; unpacking gzip, which has no random access.
+Does not: reading bgzip in place (`catalog.fasta.bgzf`).
+"""
+
+import gzip
+import shutil
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from catalog.fasta import bgzf
+from catalog.fasta.source import FastaError, Source, as_file
+
+Packing = Literal["plain", "bgzf", "gzip"]
+_UNSUPPORTED = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"PK\x03\x04": "zip",
+    b"\x43\x27\x41\x1a": "UCSC 2bit",
+    b"\x1a\x41\x27\x43": "UCSC 2bit",
+}
+_COMPRESSED_ENDINGS = (".gz", ".bgz", ".bz2", ".zip")
+
+
+def packing_of(source: Source) -> Packing:
+    """Tell how a file is compressed.
+
+    Raises
+    ------
+    FastaError
+        If it is empty, truncated, compressed in another way, not FASTA, or named as what it is not.
+    """
+    packing = _packing_of(source.read(0, min(bgzf.HEADER_BYTES, source.size)), source.shown)
+    if packing == "plain" and Path(source.shown).name.lower().endswith(_COMPRESSED_ENDINGS):
+        raise FastaError(f"{source.shown} is plain text under a compressed file's name; rename it, as in genome.fa")
+    if packing == "bgzf" and source.read(max(0, source.size - len(bgzf.END)), source.size) != bgzf.END:
+        raise FastaError(
+            f"{source.shown} lacks the end mark of bgzip, so it is truncated; fetch it again (or run bgzip again)"
+        )
+    return packing
+
+
+def _packing_of(head: bytes, shown: str) -> Packing:
+    if not head:
+        raise FastaError(f"{shown} is empty; expected FASTA records: fetch it again")
+    for magic, name in _UNSUPPORTED.items():
+        if head.startswith(magic):
+            raise FastaError(
+                f"{shown} is {name}-compressed, which has no random access here; unpack it and compress it with "
+                "bgzip (`bgzip genome.fa`), or leave it plain"
+            )
+    if head.startswith(b"\x1f\x8b"):
+        return "bgzf" if bgzf.is_header(head) else "gzip"
+    if not head.lstrip().startswith(b">"):
+        raise FastaError(
+            f"{shown} is not FASTA: it begins with {head[:10]!r}, expected '>'; give a .fa, or a .fa.gz made by bgzip"
+        )
+    return "plain"
+
+
+def unpack(source: Source, out: BinaryIO) -> None:
+    """Unpack a gzip file, read through once.
+
+    Raises
+    ------
+    FastaError
+        If it is truncated or damaged, or what it holds is not FASTA.
+    """
+    try:
+        with gzip.GzipFile(fileobj=as_file(source.stream())) as packed:
+            head = packed.read(bgzf.HEADER_BYTES)
+            if _packing_of(head, source.shown) != "plain":
+                raise FastaError(f"{source.shown} is compressed twice; unpack it once")
+            out.write(head)
+            shutil.copyfileobj(packed, out, length=1 << 22)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FastaError(f"{source.shown} is a truncated or damaged gzip file ({error}); fetch it again") from error

@@ -1,0 +1,319 @@
+"""The bytes of a FASTA file, by position: on a disk, or at any URL that fsspec reads.
+
+Belongs here: range reads, what names the state of a file, files beside it. Does not: what the bytes mean
+(`catalog.fasta.file`).
+"""
+
+import io
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+T = TypeVar("T")
+
+STEP_BYTES = 1 << 24
+"""What is read at a time of a file that is read through (bytes): memory, and the size of a request."""
+_REQUEST_BYTES = 1 << 27
+"""The most that one request asks for (bytes): a shard of 67 Mbp is one request, a whole chromosome is two."""
+_WAITS_S = (0.5, 1.0, 2.0, 4.0)
+"""How long to wait before a request that failed is made again (seconds)."""
+_PASSING_STATUS = {408, 425, 429}
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "updated", "modify", "created")
+_STAMPS = ("md5Hash", "Content-MD5", "Digest", "ETag", "etag", *_TIMES)
+"""What file systems tell of the state of a file, the surest first."""
+
+
+class FastaError(ValueError):
+    """A file that cannot be read as FASTA."""
+
+
+class FastaChanged(FastaError):
+    """A file that is not the one that was opened or indexed."""
+
+
+class Source(ABC):
+    """One file. Reads may come from several threads."""
+
+    shown: str
+    """Its path or URL, for people: without user, password or query."""
+    size: int
+    """Bytes, when it was opened."""
+    version: str
+    """The state of the file when it was opened."""
+
+    @abstractmethod
+    def read(self, start: int, end: int) -> bytes:
+        """Read bytes `[start, end)`, all of them; FastaError (at a URL: OSError) if fewer come."""
+
+    @abstractmethod
+    def current_version(self) -> str:
+        """Ask for the state of the file as it is now; FileNotFoundError if it is gone."""
+
+    @abstractmethod
+    def beside(self, suffix: str) -> bytes | None:
+        """Read the file whose name goes on with `suffix`; None if there is none, or if it is older."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def stream(self) -> Iterator[bytes]:
+        """Read the file through."""
+        for start in range(0, self.size, STEP_BYTES):
+            yield self.read(start, min(start + STEP_BYTES, self.size))
+
+    def _whole(self, data: bytes, start: int, end: int) -> bytes:
+        if len(data) != end - start:
+            raise FastaError(
+                f"{self.shown} gave {len(data)} of bytes {start} to {end}: it is truncated, or changed; fetch the "
+                "file again"
+            )
+        return data
+
+
+class _LocalSource(Source):
+    """A file on a disk, shared or not.
+
+    It stays open: if another file takes its name, reads go on from the one that was opened.
+    """
+
+    def __init__(self, path: Path, *, shown: str) -> None:
+        self._path = path
+        self.shown = shown
+        self._file = path.open("rb")
+        self._lock = threading.Lock()
+        stat = os.fstat(self._file.fileno())
+        self.size, self.version = stat.st_size, _local_version(stat)
+
+    def read(self, start: int, end: int) -> bytes:
+        with self._lock:
+            self._file.seek(start)
+            data = self._file.read(end - start)
+        return self._whole(data, start, end)
+
+    def current_version(self) -> str:
+        # What is open may have been rewritten in place, and what has its name now may be another file.
+        with suppress(OSError):  # NFS: what was open is deleted
+            own = _local_version(os.fstat(self._file.fileno()))
+            if own != self.version:
+                return own
+        # Opened, not only looked at: NFS answers from memory until a file is opened.
+        with self._path.open("rb") as file:
+            return _local_version(os.fstat(file.fileno()))
+
+    def beside(self, suffix: str) -> bytes | None:
+        path = Path(f"{self._path}{suffix}")
+        if not path.is_file() or path.stat().st_mtime_ns < self._path.stat().st_mtime_ns:
+            return None
+        return path.read_bytes()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _RemoteSource(Source):
+    """A file at a URL, read by ranges. A request that fails is made again for some seconds, unless it is refused."""
+
+    def __init__(self, fs: Any, path: str, *, shown: str) -> None:
+        self._fs = fs
+        self._path = path
+        self.shown = shown
+        info = self._info(path)
+        if info.get("type") == "directory":
+            raise FileNotFoundError(f"{shown} is a folder; give the URL of a .fa or a bgzipped .fa.gz")
+        if info.get("size") is None:
+            raise FastaError(
+                f"the server does not tell the size of {shown}; download it, and give the path of the copy"
+            )
+        self.size, self.version = int(info["size"]), _remote_version(info)
+        self._modified = _modified(info)
+        self._sends_parts = "http" not in fs.protocol or self.size < 2
+
+    def read(self, start: int, end: int) -> bytes:
+        parts = [self._request(low, min(low + _REQUEST_BYTES, end)) for low in range(start, end, _REQUEST_BYTES)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _request(self, start: int, end: int) -> bytes:
+        if not self._sends_parts:
+            self._require_parts()
+            self._sends_parts = True
+
+        def ask() -> bytes:
+            # Not through a file object of fsspec, which would read ahead by 5 MB, and which threads cannot share.
+            data = bytes(self._fs.cat_file(self._path, start=start, end=end))
+            if len(data) < end - start:
+                raise OSError(f"{len(data)} of {end - start} bytes came")
+            return data
+
+        return self._whole(self._asked(ask), start, end)
+
+    def _require_parts(self) -> None:
+        """Ask a web server for the last byte: one that answers with the whole file would do so at each read."""
+        file = self._fs.open(self._path, "rb", size=self.size, cache_type="none")
+        file.seek(self.size - 1)
+        try:
+            self._asked(lambda: file.read(1))
+        except ValueError as error:
+            raise FastaError(
+                f"the server of {self.shown} sends no parts of a file (HTTP ranges), so it cannot be read in place; "
+                "download it and give the path of the copy"
+            ) from error
+
+    def current_version(self) -> str:
+        return _remote_version(self._info(self._path))
+
+    def beside(self, suffix: str) -> bytes | None:
+        if "?" in self._path:
+            return None  # a query, and often a signature for this one file
+        path = f"{self._path}{suffix}"
+        try:
+            modified = _modified(self._info(path))
+            if modified is not None and self._modified is not None and modified < self._modified:
+                return None
+            return self._asked(lambda: bytes(self._fs.cat_file(path)))
+        except (FileNotFoundError, PermissionError):
+            return None  # S3 refuses to tell of an absent object who may not list
+
+    def close(self) -> None:
+        """Do nothing: nothing stays open between reads."""
+
+    def _info(self, path: str) -> Mapping[str, Any]:
+        def ask() -> Mapping[str, Any]:
+            self._fs.invalidate_cache(path)
+            info: Mapping[str, Any] = self._fs.info(path)
+            return info
+
+        return self._asked(ask)
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Make a request, again while the fault may pass."""
+        for wait_s in (*_WAITS_S, None):
+            try:
+                return ask()
+            except ValueError:
+                raise
+            except Exception as error:  # each file system raises what its client library does
+                fault, may_pass = self._fault(error)
+                if wait_s is None or not may_pass:
+                    raise fault from error
+            time.sleep(wait_s)
+        raise AssertionError("the last try returns or raises")
+
+    def _fault(self, error: Exception) -> tuple[OSError, bool]:
+        """Put the error of any file system in our words, and say whether the same request may succeed later."""
+        # fsspec reports whatever goes wrong with a web address as a missing file.
+        is_hidden = isinstance(error, FileNotFoundError) and "http" in self._fs.protocol
+        cause = (error.__cause__ if is_hidden else None) or error
+        status = getattr(cause, "status", None)
+        if status in (404, 410) or isinstance(cause, FileNotFoundError):
+            absent = f"no FASTA file at {self.shown}; give the URL of a .fa or a bgzipped .fa.gz"
+            return FileNotFoundError(absent), False
+        reason = f"HTTP {status} {getattr(cause, 'message', '')}" if status else f"{type(cause).__name__}: {cause}"
+        message = (
+            f"{self.shown} cannot be read ({reason.strip()}); see that its server answers and lets this machine in "
+            "(storage options: key, secret, endpoint_url, anon), then start again"
+        )
+        if status in (401, 403) or isinstance(cause, PermissionError):
+            return PermissionError(message), False
+        return OSError(message), status is None or status >= 500 or status in _PASSING_STATUS
+
+
+class _ChunkFile(io.RawIOBase):
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        # pyfaidx asks where it begins, and rewinds at the end; it does not read after that.
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._held:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._held = memoryview(chunk)
+        size = min(len(buffer), len(self._held))
+        buffer[:size] = self._held[:size]
+        self._held = self._held[size:]
+        return size
+
+
+def as_file(chunks: Iterator[bytes]) -> io.BufferedReader:
+    """Make a file of chunks of bytes, to be read through once."""
+    return io.BufferedReader(_ChunkFile(chunks), 1 << 20)
+
+
+def open_local(path: Path, *, shown: str | None = None) -> Source:
+    """Open a file on a disk, to be shown under another name if one is given."""
+    return _LocalSource(path, shown=shown or str(path))
+
+
+def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Source:
+    """Open a local path, or a URL that fsspec knows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If its server cannot be reached, or refuses.
+    """
+    text = os.fspath(path)
+    if "://" in text or "::" in text:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
+        options = dict(storage_options or {})
+        if text.startswith(("http://", "https://")):
+            # A server that compresses what it sends answers a request for a part with the whole.
+            options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity"}
+        fs, inner = url_to_fs(text, **options)
+        if not isinstance(fs, LocalFileSystem):
+            return _RemoteSource(fs, inner, shown=_shown(text))
+        text = inner
+    local = Path(text).resolve()
+    if not local.is_file():
+        raise FileNotFoundError(f"no FASTA file at {local}; give the path of a .fa or a bgzipped .fa.gz")
+    return open_local(local)
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _local_version(stat: os.stat_result) -> str:
+    return f"{stat.st_size} bytes, mtime {stat.st_mtime_ns} ns"
+
+
+def _remote_version(info: Mapping[str, Any]) -> str:
+    stamp = next((f", {name} {info[name]}" for name in _STAMPS if info.get(name)), "")
+    return f"{info['size']} bytes{stamp}"
+
+
+def _modified(info: Mapping[str, Any]) -> float | None:
+    """When a file was changed (seconds since 1970), or None where that is not told."""
+    value = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(value, str):
+        try:
+            value = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return float(value) if isinstance(value, int | float) else None

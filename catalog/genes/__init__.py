@@ -1,0 +1,1 @@
+"""Gene tables: reading them, fitting them to an assembly, and splitting them for training."""

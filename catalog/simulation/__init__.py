@@ -1,0 +1,1 @@
+"""A genome whose rules of expression are known, for demonstrations and tests."""

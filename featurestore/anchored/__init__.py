@@ -1,0 +1,1 @@
+"""Anchored arrays: windows that are centred on chosen positions to the base."""

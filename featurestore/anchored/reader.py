@@ -1,0 +1,159 @@
+"""Windows around anchors, by name.
+
+Belongs here: reading an anchored array and its table. Does not: what such an array is (`featurestore.anchored.layout`),
+windows anywhere else (`featurestore.reader`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from catalog import FeatureSet
+from catalog.genes.anchors import Anchor
+from catalog.tables import listed
+from featurestore.anchored.declare import anchored_layout, build_command
+from featurestore.anchored.layout import AnchorLayout, table_digest
+from featurestore.format import layout
+from featurestore.format.commits import NotBuilt
+from featurestore.rows.row_requests import RowRequest
+from featurestore.rows.source import DamagedChunk
+from featurestore.store import Store
+
+_COORDINATES = ("anchor", "contig", "centre", "strand")
+
+
+class UnknownAnchor(KeyError):
+    """A name that is not in the table of anchors."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class AnchoredReader:
+    """An anchored array of a store. Made by `open_anchored`."""
+
+    def __init__(self, store: Store, array: AnchorLayout, anchors: Sequence[Anchor]) -> None:
+        self.layout = array
+        self.anchors = list(anchors)
+        """The table, in the order of the array."""
+        self._store = store
+        self._commits = store.commits(array.name)
+        self._source = store.rows(array.name)
+        self._numbers = {anchor.name: number for number, anchor in enumerate(anchors)}
+        self._committed: set[int] = set()
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The features, their channels and the grid that they are also on."""
+        return self.layout.feature_set
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of a whole window."""
+        return self.layout.anchored.n_bins
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the anchors, in the order of the array."""
+        return [anchor.name for anchor in self.anchors]
+
+    @property
+    def contigs(self) -> list[str]:
+        """Contig of each anchor."""
+        return [anchor.contig for anchor in self.anchors]
+
+    @property
+    def centres(self) -> NDArray[np.int64]:
+        """Position of each anchor, shape `(anchors,)` (0-based bp)."""
+        return np.array([anchor.centre for anchor in self.anchors], dtype=np.int64)
+
+    def windows(self, names: str | Sequence[str], n_bins: int | None = None) -> NDArray[np.float16]:
+        """Read windows in one batch.
+
+        Parameters
+        ----------
+        names
+            Of anchors, in any order; one name gives one window.
+        n_bins
+            Bins of every window, odd, cut out of the middle; None for all.
+
+        Returns
+        -------
+        Features, shape `(windows, n_bins, channels)`, float16, bins in the order of the forward strand; those wholly
+        outside the contig hold the set's `pad` row.
+
+        Raises
+        ------
+        UnknownAnchor
+            If a name is not in the table.
+        ValueError
+            If `n_bins` is even, or more than the array has.
+        NotBuilt
+            If a window was never built; the message names the command that builds it.
+        DamagedChunk
+            If stored bytes fail their checksum.
+        """
+        numbers = self._numbers_of([names] if isinstance(names, str) else names)
+        n_bins = self.n_bins if n_bins is None else n_bins
+        if n_bins % 2 == 0 or not 1 <= n_bins <= self.n_bins:
+            raise ValueError(
+                f"windows around {self.layout.anchored.anchors!r} have an odd number of bins, at most {self.n_bins}; "
+                f"got {n_bins}; read others from the grid, or build anchors of more bins"
+            )
+        self._refuse_what_was_never_built(numbers)
+        first = (self.n_bins - n_bins) // 2
+        values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=np.float16)
+        requests = [RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers]
+        self._source.read_into(requests, list(values))
+        return values
+
+    def _numbers_of(self, names: Sequence[str]) -> list[int]:
+        unknown = [name for name in names if name not in self._numbers]
+        if unknown:
+            raise UnknownAnchor(
+                f"{self.layout.anchored.anchors!r} has no anchor {listed(unknown)}; it has {listed(self.names)}"
+            )
+        return [self._numbers[name] for name in names]
+
+    def _refuse_what_was_never_built(self, numbers: Sequence[int]) -> None:
+        shards = {number // self.layout.anchored.shard_anchors for number in numbers}
+        if not shards <= self._committed:
+            self._committed = {shard for _, shard in self._commits.shards().get(layout.ANCHORS, ())}
+        missing = shards - self._committed
+        if missing:
+            first, end = self.layout.anchor_span(min(missing))
+            command = build_command(self._store, self.feature_set, self.layout.anchored.anchors, self.n_bins)
+            raise NotBuilt(
+                f"{self.layout.name} is not built for the anchors {self.anchors[first].name} to "
+                f"{self.anchors[end - 1].name} ({len(missing)} shards missing); build it with {command}"
+            )
+
+
+def open_anchored(store: Store, feature_set: str, anchors: str) -> AnchoredReader:
+    """Open an anchored array of a store; its table is read.
+
+    Raises
+    ------
+    NotBuilt
+        If there is none of that name; the message lists those there are.
+    DamagedChunk
+        If the table is not as it was written.
+    """
+    array = anchored_layout(store, store.feature_set(feature_set), anchors)
+    return AnchoredReader(store, array, read_table(store, array))
+
+
+def read_table(store: Store, array: AnchorLayout) -> list[Anchor]:
+    """Read the table of an anchored array; DamagedChunk if it is not as it was written."""
+    try:
+        group = zarr.open_group(store.objects.zarr(read_only=True), path=array.path, mode="r", use_consolidated=False)
+        columns = [np.asarray(group[name][...]).tolist() for name in _COORDINATES]  # type: ignore[index]  # arrays, all
+        anchors = [Anchor(*row) for row in zip(*columns, strict=True)]
+    except (ValueError, RuntimeError, LookupError, TypeError, FileNotFoundError):
+        anchors = []
+    if table_digest(anchors) != array.anchored.table:
+        command = build_command(store, array.feature_set, array.anchored.anchors, array.anchored.n_bins)
+        raise DamagedChunk(f"{store.url}/{array.path} has a damaged table of anchors; {command} writes it anew")
+    return anchors

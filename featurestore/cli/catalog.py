@@ -1,0 +1,175 @@
+"""Verbs of the catalog: the stores that one knows, and finding one.
+
+    featurestore catalog add s3://bucket/genome.store
+    featurestore catalog find --channel CTCF --assembly GRCh38
+
+Belongs here: parsing and printing. Does not: logic that a Python user could not call
+(`featurestore.upkeep.registry_file`, `catalog.registry`).
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from catalog.registry import KnownStore
+from featurestore.cli.options import AsJson, StoreUrl
+from featurestore.upkeep.data_card import percent
+from featurestore.upkeep.registry_file import (
+    VARIABLE,
+    add_store,
+    default_place,
+    not_reached,
+    read_registry,
+    update_registry,
+)
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Keep a list of known stores, and search it.")
+
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help=f"The catalog: a .json file, local or any fsspec URL. [default: ${VARIABLE}, or one in the user's data]",
+    ),
+]
+StoreName = Annotated[str, typer.Argument(metavar="NAME", help="Of a store, as `featurestore catalog list` has it.")]
+
+_WIDTH = 100
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@app.command()
+def add(
+    store: StoreUrl,
+    name: Annotated[str | None, typer.Option(help="What to call it. [default: the last part of its URL]")] = None,
+    catalog: Place = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a store and add it; of one that is there already, write down what it holds now."""
+    found = add_store(store, catalog, name=name)
+    if as_json:
+        print(json.dumps(_as_json(found), indent=1))
+        return
+    print(f"{found.name} is in the catalog: {_plain(found.url)}, {percent(found.share)} built")
+
+
+@app.command("list")
+def list_(
+    catalog: Place = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask whether the stores can be reached.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the known stores, and say which cannot be reached."""
+    stores = read_registry(catalog).stores
+    reasons = {} if offline else not_reached(stores)
+    if as_json:
+        print(json.dumps([_as_json(one) | {"not_reached": reasons.get(one.name)} for one in stores], indent=1))
+        return
+    if not stores:
+        print(f"no stores in {catalog or default_place()} yet; `featurestore catalog add STORE` adds one")
+        return
+    _print_table(stores, reasons)
+    for name, reason in reasons.items():
+        print(f"{name} was not reached: {_plain(reason)}")
+
+
+@app.command()
+def show(name: StoreName, catalog: Place = None, as_json: AsJson = False) -> None:
+    """Show what the catalog says of one store."""
+    found = read_registry(catalog).get(name)
+    if as_json:
+        print(json.dumps(_as_json(found), indent=1))
+        return
+    print(f"{found.name}  {_plain(found.url)}")
+    print(f"{_plain(found.assembly)}  {found.assembly_digest}")
+    print(f"{found.objects:,} objects, {found.size_bytes:,} bytes, {percent(found.share)} of the shards built")
+    print(f"sealed, top hash {found.top_hash}" if found.top_hash else "not sealed")
+    print(f"looked at {found.as_of:%Y-%m-%d %H:%M} UTC; `featurestore catalog add` looks again")
+    for item in found.feature_sets:
+        print(
+            f"\n{item.name}: {len(item.channels)} channels, bins of {item.bin_size:,} bp, offsets "
+            f"{', '.join(map(str, item.offsets))} bp, {item.contigs} of {found.contigs} contigs, {percent(item.share)} "
+            f"built, by {item.extractor} {_plain(item.fingerprint)[:12]}"
+        )
+        print(f"  {_plain(', '.join(item.channels[:12]))}{', ...' if len(item.channels) > 12 else ''}")
+        if item.anchors:
+            print(f"  anchors: {', '.join(item.anchors)}")
+        print(f"  licence: {_plain(item.licence)}")
+        print(f"  cite: {_plain(item.citation)}")
+
+
+@app.command()
+def find(
+    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="Words that must all occur in what is known.")] = "",
+    assembly: Annotated[str | None, typer.Option(help="Name or digest of the assembly.")] = None,
+    extractor: Annotated[str | None, typer.Option(help="Name of the extractor.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Part of a channel's name.")] = None,
+    fingerprint: Annotated[str | None, typer.Option(help="How the extractor's fingerprint begins.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Part of the licence; `unknown` where none is stated.")] = None,
+    catalog: Place = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find stores with a feature set that has all of it, without asking the stores. Exits 1 if there is none."""
+    stores = read_registry(catalog).find(
+        text, assembly=assembly, extractor=extractor, fingerprint=fingerprint, channel=channel, licence=licence
+    )
+    if as_json:
+        print(json.dumps([_as_json(one) for one in stores], indent=1))
+    elif stores:
+        _print_table(stores, {})
+    else:
+        print(f"no such store in {catalog or default_place()}; `featurestore catalog list --offline` lists them all")
+    raise typer.Exit(0 if stores else 1)
+
+
+@app.command()
+def remove(name: StoreName, catalog: Place = None) -> None:
+    """Take a store out of the catalog; the store itself stays."""
+    update_registry(lambda registry: registry.without(name), catalog)
+    print(f"removed {name} from the catalog; the store itself is as it was")
+
+
+def _print_table(stores: Iterable[KnownStore], reasons: Mapping[str, str]) -> None:
+    table = Table("name", "assembly", "feature sets (channels)", "built", "size", "looked at", "state", box=None)
+    table.columns[3].justify = table.columns[4].justify = "right"
+    for one in stores:
+        sets = ", ".join(f"{item.name} ({len(item.channels):,})" for item in one.feature_sets)
+        state = "not reached" if one.name in reasons else "sealed" if one.top_hash else "not sealed"
+        cells = (
+            one.name,
+            one.assembly,
+            sets,
+            percent(one.share),
+            _size(one.size_bytes),
+            f"{one.as_of:%Y-%m-%d}",
+            state,
+        )
+        # Not as strings, in which rich would read markup.
+        table.add_row(*(Text(_plain(cell), overflow="fold") for cell in cells))
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+
+
+def _size(size: float) -> str:
+    unit = 0
+    while size >= 999.5 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {_UNITS[unit]}"
+
+
+def _plain(text: str) -> str:
+    """Keep what another wrote into a catalog from steering the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _as_json(store: KnownStore) -> dict[str, Any]:
+    document = store.model_dump(mode="json") | {"share": store.share}
+    for item, known in zip(document["feature_sets"], store.feature_sets, strict=True):
+        item["share"] = known.share
+    return document

@@ -1,0 +1,253 @@
+"""The command `featurestore`.
+
+    featurestore info genome.store
+    featurestore get genome.store motif chr1:1000000 --n-bins 251
+
+Belongs here: the verbs that read a store, the door to those of other modules and packages, and how errors are shown.
+Each verb parses, calls the library and prints.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from obstore.exceptions import BaseError
+from rich.console import Console
+from rich.table import Table
+
+from catalog.simulation.genome import simulate as simulate_genome
+from catalog.simulation.grammar import SimulationConfig
+from featurestore.cli.catalog import app as catalog_app
+from featurestore.cli.options import AsJson, StoreUrl
+from featurestore.cli.upkeep import app as upkeep_app
+from featurestore.format import layout
+from featurestore.reader import parse_place
+from featurestore.store import Store, open_store
+from featurestore.upkeep.status import status_of
+
+GROUP = "featurestore.commands"
+"""Entry-point group; each entry is a Typer application whose verbs are added to this one."""
+_EXTRA_OF = dict.fromkeys(("dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
+    ("lightning", "matplotlib", "safetensors", "scipy", "torch", "transformers"), "model"
+)
+"""Which extra brings a library that is not installed."""
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="featurestore",
+    help="Run a sequence model over a genome once; slice any window of bins from the store.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 not all of it, 2 a mistake in what was asked."""
+    # Threads that wait for each other sleep instead of spinning: on a machine with other work, spinning made training
+    # of a small model ten times slower. Read when torch is first imported, which no verb has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _add_verbs()
+    try:
+        # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
+        status: int = app(args=None if argv is None else list(argv), standalone_mode=False) or 0
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        MemoryError,
+    ) as error:
+        return _explain(error)
+    except BaseError as error:  # of the object store: no credentials, no bucket, no answer
+        return _explain(error)
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")):  # a wrong option: the usage is the mend
+            error.show()  # type: ignore[attr-defined]
+            return 2
+        raise
+    if status == _INTERRUPTED:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    return status
+
+
+@cache
+def _add_verbs() -> None:
+    app.add_typer(upkeep_app)
+    app.add_typer(catalog_app, name="catalog")
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        app.add_typer(entry.load())
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("FEATURESTORE_DEBUG"):
+        raise error
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRA_OF:
+        extra = _EXTRA_OF[(error.name or "").split(".")[0]]
+        print(f"error: this verb needs {error.name}: pip install 'genomic-featurestore[{extra}]'", file=sys.stderr)
+        return 2
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    print(f"error: {text or type(error).__name__}", file=sys.stderr)
+    return 2
+
+
+@app.callback()
+def _root() -> None:
+    """Run a sequence model over a genome once; slice any window of bins from the store."""
+
+
+@app.command()
+def info(store: StoreUrl, as_json: AsJson = False) -> None:
+    """Describe a store: its assembly, its feature sets, and how they were made."""
+    opened = open_store(store)
+    described = describe_store(opened)
+    if as_json:
+        print(json.dumps(described, indent=1))
+        return
+    console = Console()
+    console.print(f"{opened.url}\n{opened.assembly.name}  {opened.assembly.digest}", highlight=False)
+    console.print(
+        f"{len(opened.assembly.contigs)} contigs, {sum(opened.assembly.lengths.values()):,} bp", highlight=False
+    )
+    sealed = described["sealed"]
+    console.print(f"sealed, top hash {sealed['top_hash']}" if sealed else "not sealed", highlight=False, soft_wrap=True)
+    for item in described["feature_sets"]:
+        console.print(
+            f"\n{item['name']}: {len(item['channels'])} channels, bins of {item['bin_size']:,} bp, "
+            f"offsets {', '.join(map(str, item['offsets']))} bp, by {item['extractor']} {item['fingerprint'][:12]}",
+            highlight=False,
+        )
+        console.print(
+            f"  {', '.join(item['channels'][:12])}{', ...' if len(item['channels']) > 12 else ''}", highlight=False
+        )
+        console.print(f"  licence: {item['licence'] or 'not stated'}", highlight=False)
+
+
+def describe_store(store: Store) -> dict[str, Any]:
+    """Give what `featurestore info` tells, as plain JSON."""
+    sets = [store.feature_set(name) for name in store.feature_sets()]
+    manifest = store.manifest()
+    return {
+        "url": store.url,
+        "format": layout.FORMAT,
+        "sealed": manifest and manifest.model_dump(mode="json", include={"top_hash", "complete", "created"}),
+        "assembly": store.assembly.model_dump(mode="json"),
+        "feature_sets": [
+            item.model_dump(mode="json", exclude={"channels", "pad"}) | {"channels": list(item.channel_names)}
+            for item in sets
+        ],
+    }
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the genome and its tables.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    n_genes: Annotated[int | None, typer.Option(help="Genes to plant. [default: 2000]")] = None,
+    n_contigs: Annotated[int | None, typer.Option(help="Contigs. [default: 6]")] = None,
+    contig_length: Annotated[int | None, typer.Option(help="Length of each contig (bp). [default: 13.6 Mbp]")] = None,
+) -> None:
+    """Make a genome with a known regulatory grammar, its genes, their expression and annotations: all made up."""
+    chosen = {"seed": seed, "n_genes": n_genes, "n_contigs": n_contigs, "contig_length": contig_length}
+    config = SimulationConfig(**{name: value for name, value in chosen.items() if value is not None})
+    for name, path in simulate_genome(out, config)._asdict().items():
+        print(f"{name}\t{path}")
+
+
+@app.command()
+def status(store: StoreUrl, as_json: AsJson = False) -> None:
+    """Tell what is committed, by contig and phase, who built it and how fast, and what could not be built.
+
+    Exits 1 while any shard is missing.
+    """
+    found = status_of(open_store(store))
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+        raise typer.Exit(0 if found.is_complete else 1)
+    columns = ("feature_set", "contig", "offset", "shards", "committed", "failed")
+    table = Table(*(name.replace("_", " ") for name in columns), "bins/s a worker", box=None)
+    for row in found.phases:
+        table.add_row(*(str(getattr(row, name)) for name in columns), _speed(row.bins_per_second))
+    built = Table("built by", "on", "run", "feature set", "shards", "bins/s", "last shard", box=None)
+    for item in found.work:
+        built.add_row(
+            item.worker or "?",
+            item.device,
+            item.run,
+            item.feature_set,
+            str(item.shards),
+            _speed(item.bins_per_second),
+            f"{item.ended:%Y-%m-%d %H:%M:%S} UTC",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    if found.work:
+        console.print(built)
+    for failure in found.failures:
+        print(f"failed {failure.attempts}x: {failure} (run {failure.run}, {failure.when:%Y-%m-%d %H:%M:%S} UTC)")
+    for fault in found.damaged:
+        print(f"damaged: {fault}")
+    print("complete" if found.is_complete else "not complete: run the same `featurestore build` again")
+    raise typer.Exit(0 if found.is_complete else 1)
+
+
+def _speed(bins_per_second: float) -> str:
+    return f"{bins_per_second:,.3g}" if bins_per_second < 1000 else f"{bins_per_second:,.0f}"
+
+
+@app.command()
+def get(
+    store: StoreUrl,
+    feature_set: Annotated[
+        str, typer.Argument(metavar="SET", help="Name of the feature set, as `featurestore info` lists it.")
+    ],
+    place: Annotated[
+        str, typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp, e.g. chr1:1000000.")
+    ],
+    n_bins: Annotated[int, typer.Option(help="Bins of the window.")] = 251,
+    out: Annotated[Path | None, typer.Option(help="Write .npz or .tsv there instead of printing.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read one window and print it: a row a bin, its first base and the channels."""
+    contig, position = parse_place(place)
+    reader = open_store(store)[feature_set]
+    window = reader.window(contig, position, n_bins=n_bins)
+    names = reader.channel_names
+    if out is not None and out.suffix == ".npz":
+        np.savez(out, values=window.values, starts=window.starts, channels=np.asarray(names), residual=window.residual)
+        print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")
+        return
+    if as_json:
+        if out is not None:
+            raise ValueError("--json prints; with --out the file's ending says the format: .tsv or .npz")
+        document = {
+            "contig": window.contig,
+            "centre": window.centre,
+            "residual": window.residual,
+            "channels": list(names),
+        }
+        print(json.dumps(document | {"starts": window.starts.tolist(), "values": window.values.tolist()}))
+        return
+    if out is not None and out.suffix != ".tsv":
+        raise ValueError(f"--out takes .npz or .tsv, got {out}")
+    lines = ["\t".join(["contig", "start", *names])]
+    for start, row in zip(window.starts.tolist(), window.values.tolist(), strict=True):
+        lines.append("\t".join([window.contig, str(start), *(f"{value:.6g}" for value in row)]))
+    text = "\n".join(lines) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text)
+        print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")

@@ -1,0 +1,235 @@
+"""Verbs that look after a whole store.
+
+    featurestore verify genome.store --crc
+    featurestore repair genome.store
+    featurestore seal genome.store
+    featurestore copy genome.store s3://bucket/genome.store
+    featurestore diff genome.store other.store --out changes.tsv
+
+Belongs here: parsing and printing. Does not: logic that a Python user could not call (`featurestore.upkeep.verify`).
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featurestore.cli.diff_report import describe, write_changes
+from featurestore.cli.options import AsJson, StoreUrl, names_in
+from featurestore.cli.progress import bar
+from featurestore.format import layout
+from featurestore.format.manifest import MANIFEST
+from featurestore.store import open_store
+from featurestore.upkeep.diff import diff as diff_stores
+from featurestore.upkeep.findings import Fault, Verification
+from featurestore.upkeep.seal import seal as seal_store
+from featurestore.upkeep.transfer import copy as copy_store
+from featurestore.upkeep.verify import repair as repair_store
+from featurestore.upkeep.verify import verify as verify_store
+
+CHECKS = "featurestore.checks"
+"""Entry-point group of checks that need more than the store; each takes the store and gives its faults."""
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def verify(
+    store: StoreUrl,
+    crc: Annotated[
+        bool,
+        typer.Option(
+            "--crc/--quick", help="Read every shard and compare its checksums, or compare only presence and size."
+        ),
+    ] = False,
+    recompute: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Also compute K random bins of each feature set again, from --fasta."),
+    ] = None,
+    fasta: Annotated[str | None, typer.Option(help="The genome that the store was built from.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="module:factory of your own extractor. [default: the one that the store names]")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of weights, as the build had it.")] = None,
+    projector: Annotated[Path | None, typer.Option(help="File of the class projection, as the build had it.")] = None,
+    names: Annotated[Path | None, typer.Option(help="File that names the channels, as the build had it.")] = None,
+    device: Annotated[str, typer.Option(help="Where to recompute: auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bins. [default: others each time]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that everything committed is there and whole. Exits 0 only when it is."""
+    if recompute is not None and fasta is None:
+        raise ValueError("--recompute computes bins from their sequence; give the genome with --fasta FILE")
+    opened = open_store(store)
+    with bar("verify", unit="shards") as advance:
+        found = verify_store(opened, crc=crc, progress=advance)
+    if recompute is not None:
+        found.faults += _check("recompute")(
+            opened,
+            recompute,
+            fasta=fasta,
+            extractor=extractor,
+            weights=weights,
+            projector=projector,
+            names=names,
+            device=device,
+            seed=seed,
+        )
+        found.bins_recomputed = recompute
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        _print(found)
+    raise typer.Exit(0 if found.is_sound else 1)
+
+
+def _print(found: Verification) -> None:
+    for fault in found.faults:
+        print(f"fault: {fault}")
+    for key in found.strangers:
+        print(f"not of this store: {key}")
+    print(
+        f"{'sound' if found.is_sound else 'NOT sound'}: {found.shards} shards, {found.bytes:,} bytes, "
+        f"{len(found.faults)} faults, {found.missing} shards not built yet, {len(found.orphans)} objects without record"
+    )
+    depth = "every byte" if found.depth == "crc" else "presence and size"
+    recomputed = f", {found.bins_recomputed} bins of each feature set computed again" if found.bins_recomputed else ""
+    sealed = f", the manifest (top hash {found.top_hash})" if found.top_hash else ""
+    print(f"looked at: {len(found.documents)} metadata objects, the records and shards ({depth}){recomputed}{sealed}")
+
+
+def _check(name: str) -> Callable[..., list[Fault]]:
+    """Load a check that another package brings."""
+    found = list(entry_points(group=CHECKS, name=name))
+    if not found:
+        raise ImportError(f"--{name} is not installed: pip install 'genomic-featurestore[build]'")
+    check: Callable[..., list[Fault]] = found[0].load()
+    return check
+
+
+@app.command()
+def repair(store: StoreUrl, as_json: AsJson = False) -> None:
+    """Read everything, write damaged metadata anew and remove damaged shards, for the same build to make them again."""
+    opened = open_store(store)
+    with bar("verify", unit="shards") as advance:
+        found = verify_store(opened, crc=True, progress=advance)
+    changed = repair_store(opened, found)
+    left = [str(fault) for fault in found.faults if not fault.is_mendable]
+    if as_json:
+        print(json.dumps({**changed._asdict(), "left": left}, indent=1))
+    else:
+        for key in changed.removed:
+            print(f"removed: {key}")
+        for key in changed.written:
+            print(f"written anew: {key}")
+        for fault in left:
+            print(f"cannot be mended here: {fault}")
+        rebuild = any(layout.parse_commit_key(key) for key in changed.removed)
+        todo = "; run the same `featurestore build` again" if rebuild else ""
+        todo += "; then seal again" if any(changed) and (found.top_hash or MANIFEST in changed.removed) else ""
+        print(f"{len(changed.removed)} objects removed, {len(changed.written)} written anew{todo}")
+    raise typer.Exit(1 if left else 0)
+
+
+@app.command()
+def seal(
+    store: StoreUrl,
+    crc: Annotated[
+        bool, typer.Option("--crc/--quick", help="Read every shard before, or compare only presence and size.")
+    ] = True,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Seal a store that lacks shards; its manifest says so.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a finished store, then write its consolidated metadata, README.md, catalog.json, croissant.json and last
+    MANIFEST.json, with one top hash.
+    """
+    opened = open_store(store)
+    with bar("verify", unit="shards") as advance:
+        manifest, was_sealed = seal_store(opened, crc=crc, partial=partial, progress=advance)
+    if as_json:
+        print(json.dumps(manifest.model_dump(mode="json", exclude={"objects"}) | {"was_sealed": was_sealed}, indent=1))
+        return
+    print(
+        f"{'was sealed already' if was_sealed else 'sealed'}: {len(manifest.objects)} objects, "
+        f"{'complete' if manifest.complete else 'NOT complete'}, top hash {manifest.top_hash}"
+    )
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The store: a local path, or any fsspec URL.")],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="Where it is to go: a path or a URL.")],
+    sets: Annotated[str | None, typer.Option(help="Feature sets to copy, comma-separated. [default: all]")] = None,
+    contigs: Annotated[str | None, typer.Option(help="Contigs to copy, comma-separated. [default: all]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Shards on their way at once. [default: 16, or as many as keep below 2 GiB]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a store, checking every shard. Run it again to go on; exits 0 only when all is there."""
+    with bar("copy", unit="bytes") as advance:
+        report = copy_store(
+            source,
+            destination,
+            feature_sets=names_in(sets),
+            contigs=names_in(contigs),
+            workers=workers,
+            progress=advance,
+        )
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        for shard, reason in report.failed.items():
+            print(f"failed: {shard}: {reason}", file=sys.stderr)
+        print(
+            f"{report.was_there + report.copied} of {report.shards} shards at {report.destination}, {report.copied} "
+            f"copied by this run: {report.bytes:,} bytes in {report.seconds:.1f} s"
+        )
+        if report.top_hash is not None:
+            print(f"sealed: top hash {report.top_hash}")
+    raise typer.Exit(0 if report.is_complete else 1)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A store.")],
+    b: Annotated[str | None, typer.Argument(metavar="B", help="Another store. [default: the same one]")] = None,
+    feature_set: Annotated[str | None, typer.Option("--set", help="Compare the sets of this name only.")] = None,
+    set_a: Annotated[str | None, typer.Option(help="Compare this set of A with --set-b.")] = None,
+    set_b: Annotated[str | None, typer.Option(help="Compare this set of B with --set-a.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the largest changes there, as TSV with a BED's columns.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Changes to write, of every pair of sets.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how the features of two stores, or two sets of one store, differ. Exits 0 if equal, 1 if not."""
+    if (set_a is None) != (set_b is None) or (set_a is not None and feature_set is not None):
+        raise ValueError("name one feature set of each by --set-a and --set-b, or one name for both by --set")
+    if b is None and set_a is None:
+        raise ValueError("a store is equal to itself; name another one, or two of its sets by --set-a and --set-b")
+    if top < 1:
+        raise ValueError(f"--top is a number of changes, at least 1; got {top}")
+    pairs = None if feature_set is None else [(feature_set, feature_set)]
+    if set_a is not None and set_b is not None:
+        pairs = [(set_a, set_b)]
+    one = open_store(a)
+    with bar("diff", unit="bins") as advance:
+        found = diff_stores(
+            one,
+            one if b is None else open_store(b),
+            pairs=pairs,
+            largest=top if out is not None else 0,
+            progress=advance,
+        )
+    print(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(describe(found)))
+    if out is not None:
+        written = write_changes(out, found)
+        print(f"{out}: {written} changes", file=sys.stderr)
+    raise typer.Exit(0 if found.is_equal else 1)

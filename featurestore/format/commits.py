@@ -1,0 +1,174 @@
+"""Which shards are whole: one small record each, created once and never changed.
+
+Belongs here: the record, the log of one feature set, and the error for what has no record. Does not: writing the shards
+(`featurestore.format.writer`).
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from featurestore.format import layout
+from featurestore.format.metadata import DIGEST, is_whole, signed
+from featurestore.objects.objects import Objects
+
+_MAX_RECORD_BYTES = 1 << 16
+_REQUESTS_AT_ONCE = 16
+
+
+class NotBuilt(LookupError):
+    """Features that were asked for and never computed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class CommitConflict(RuntimeError):
+    """Two writers made different bytes of one shard."""
+
+
+class DamagedRecord(ValueError):
+    """A record in the store that cannot be read."""
+
+
+class Commit(BaseModel):
+    """That one shard is whole, what it digests to, and how it came about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feature_set: str
+    contig: str
+    phase: int = Field(ge=0)
+    shard: int = Field(ge=0)
+    first_bin: int = Field(ge=0)
+    n_bins: int = Field(ge=1)
+    size: int = Field(ge=1)
+    """Of the shard object (bytes)."""
+    crc32c: str
+    """Of the object, 8 hexadecimal digits."""
+    sha256: str
+    fingerprint: str
+    """Of the extractor that made the values."""
+    run: str
+    """Which build it was."""
+    worker: str = ""
+    """Host and worker that made it."""
+    device: str
+    seconds: float
+    """Spent by the extractor on the shard."""
+    versions: dict[str, str]
+    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def key(self) -> str:
+        """Where the record lies."""
+        return layout.commit_key(self.feature_set, self.contig, self.phase, self.shard)
+
+    def to_json(self) -> bytes:
+        """Write the record, with a digest of itself: a bit that flips in it is noticed."""
+        document = self.model_dump(mode="json")
+        return json.dumps(signed(document), indent=1, ensure_ascii=False).encode()
+
+
+class CommitLog:
+    """The commit records of one feature set."""
+
+    def __init__(self, objects: Objects, feature_set: str) -> None:
+        self._objects = objects
+        self.feature_set = feature_set
+
+    def shards(self) -> dict[str, set[tuple[int, int]]]:
+        """List the committed `(phase, shard)` of each contig, by the contig's folder name (one listing)."""
+        found: dict[str, set[tuple[int, int]]] = {}
+        for key, _ in self.keys():
+            parsed = layout.parse_commit_key(key)
+            if parsed is not None:
+                contig, phase, shard = parsed
+                found.setdefault(contig, set()).add((phase, shard))
+        return found
+
+    def keys(self) -> list[tuple[str, int]]:
+        """List the keys of the records and their sizes (bytes)."""
+        return list(self._objects.walk(f"{layout.COMMITS}/{self.feature_set}"))
+
+    def records(self) -> Iterator[Commit]:
+        """Read every record, some at once, in the order of their keys.
+
+        Raises
+        ------
+        DamagedRecord
+            If one cannot be read.
+        """
+        for record in self.readable():
+            if isinstance(record, DamagedRecord):
+                raise record
+            yield record
+
+    def readable(self) -> Iterator["Commit | DamagedRecord"]:
+        """Read every record, some at once, in the order of their keys; what cannot be read comes as its error."""
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            yield from pool.map(self._load_or_error, self.keys())
+
+    def _load_or_error(self, entry: tuple[str, int]) -> "Commit | DamagedRecord":
+        try:
+            return self.load(*entry)
+        except DamagedRecord as error:
+            return error
+
+    def load(self, key: str, size: int) -> Commit:
+        """Read the record at a key.
+
+        Raises
+        ------
+        DamagedRecord
+            If it cannot be read, or lies where another's should.
+        """
+        if size > _MAX_RECORD_BYTES:
+            raise DamagedRecord(f"{key} has {size} bytes; a commit record has a few hundred. Remove it and build again")
+        return _parse(key, self._objects.get(key))
+
+    def read(self, contig: str, phase: int, shard: int) -> Commit | None:
+        """Read one record, or None if the shard is not committed."""
+        key = layout.commit_key(self.feature_set, contig, phase, shard)
+        try:
+            data = self._objects.get(key)
+        except FileNotFoundError:
+            return None
+        return _parse(key, data)
+
+    def add(self, commit: Commit) -> Commit:
+        """Commit a shard: create the record, or agree with the one that is there, which is then returned.
+
+        Raises
+        ------
+        CommitConflict
+            If another writer committed other bytes.
+        """
+        if self._objects.create(commit.key, commit.to_json()):
+            return commit
+        other = self.read(commit.contig, commit.phase, commit.shard)
+        if other is None or other.sha256 != commit.sha256:
+            raise CommitConflict(
+                f"{commit.key} was committed by run {other.run if other else '?'} with other bytes than those of run "
+                f"{commit.run}; the extractor is not deterministic across these devices: build with one kind of "
+                "device, then check with `featurestore verify --crc`"
+            )
+        return other
+
+
+def _parse(key: str, data: bytes) -> Commit:
+    try:
+        document = json.loads(data)
+        if DIGEST not in document or not is_whole(document):
+            raise ValueError("its digest is not that of its content")
+        del document[DIGEST]
+        commit = Commit.model_validate(document)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        what = f"{error.error_count()} faults" if isinstance(error, ValidationError) else str(error)
+        raise DamagedRecord(f"{key} is no commit record ({what}); remove it and build again") from error
+    if commit.key != key:
+        raise DamagedRecord(f"{key} holds the record of {commit.key}; remove it and build again")
+    return commit

@@ -1,0 +1,114 @@
+"""What a feature set is, as the store says it, and how builders agree on it.
+
+Belongs here: reading a description, and the log of them. Does not: the objects that repeat it for readers
+(`featurestore.format.metadata`), when a set may change (`featurestore.store`).
+
+    declared/<set>/<number>.json
+
+A set may gain phases, and a phase's number is part of the keys of its shards: builders that add phases at one time must
+agree on the numbers before either writes a shard. All that object stores have for it in common is create-if-absent. So
+no declaration is ever changed: a next one is created, and who comes second reads the first one's and goes on from
+there. The newest holds. The set's group repeats it for readers, and can be written anew from it.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from catalog import Assembly, AssemblyMismatch, FeatureSet
+from featurestore.format.metadata import is_whole, set_description
+from featurestore.objects.objects import Objects
+
+DECLARED = "declared"
+
+_NUMBERED = re.compile(rf"{DECLARED}/[^/]+/(\d+)\.json")
+
+
+class NotAStore(ValueError):
+    """A place that holds no feature store, or one that is damaged or that this version cannot read."""
+
+
+class Declaration(NamedTuple):
+    """A feature set as one declaration has it."""
+
+    number: int
+    feature_set: FeatureSet
+
+
+class DeclarationLog:
+    """The declarations of one feature set."""
+
+    def __init__(self, objects: Objects, assembly: Assembly, feature_set: str) -> None:
+        self._objects = objects
+        self._assembly = assembly
+        self.feature_set = feature_set
+
+    def key(self, number: int) -> str:
+        """Where a declaration lies."""
+        return f"{DECLARED}/{self.feature_set}/{number}.json"
+
+    def newest(self) -> Declaration | None:
+        """Read the one that holds, or give None if the set was never declared (one listing, one request).
+
+        Raises
+        ------
+        NotAStore
+            If it is damaged.
+        """
+        keys = [key for key, _ in self._objects.walk(f"{DECLARED}/{self.feature_set}")]
+        number = max((found for key in keys if (found := number_of(key)) is not None), default=None)
+        return None if number is None else Declaration(number, self.load(number))
+
+    def load(self, number: int) -> FeatureSet:
+        """Read one declaration; NotAStore if it is damaged."""
+        where = f"{self._objects.location}/{self.key(number)}"
+        data = self._objects.get(self.key(number))
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            raise NotAStore(f"{where} is no JSON ({error}); `featurestore repair` mends it") from error
+        if not isinstance(document, dict):
+            raise NotAStore(f"{where} is no description of a feature set; `featurestore repair` mends it")
+        return read_description(document, self._assembly, where=where)
+
+    def add(self, declaration: Declaration) -> bool:
+        """Create a declaration; False if there is one of that number."""
+        return self._objects.create(self.key(declaration.number), self.to_json(declaration.feature_set))
+
+    def to_json(self, feature_set: FeatureSet) -> bytes:
+        """Write a declaration."""
+        return json.dumps(set_description(self._assembly, feature_set), indent=1, ensure_ascii=False).encode()
+
+
+def number_of(key: str) -> int | None:
+    """Give the number of a declaration by its key, or None if it is no such key."""
+    match = _NUMBERED.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def read_description(document: Mapping[str, Any], assembly: Assembly, *, where: str) -> FeatureSet:
+    """Read a feature set from what `metadata.set_description` wrote, among other fields.
+
+    Raises
+    ------
+    NotAStore
+        If it is damaged.
+    AssemblyMismatch
+        If the set is on another assembly.
+    """
+    described = {name: document[name] for name in ("feature_set", "assembly", "digest") if name in document}
+    damaged = f"{where} has a damaged description of a feature set"
+    if not is_whole(described):
+        raise NotAStore(f"{damaged}: its digest is that of another; `featurestore repair` mends it")
+    if described.get("assembly", assembly.digest) != assembly.digest:
+        raise AssemblyMismatch(
+            f"{where} is on the assembly {described['assembly']}, but the store's zarr.json says {assembly.name} "
+            f"({assembly.digest}); put the zarr.json that the store had back, or remove it and build with its FASTA"
+        )
+    try:
+        return FeatureSet.model_validate(described.get("feature_set"))
+    except ValidationError as error:
+        raise NotAStore(f"{damaged} ({error.error_count()} faults); `featurestore repair` mends it") from error

@@ -1,0 +1,66 @@
+"""Which shards could not be built, and why: one note each, for people; taken away when the shard is built.
+
+Belongs here: writing, listing and removing the notes. Does not: anything that a reader or a build relies on.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from featurestore.format import layout
+from featurestore.objects.objects import Objects
+
+_MAX_NOTE_BYTES = 1 << 16
+_MAX_REASON = 4000
+
+
+class Failure(BaseModel):
+    """That one shard was tried and not built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feature_set: str
+    contig: str
+    phase: int = Field(ge=0)
+    shard: int = Field(ge=0)
+    run: str
+    """Which build tried it last."""
+    attempts: int = Field(ge=1)
+    reason: str
+    when: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def key(self) -> str:
+        """Where the note lies."""
+        return layout.failure_key(self.feature_set, self.contig, self.phase, self.shard)
+
+    def __str__(self) -> str:
+        return f"{self.feature_set} {self.contig} phase {self.phase} shard {self.shard}: {self.reason}"
+
+
+class FailureLog:
+    """The notes of one feature set."""
+
+    def __init__(self, objects: Objects, feature_set: str) -> None:
+        self._objects = objects
+        self.feature_set = feature_set
+
+    def put(self, failure: Failure) -> None:
+        """Write a note, over an earlier one of the same shard."""
+        shortened = failure.model_copy(update={"reason": failure.reason[:_MAX_REASON]})
+        self._objects.put(failure.key, shortened.model_dump_json(indent=1).encode())
+
+    def remove(self, contig: str, phase: int, shard: int) -> None:
+        """Take a note away; nothing happens if there is none."""
+        self._objects.delete(layout.failure_key(self.feature_set, contig, phase, shard))
+
+    def __iter__(self) -> Iterator[Failure]:
+        """Give every note that can be read; one that cannot says nothing that matters."""
+        for key, size in list(self._objects.walk(f"{layout.FAILURES}/{self.feature_set}")):
+            if size > _MAX_NOTE_BYTES:
+                continue
+            try:
+                yield Failure.model_validate_json(self._objects.get(key))
+            except (ValidationError, FileNotFoundError):
+                continue

@@ -1,0 +1,157 @@
+"""What a sealed store says of itself: every object with its size and sha256, and one hash over the contents.
+
+Belongs here: the manifest, reading it, and taking the seal off. Does not: writing it (`featurestore.upkeep.seal`),
+comparing it with the objects (`featurestore.upkeep.verify`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from featurestore.format import layout
+from featurestore.format.declarations import DECLARED
+from featurestore.format.metadata import DIGEST, GROUP, is_consolidated, is_whole, signed, without_consolidated
+from featurestore.objects.objects import Objects
+
+MANIFEST = "MANIFEST.json"
+CATALOG, CROISSANT, README = "catalog.json", "croissant.json", "README.md"
+CARDS = (CATALOG, CROISSANT, README)
+"""What a sealed store says of itself to catalogs, to machines and to people."""
+MARK = b"<!-- Written by `featurestore seal`, which writes it anew: what is changed here is lost. -->"
+"""Begins a README that may be removed with the seal."""
+
+HISTORY = (f"{layout.COMMITS}/", f"{DECLARED}/")
+"""Folders that tell how the contents came about."""
+_MAX_BYTES = 1 << 28  # about a million objects
+_REQUESTS_AT_ONCE = 16
+
+
+class DamagedManifest(ValueError):
+    """A manifest that cannot be read, or that contradicts itself."""
+
+
+class SealedObject(NamedTuple):
+    """One object of a sealed store; in JSON `[size, sha256]`."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The contents of a sealed store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    version: str
+    """Of genomic-featurestore, which sealed the store."""
+    created: datetime
+    assembly: str
+    """Digest of the assembly."""
+    fingerprints: dict[str, str]
+    """Of the extractor, by feature set."""
+    complete: bool
+    """Whether every shard of the declared contigs and phases is there."""
+    top_hash: str = Field(pattern="^[0-9a-f]{64}$")
+    objects: dict[str, SealedObject]
+    """Every object, by key, but this one and `croissant.json`, which names this one's sha256 and holds its own digest.
+    Notes of failed shards are none of it."""
+
+    @model_validator(mode="after")
+    def _hash_is_that_of_the_objects(self) -> "Manifest":
+        if self.top_hash != top_hash(self.objects):
+            raise ValueError("its top hash is not that of the objects that it lists")
+        return self
+
+    def to_json(self) -> bytes:
+        """Write the manifest, with a digest of itself."""
+        return json.dumps(signed(self.model_dump(mode="json")), indent=1, ensure_ascii=False).encode()
+
+
+def top_hash(objects: Mapping[str, SealedObject]) -> str:
+    """Hash the contents of a store, so that stores of equal contents have an equal hash.
+
+    It is the sha256, in hexadecimal digits, of one line an object, in the order of their keys:
+    `key <tab> size <tab> sha256 <newline>`. Contents are the shards, all metadata and the anchored arrays. Commit
+    records and declarations are left out: they hold times, names of machines and the order in which things were done.
+    So are the cards, which name this hash.
+    """
+    lines = (
+        f"{key}\t{size}\t{sha256}\n"
+        for key, (size, sha256) in sorted(objects.items())
+        if not key.startswith(HISTORY) and key not in CARDS
+    )
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def read_manifest(objects: Objects) -> Manifest | None:
+    """Read the manifest of a sealed store, or give None if the store is not sealed (one request).
+
+    Raises
+    ------
+    DamagedManifest
+        If it cannot be trusted.
+    """
+    try:
+        data = objects.get(MANIFEST)
+    except FileNotFoundError:
+        return None
+    where = f"{objects.location}/{MANIFEST}"
+    mend = "`featurestore repair` removes it, then `featurestore seal` makes it anew"
+    if len(data) > _MAX_BYTES:
+        raise DamagedManifest(f"{where} has {len(data):,} bytes, and at most {_MAX_BYTES:,} are read; {mend}")
+    try:
+        document = json.loads(data)
+        if not isinstance(document, dict) or DIGEST not in document or not is_whole(document):
+            raise DamagedManifest(f"{where} is damaged: its digest is that of another; {mend}")
+        return Manifest.model_validate({name: value for name, value in document.items() if name != DIGEST})
+    except ValidationError as error:
+        raise DamagedManifest(f"{where} is no manifest that this version reads ({error}); {mend}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedManifest(f"{where} is no JSON ({error}); {mend}") from error
+
+
+def unseal(objects: Objects) -> None:
+    """Take the seal off, before anything changes: the manifest goes first, then the cards and consolidated metadata.
+
+    Nothing happens to a store that is not sealed (two requests). The root comes last, as it comes first in sealing: as
+    long as it is not consolidated, no group is, and a store whose unsealing was stopped is known by it.
+    """
+    objects.delete(MANIFEST)
+    if not is_sealed_in_part(objects):
+        return
+    for card in CARDS:
+        if card != README or not has_foreign_readme(objects):
+            objects.delete(card)
+    keys = [key for key, _ in objects.walk("") if key.endswith(f"/{GROUP}")]
+
+    def strip(key: str) -> None:
+        data = objects.get(key)
+        if is_consolidated(data):
+            objects.put(key, without_consolidated(data))
+
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        list(pool.map(strip, keys))
+    strip(GROUP)
+
+
+def has_foreign_readme(objects: Objects) -> bool:
+    """Tell whether there is a README that sealing did not write (one request)."""
+    try:
+        return not objects.get(README).startswith(MARK)
+    except FileNotFoundError:
+        return False
+
+
+def is_sealed_in_part(objects: Objects) -> bool:
+    """Tell whether sealing has begun: the root's metadata is consolidated (one request)."""
+    return is_consolidated(objects.get(GROUP))

@@ -1,0 +1,162 @@
+"""The metadata objects of a store, each a pure function of what the store describes.
+
+Belongs here: the bytes of every `zarr.json` and of the coordinates, and the digests in them. Does not: writing them
+(`featurestore.store`), comparing them with what is there (`featurestore.upkeep.verify`).
+
+They are made by zarr itself, in memory: zarr says what the format is, and no event loop takes part in writing them.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+from pydantic import JsonValue
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore
+
+from catalog import Assembly, FeatureSet
+from featurestore.format import layout
+from featurestore.format.layout import ArrayLayout, ContigLayout
+
+GROUP = "zarr.json"
+"""Name of the object that describes a group or an array, in its folder."""
+DIGEST = "digest"
+"""Field of a description that holds the digest of the rest."""
+
+_CONSOLIDATED = "consolidated_metadata"
+
+
+def digest_of(document: JsonValue | Mapping[str, Any]) -> str:
+    """Digest a JSON document: sha256 of its canonical form (keys sorted, no white space), in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def signed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Add its own digest to a JSON document."""
+    return {**document, DIGEST: digest_of(document)}
+
+
+def is_whole(document: Mapping[str, Any]) -> bool:
+    """Tell whether a document is as it was signed; one that was never signed passes."""
+    rest = {name: value for name, value in document.items() if name != DIGEST}
+    return len(rest) == len(document) or digest_of(rest) == document[DIGEST]
+
+
+def root_documents(assembly: Assembly) -> dict[str, bytes]:
+    """Give the objects of a store without feature sets."""
+    kept: dict[str, Buffer] = {}
+    description = {"format": layout.FORMAT, "assembly": assembly.model_dump(mode="json")}
+    root = zarr.create_group(MemoryStore(kept), attributes={"featurestore": signed(description)})
+    root.create_group(layout.FEATURES)
+    return _as_bytes(kept)
+
+
+def set_description(assembly: Assembly, feature_set: FeatureSet) -> dict[str, Any]:
+    """Describe a feature set, and the assembly that it is on."""
+    return signed({"feature_set": feature_set.model_dump(mode="json"), "assembly": assembly.digest})
+
+
+def set_documents(assembly: Assembly, feature_set: FeatureSet, contigs: Iterable[str]) -> dict[str, bytes]:
+    """Give every metadata object of a feature set on some contigs: groups, arrays and coordinates."""
+    kept: dict[str, Buffer] = {}
+    # The coordinate is named for xarray, which would otherwise take `offset` for a variable like any other.
+    attributes = set_description(assembly, feature_set) | {"coordinates": "offset"}
+    group = zarr.create_group(MemoryStore(kept), attributes=attributes)
+    add_coordinate(group, "channel", "channel", list(feature_set.channel_names), "string")
+    add_coordinate(group, "offset", "phase", list(feature_set.offsets), "int64")
+    for contig in dict.fromkeys(contigs):
+        expected = ContigLayout(feature_set, assembly.lengths[contig])
+        inside = group.create_group(layout.contig_key(contig), attributes={"contig": contig, "length": expected.length})
+        inside.create_array("values", **array_settings(expected))
+    path = layout.set_path(feature_set.name)
+    return {f"{path}/{key}": data for key, data in _as_bytes(kept).items()}
+
+
+def array_settings(array: ArrayLayout) -> dict[str, Any]:
+    """Give the keyword arguments with which `zarr.create_array` makes an array of features."""
+    return {
+        "shape": array.shape,
+        "shards": array.shard_shape,
+        "chunks": array.chunk_shape,
+        "dtype": "float16",
+        "fill_value": float("nan"),
+        # The checksum is the last codec, so it covers the bytes as stored: by default zarr checks only a shard's index.
+        "compressors": [ZstdCodec(level=3), Crc32cCodec()],
+        "dimension_names": array.dimensions,
+        "config": {"write_empty_chunks": True},
+    }
+
+
+def consolidated(documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Give every group's document with those of all arrays and groups below it inside.
+
+    Readers then open a store without asking for each array, or listing: xarray asks the store's root, and whoever opens
+    a folder further down as a store of its own asks that folder's.
+    """
+    groups = [key for key, data in documents.items() if is_group(key, data)]
+    kept = {key: _buffer(data) for key, data in documents.items() if key.rpartition("/")[2] == GROUP}
+    with warnings.catch_warnings():
+        # That other implementations may not know consolidated metadata: they need not, and read the rest.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        for key in groups:
+            zarr.consolidate_metadata(MemoryStore(kept), path=key.removesuffix(GROUP).rstrip("/"), zarr_format=3)
+    return {key: kept[key].to_bytes() for key in groups}
+
+
+def is_group(key: str, data: bytes) -> bool:
+    """Tell whether an object describes a Zarr group."""
+    return key.rpartition("/")[2] == GROUP and _document(data).get("node_type") == "group"
+
+
+def is_consolidated(data: bytes) -> bool:
+    """Tell whether a group's document holds those of what lies below it."""
+    return _CONSOLIDATED in _document(data)
+
+
+def without_consolidated(data: bytes) -> bytes:
+    """Give a group's document as it was before it was consolidated."""
+    document = _document(data)
+    document.pop(_CONSOLIDATED, None)
+    return json.dumps(document, indent=2).encode()  # as zarr writes it
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    """Read a JSON object; what is none, as one that is damaged, has no fields."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def add_coordinate(group: "zarr.Group", name: str, dimension: str, values: list[Any], dtype: str) -> None:
+    """Add a coordinate along one dimension to a group."""
+    # Not compressed, so that the bytes do not depend on the compressor's version.
+    checked: list[BytesBytesCodec] = [Crc32cCodec()]
+    # An offset of 0 is the fill value, and by default zarr leaves a chunk of fill values out.
+    config: Any = {"write_empty_chunks": True}
+    array = group.create_array(
+        name,
+        shape=(len(values),),
+        chunks=(len(values),),
+        dtype=dtype,
+        compressors=checked,
+        dimension_names=[dimension],
+        config=config,
+    )
+    array[...] = np.asarray(values, dtype=object if dtype == "string" else dtype)
+
+
+def _buffer(data: bytes) -> Buffer:
+    return default_buffer_prototype().buffer.from_bytes(data)
+
+
+def _as_bytes(kept: Mapping[str, Buffer]) -> dict[str, bytes]:
+    return {key: bytes(data.to_bytes()) for key, data in kept.items()}

@@ -1,0 +1,141 @@
+"""Writing one shard: encode it, put it whole, commit it.
+
+Belongs here: the bytes of a shard and the order of the steps. Does not: which shards to write (`builders.plan`).
+
+One shard is one object, written by one request and never in part: writing inner chunks of a shared shard loses the
+chunks of the others. The record follows the object, so that a record means a whole shard.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import MemoryStore
+
+from featurestore.format.commits import Commit, CommitConflict, CommitLog
+from featurestore.format.layout import ArrayLayout, shard_key
+from featurestore.format.metadata import array_settings
+from featurestore.objects.objects import Objects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """How the values of a shard came about; written into its record."""
+
+    run: str
+    device: str
+    seconds: float
+    """Spent by the extractor."""
+    versions: dict[str, str]
+    worker: str = ""
+    """Host and worker."""
+
+
+def encode_shard(values: NDArray[np.floating[Any]], layout: ArrayLayout, *, where: str) -> bytes:
+    """Encode the rows of one shard as the object that Zarr reads.
+
+    Parameters
+    ----------
+    values
+        Features, shape `(bins, channels)`, at most `layout.shard_bins` rows.
+    where
+        What to call the shard in an error.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or infinite, or too large for float16 (65,504).
+    """
+    n_channels = layout.shape[2]
+    if values.ndim != 2 or values.shape[1] != n_channels or not 1 <= len(values) <= layout.shard_bins:
+        raise ValueError(
+            f"{where}: expected (bins, channels) with 1 to {layout.shard_bins} bins and {n_channels} channels, "
+            f"got shape {values.shape}"
+        )
+    with np.errstate(over="ignore"):
+        stored = values.astype(np.float16)
+    bad = ~np.isfinite(stored)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        channel = layout.feature_set.channel_names[column]
+        raise ValueError(
+            f"{where}: channel {channel!r} of row {row} is {values[row, column]}, one of "
+            f"{int(bad.sum())} such values; a feature must be finite and within float16 (+-65504). Mend the extractor: "
+            "NaN means never built"
+        )
+    padded = np.full(layout.shard_shape, np.nan, dtype=np.float16)
+    rows, columns = layout.block(len(stored))
+    padded[:rows, :columns] = stored.reshape(rows, columns, n_channels)
+    kept: dict[str, Any] = {}
+    settings = array_settings(layout) | {"shape": padded.shape}
+    zarr.create_array(MemoryStore(kept), **settings)[...] = padded
+    return bytes(kept["c/0/0/0"].to_bytes())
+
+
+def write_shard(
+    objects: Objects,
+    layout: ArrayLayout,
+    values: NDArray[np.floating[Any]],
+    *,
+    contig: str,
+    phase: int,
+    shard: int,
+    origin: Origin,
+) -> Commit:
+    """Write one shard and commit it; the record of an equal shard that is there already is returned as it is.
+
+    Parameters
+    ----------
+    values
+        Features of every row of the shard, shape `(bins, channels)`.
+
+    Raises
+    ------
+    ValueError
+        If the values do not fit the shard or are not finite; nothing is written then.
+    CommitConflict
+        If another writer committed other bytes.
+    """
+    name = layout.name
+    first, end = layout.shard_span(phase, shard)
+    where = f"{name} {contig} phase {phase} shard {shard}"
+    if len(values) != end - first:
+        raise ValueError(f"{where} holds {end - first} bins, got {len(values)}")
+    data = encode_shard(values, layout, where=where)
+    commit = Commit(
+        feature_set=name,
+        contig=contig,
+        phase=phase,
+        shard=shard,
+        first_bin=first,
+        n_bins=end - first,
+        size=len(data),
+        crc32c=f"{google_crc32c.value(data):08x}",
+        sha256=hashlib.sha256(data).hexdigest(),
+        fingerprint=layout.feature_set.fingerprint,
+        run=origin.run,
+        worker=origin.worker,
+        device=origin.device,
+        seconds=round(origin.seconds, 3),
+        versions=origin.versions,
+    )
+    log = CommitLog(objects, name)
+    committed = log.read(contig, phase, shard)
+    if committed is not None:
+        return log.add(commit)
+    key = shard_key(name, contig, phase, shard)
+    if objects.create(key, data) or (found := objects.get(key)) == data:
+        return log.add(commit)
+    # Left without a record by a run that was killed, or damaged since: nobody may rely on it.
+    objects.delete(key)
+    objects.put(key, data)
+    try:
+        return log.add(commit)
+    except CommitConflict:
+        # It was no leftover: its writer has committed it just now.
+        objects.put(key, found)
+        raise

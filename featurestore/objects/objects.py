@@ -1,0 +1,375 @@
+"""Raw objects of a store: get, put, create-if-absent, list, delete, on a local disk or in an object store.
+
+Belongs here: one adapter over obstore (local, S3, GCS, Azure, HTTP) and one over any other fsspec URL. Does not: what
+the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to try (`catalog.retry`).
+"""
+
+import asyncio
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+import obstore
+import obstore.exceptions
+from obstore.store import from_url
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import FsspecStore, LocalStore, ObjectStore
+
+from catalog.retry import Backoff, may_pass, stall_s, waits
+from featurestore.objects.s3_access import S3Access
+
+T = TypeVar("T")
+
+_SLOWEST_BYTES_PER_S = 1 << 20
+"""An upload that is slower than this counts as stalled."""
+_NATIVE = {"file", "s3", "gs", "az", "abfs", "http", "https"}
+
+StorageOptions = Mapping[str, Any]
+"""Options as fsspec and s3fs name them; those of S3 are listed at `S3Access`."""
+
+
+class Objects(ABC):
+    """The objects below one URL. Keys are relative, with `/` between their parts.
+
+    Whatever the backend, its failures are builtin errors that say what was tried and how to mend it: PermissionError
+    for credentials or a place that may not be written, OSError with `errno.ENOSPC` for a full disk, and
+    `StoreUnavailable` for a store that did not do its part for as long as `catalog.retry` says to try.
+    """
+
+    url: str
+
+    @property
+    def location(self) -> str:
+        """The URL as people write it: a local folder is a path."""
+        return unquote(self.url.removeprefix("file://")) if self.url.startswith("file://") else self.url
+
+    def get(self, key: str) -> bytes:
+        """Read an object; FileNotFoundError if it is absent."""
+        return self._try("read", key, partial(self._get, key))
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object whole, over one that is there."""
+        self._try("write", key, partial(self._put, key, data), allowed_s=_upload_s(data))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object if none is there, atomically and in one request.
+
+        Returns
+        -------
+        True if this call wrote it; False if there was one before, to be compared with. A try whose answer was lost may
+        have written the object, and the next try then finds it: so after a failed try an object that is there counts as
+        written by this call if it holds these very bytes, and as another's if not.
+        """
+        patience = Backoff(self._tried("create", key), allowed_s=_upload_s(data))
+        is_first = True
+        while True:
+            try:
+                is_ours = self._create(key, data)
+            except Exception as error:
+                is_first = False
+                time.sleep(patience.wait_s(error))
+            else:
+                return is_ours or (not is_first and self.get(key) == data)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if it is absent."""
+        self._try("delete", key, partial(self._delete, key))
+
+    @abstractmethod
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Give key and size (bytes) of every object below the folder `prefix`."""
+
+    def folders(self, prefix: str) -> list[str]:
+        """Give the names of the folders right below the folder `prefix`, sorted (one listing)."""
+        return self._try("list", prefix, partial(self._folders, prefix))
+
+    @abstractmethod
+    def zarr(self, *, read_only: bool) -> ZarrStore:
+        """Give a Zarr store over the same objects."""
+
+    def kvstore(self) -> dict[str, Any] | None:
+        """Give tensorstore's specification of the same place, or None if tensorstore cannot read it."""
+        return None
+
+    @abstractmethod
+    def _get(self, key: str) -> bytes: ...
+
+    @abstractmethod
+    def _put(self, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _create(self, key: str, data: bytes) -> bool: ...
+
+    @abstractmethod
+    def _delete(self, key: str) -> None: ...
+
+    @abstractmethod
+    def _folders(self, prefix: str) -> list[str]: ...
+
+    def _tried(self, verb: str, key: str) -> str:
+        return f"{verb} {self.location}/{key}"
+
+    def _try(self, verb: str, key: str, action: Callable[[], T], *, allowed_s: float = 0.0) -> T:
+        """Do something until it succeeds or there is no more use in trying."""
+        patience = Backoff(self._tried(verb, key), allowed_s=allowed_s)
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                time.sleep(patience.wait_s(error))
+
+
+class _ObstoreObjects(Objects):
+    def __init__(self, url: str, options: StorageOptions, *, make: bool) -> None:
+        self.url = url
+        self._options = dict(options)
+        self._is_local = urlsplit(url).scheme == "file"
+        self._s3 = S3Access(url, options) if urlsplit(url).scheme == "s3" else None
+        self._stores: dict[float, Any] = {}
+        self._store: Any = self._try("open", "", partial(self._connected, mkdir=make))
+
+    def _connected(self, *, mkdir: bool = False, upload_s: float = 0.0) -> Any:
+        """Make a client that may take `upload_s` over sending a request (s)."""
+        if self._is_local:
+            return from_url(self.url, mkdir=mkdir)
+        client: dict[str, Any] = {
+            "connect_timeout": timedelta(seconds=stall_s()),
+            # It runs from the start of the request to the first byte of the answer, and again for each read after that.
+            "read_timeout": timedelta(seconds=stall_s() + upload_s),
+            "timeout": timedelta(hours=1),
+        }
+        # Its own retries are off: they leave out what breaks off in an answer's body, and a create that they repeat
+        # unseen finds what it wrote itself.
+        settings: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
+        server = self.url
+        if self._s3 is not None:
+            settings |= self._s3.for_obstore()
+            server = self._s3.endpoint or ""
+        elif self._options:
+            settings["config"] = self._options
+        client["allow_http"] = server.startswith("http://")
+        return from_url(self.url, **settings)
+
+    def _store_for(self, data: bytes) -> Any:
+        """Give a client whose time-out lets these bytes through; few sizes, so that connections are used again."""
+        if self._is_local or len(data) <= _SLOWEST_BYTES_PER_S:
+            return self._store
+        upload_s = float(1 << int(_upload_s(data)).bit_length())
+        if upload_s not in self._stores:
+            self._stores[upload_s] = self._connected(upload_s=upload_s)
+        return self._stores[upload_s]
+
+    def _get(self, key: str) -> bytes:
+        return bytes(obstore.get(self._store, key).bytes())
+
+    def _put(self, key: str, data: bytes) -> None:
+        obstore.put(self._store_for(data), key, data, use_multipart=False)
+
+    def _create(self, key: str, data: bytes) -> bool:
+        try:
+            # One single PUT: the condition is atomic there, and ignored by some servers on a multipart upload.
+            obstore.put(self._store_for(data), key, data, mode="create", use_multipart=False)
+        except obstore.exceptions.AlreadyExistsError as error:
+            if may_pass(error):
+                raise  # S3 answers 409 while another write of the key is under way, which may come to nothing
+            return False
+        return True
+
+    def _delete(self, key: str) -> None:
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
+        stream: Iterator[Any] | None = None
+        last: str | None = None
+
+        def next_batch() -> list[Any]:
+            nonlocal stream
+            if stream is None:
+                # Object stores list in the order of the keys, so a listing that broke off goes on after the last one.
+                stream = iter(obstore.list(self._store, prefix=prefix, offset=last))
+            try:
+                return list(next(stream, []))
+            except Exception:
+                stream = None
+                raise
+
+        while batch := self._try("list", prefix, next_batch):
+            for entry in batch:
+                yield entry["path"], entry["size"]
+            last = batch[-1]["path"]
+
+    def _folders(self, prefix: str) -> list[str]:
+        found = obstore.list_with_delimiter(self._store, prefix=prefix)
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+
+    def zarr(self, *, read_only: bool) -> ZarrStore:
+        parts = urlsplit(self.url)
+        if parts.scheme == "file":
+            # Not through obstore: a reply that reaches an interpreter on its way out aborts the process.
+            return LocalStore(unquote(parts.path), read_only=read_only)
+        return _RetryingStore(self._store, location=self.location, read_only=read_only)
+
+    def kvstore(self) -> dict[str, Any] | None:
+        parts = urlsplit(self.url)
+        path = parts.path.strip("/")
+        if parts.scheme == "file":
+            return {"driver": "file", "path": f"/{unquote(path)}/"}
+        retries = {"max_retries": len(waits()), "initial_delay": "100ms", "max_delay": "10s"}
+        # Without these tensorstore waits for ever for a server that has gone silent, and it takes them from here only.
+        os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(round(stall_s())))
+        os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+        if parts.scheme == "gs" and not self._options:
+            return {"driver": "gcs", "bucket": parts.netloc, "path": f"{path}/", "gcs_request_retries": retries}
+        if self._s3 is not None:
+            access = self._s3.for_tensorstore()
+            if access is None:
+                return None
+            place = {"driver": "s3", "bucket": parts.netloc, "path": f"{path}/" if path else ""}
+            return place | access | {"s3_request_retries": retries}
+        if parts.scheme in {"http", "https"}:
+            return {"driver": "http", "base_url": self.url.rstrip("/") + "/", "http_request_retries": retries}
+        return None
+
+
+class _RetryingStore(ObjectStore[Any]):
+    """Zarr's store over obstore, with reads that are tried, and fail, as those of `Objects`."""
+
+    def __init__(self, store: Any, *, location: str, read_only: bool = False) -> None:
+        super().__init__(store, read_only=read_only)
+        self._location = location
+
+    def __str__(self) -> str:
+        return self._location
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        return type(self)(self.store, location=self._location, read_only=read_only)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        return await self._try("read", key, partial(super().get, key, prototype, byte_range))
+
+    async def exists(self, key: str) -> bool:
+        return await self._try("read", key, partial(super().exists, key))
+
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+        listed = super().list_dir
+
+        async def names() -> list[str]:
+            return [name async for name in listed(prefix)]
+
+        for name in await self._try("list", prefix, names):
+            yield name
+
+    async def _try(self, verb: str, key: str, action: Callable[[], Awaitable[T]]) -> T:
+        patience = Backoff(f"{verb} {self._location}/{key}")
+        while True:
+            try:
+                return await action()
+            except Exception as error:
+                await asyncio.sleep(patience.wait_s(error))
+
+
+class _FsspecObjects(Objects):
+    def __init__(self, url: str, options: StorageOptions) -> None:
+        self.url = url
+        self._options = dict(options)
+        self._fs, self._root = fsspec.core.url_to_fs(url, **self._options)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{key}"
+
+    def _get(self, key: str) -> bytes:
+        return bytes(self._fs.cat_file(self._path(key)))
+
+    def _put(self, key: str, data: bytes) -> None:
+        self._fs.makedirs(self._fs._parent(self._path(key)), exist_ok=True)
+        self._fs.pipe_file(self._path(key), data)
+
+    def _create(self, key: str, data: bytes) -> bool:
+        self._fs.makedirs(self._fs._parent(self._path(key)), exist_ok=True)
+        try:
+            self._fs.pipe_file(self._path(key), data, mode="create")
+        except OSError as error:
+            if may_pass(error):
+                raise
+            # Some file systems raise a plain OSError where others raise FileExistsError.
+            self._fs.invalidate_cache()
+            if self._fs.exists(self._path(key)):
+                return False
+            raise
+        return True
+
+    def _delete(self, key: str) -> None:
+        if self._fs.exists(self._path(key)):
+            self._fs.rm_file(self._path(key))
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
+        start = len(self._fs._strip_protocol(self._root).rstrip("/")) + 1
+        for path, entry in sorted(self._try("list", prefix, partial(self._find, prefix)).items()):
+            yield path[start:], entry["size"]
+
+    def _find(self, prefix: str) -> dict[str, Any]:
+        self._fs.invalidate_cache()
+        return dict(self._fs.find(self._path(prefix), detail=True))
+
+    def _folders(self, prefix: str) -> list[str]:
+        self._fs.invalidate_cache()
+        try:
+            entries = self._fs.ls(self._path(prefix), detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory")
+
+    def zarr(self, *, read_only: bool) -> ZarrStore:
+        return FsspecStore.from_url(self.url, storage_options=self._options, read_only=read_only)
+
+
+def connect(
+    url: str | os.PathLike[str], storage_options: StorageOptions | None = None, *, make: bool = False
+) -> Objects:
+    """Give the objects at a URL.
+
+    Parameters
+    ----------
+    url
+        A local path, `s3://bucket/prefix`, `gs://`, `https://`, or any other URL that fsspec knows.
+    storage_options
+        As fsspec and s3fs name them; what is absent for S3 is found as `featurestore.objects.s3_access` says.
+    make
+        Make a local folder that is not there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a local folder is absent and not to be made.
+    PermissionError
+        If it is to be made and may not be.
+    """
+    text = os.fspath(url)
+    options = storage_options or {}
+    if "://" not in text:
+        path = Path(text).expanduser().resolve()
+        if not make and not path.is_dir():
+            raise FileNotFoundError(f"no store at {path}; `featurestore build {text} --fasta ...` makes one")
+        text = path.as_uri()
+    text = text.rstrip("/")
+    if urlsplit(text).scheme in _NATIVE:
+        return _ObstoreObjects(text, options, make=make)
+    return _FsspecObjects(text, options)
+
+
+def _upload_s(data: bytes) -> float:
+    """Give the time that an upload may take (s)."""
+    return len(data) / _SLOWEST_BYTES_PER_S

@@ -1,0 +1,167 @@
+"""Who one is to S3 and where it lies: found once, and the same for every library that reads there.
+
+Belongs here: from storage options, environment and profiles to keys, endpoint and region. Does not: requests
+(`featurestore.objects.objects`).
+
+What the storage options leave out is found as Amazon's own tools find it. Credentials: `AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; the profile `AWS_PROFILE` of `~/.aws/credentials` and `~/.aws/config`
+(or of the files that `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` name), single sign-on and assumed roles
+included; the role of the container or of the machine. Endpoint: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the
+profile's. Region: `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile's. `AWS_SKIP_SIGNATURE=true` asks without
+credentials.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+from catalog.retry import MEND
+
+T = TypeVar("T")
+
+
+_OPTIONS = ("key", "secret", "token", "profile", "anon", "endpoint_url", "region", "client_kwargs")
+_CLIENT_OPTIONS = {"endpoint_url": "endpoint_url", "region_name": "region"}
+_ASK_AGAIN_AFTER = timedelta(minutes=15)
+
+
+class Keys(NamedTuple):
+    """What requests are signed with."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class S3Access:
+    """How to reach a bucket.
+
+    Parameters
+    ----------
+    place
+        Its URL, for errors.
+    options
+        `key`, `secret`, `token`, `profile`, `anon`, `endpoint_url`, `region`, and `endpoint_url` and `region_name` in
+        `client_kwargs`, as s3fs names them; a `profile` among them goes before keys in the environment.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, or one of two keys is given.
+    PermissionError
+        If there are no credentials, or those that are named cannot be had.
+    """
+
+    def __init__(self, place: str, options: Mapping[str, Any]) -> None:
+        settings = _flattened(options)
+        self._place = place
+        self.is_anonymous = bool(settings.get("anon", os.environ.get("AWS_SKIP_SIGNATURE", "").lower() == "true"))
+        session = self._asked(lambda: _session(settings))
+        self.endpoint: str | None = settings.get("endpoint_url") or self._asked(lambda: _endpoint(session))
+        """Of a server other than Amazon's."""
+        self.region: str | None = (
+            settings.get("region") or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        )
+        self._credentials: Any = None if self.is_anonymous else self._asked(session.get_credentials)
+        if self._credentials is None and not self.is_anonymous:
+            raise PermissionError(f"there are no credentials for {place}: {MEND}")
+
+    def keys(self) -> Keys:
+        """Give the keys as they are now: those of a role or of a single sign-on are renewed in time."""
+        frozen = self._asked(self._credentials.get_frozen_credentials)
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def for_obstore(self) -> dict[str, Any]:
+        """Give the settings of obstore's client."""
+        config: dict[str, Any] = {}
+        if self.endpoint:
+            # Servers other than Amazon's (Ceph, MinIO) are addressed by path.
+            config |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
+        if self.endpoint or self.region:
+            config["region"] = self.region or "us-east-1"
+        if self.is_anonymous:
+            return {"config": config | {"skip_signature": True}}
+        # Not as plain settings: to those obstore would add a session token that the environment has for other keys.
+        return {"config": config, "credential_provider": self._provided}
+
+    def for_tensorstore(self) -> dict[str, Any] | None:
+        """Give the settings of tensorstore's driver, or None if it cannot be given these keys.
+
+        Tensorstore takes keys from files only. This one is in memory, for this process alone.
+        """
+        spec: dict[str, Any] = {"endpoint": self.endpoint} if self.endpoint else {}
+        if self.endpoint or self.region:
+            spec["aws_region"] = self.region or "us-east-1"
+        if self.is_anonymous:
+            return spec | {"aws_credentials": {"type": "anonymous"}}
+        keys = self.keys()
+        if not hasattr(os, "memfd_create") or any(set(key or "") & set(" \t\r\n#;") for key in keys):
+            return None
+        path = _credentials_file(keys)
+        # Both files named outright: a search through every place that may hold credentials writes to stderr.
+        files = {"credentials_file": path, "config_file": path}
+        return spec | {"aws_credentials": {"type": "profile", "profile": "default"} | files}
+
+    def _provided(self) -> dict[str, Any]:
+        from botocore.credentials import RefreshableCredentials  # type: ignore[import-untyped]  # botocore has no types
+
+        keys = self.keys()
+        is_renewed = isinstance(self._credentials, RefreshableCredentials)
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": datetime.now(UTC) + _ASK_AGAIN_AFTER if is_renewed else None,
+        }
+
+    def _asked(self, question: Callable[[], T]) -> T:
+        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # botocore has no types
+
+        try:
+            return question()
+        except BotoCoreError as error:
+            raise PermissionError(f"the credentials for {self._place} cannot be had ({error}): {MEND}") from error
+
+
+def _flattened(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options and give them without `client_kwargs`, and without those that are None."""
+    settings = {name: value for name, value in options.items() if value is not None}
+    client = settings.pop("client_kwargs", {})
+    unknown = sorted(settings.keys() - set(_OPTIONS)) + sorted(client.keys() - _CLIENT_OPTIONS.keys())
+    if unknown:
+        raise ValueError(
+            f"unknown storage options {unknown}; s3:// takes {', '.join(_OPTIONS)}, the last with "
+            f"{' and '.join(_CLIENT_OPTIONS)}"
+        )
+    if ("key" in settings) != ("secret" in settings):
+        raise ValueError("of the storage options `key` and `secret` there is only one; give both, or neither")
+    return {_CLIENT_OPTIONS[name]: value for name, value in client.items()} | settings
+
+
+def _session(settings: dict[str, Any]) -> Any:
+    import botocore.session  # type: ignore[import-untyped]  # botocore has no types
+
+    session = botocore.session.Session(profile=settings.get("profile"))
+    if "key" in settings:
+        session.set_credentials(settings["key"], settings["secret"], settings.get("token"))
+    return session
+
+
+def _endpoint(session: Any) -> Any:
+    """Find the endpoint without making a client, for which botocore would read its description of S3 (0.2 s)."""
+    from botocore.configprovider import ConfiguredEndpointProvider  # type: ignore[import-untyped]  # botocore has no types
+
+    profile = session.get_scoped_config()
+    return ConfiguredEndpointProvider(session.full_config, profile, "s3", environ=os.environ).provide()
+
+
+@cache
+def _credentials_file(keys: Keys) -> str:
+    """Make a file of these keys that is in memory, and can be opened by this user alone."""
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    lines = [f"{name} = {key}" for name, key in zip(names, keys, strict=True) if key]
+    file = os.memfd_create("credentials")
+    os.write(file, "\n".join(["[default]", *lines, ""]).encode())
+    return f"/proc/self/fd/{file}"

@@ -1,0 +1,1 @@
+"""From windows to rows of an array, and the engines that read them."""

@@ -1,0 +1,76 @@
+"""Which rows of a feature set were built.
+
+Belongs here: commit records as a reader asks for them, many windows at a time. Does not: the records themselves
+(`featurestore.format.commits`).
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from featurestore.format.commits import CommitLog
+from featurestore.format.layout import ContigLayout, contig_key
+from featurestore.rows.row_requests import RowRequest
+
+
+class MissingShard(NamedTuple):
+    """A shard that has rows that were asked for, and no commit record."""
+
+    contig: str
+    phase: int
+    shard: int
+
+
+class BuiltRows:
+    """The shards that were committed when their records were last listed: on first use, and after each `forget`."""
+
+    def __init__(self, commits: CommitLog, layout: Callable[[str], ContigLayout]) -> None:
+        self._commits = commits
+        self._layout = layout
+        self._listed: dict[str, set[tuple[int, int]]] | None = None
+        self._gaps: dict[tuple[str, int], _Gaps | None] = {}
+
+    def forget(self) -> None:
+        """List the records anew next time: a build may have gone on."""
+        self._listed = None
+        self._gaps = {}
+
+    def is_whole(self, contig: str, phase: int) -> bool:
+        """Tell whether every shard of one phase of a contig is there."""
+        return self._gaps_of(contig, phase) is None
+
+    def missing(self, requests: Sequence[RowRequest]) -> list[MissingShard]:
+        """Give the shards of the requests that are not there, each once."""
+        found: dict[MissingShard, None] = {}
+        for contig, phase, first, end in requests:
+            gaps = self._gaps_of(contig, phase)
+            if gaps is not None:
+                found |= dict.fromkeys(MissingShard(contig, phase, shard) for shard in gaps.between(first, end))
+        return list(found)
+
+    def _gaps_of(self, contig: str, phase: int) -> "_Gaps | None":
+        if (contig, phase) in self._gaps:
+            return self._gaps[contig, phase]
+        if self._listed is None:
+            self._listed = self._commits.shards()
+        there = self._listed.get(contig_key(contig), set())
+        layout = self._layout(contig)
+        is_missing = [(phase, shard) not in there for shard in range(layout.n_shards(phase))]
+        gaps = _Gaps(layout.shard_bins, [0, *accumulate(is_missing)]) if any(is_missing) else None
+        self._gaps[contig, phase] = gaps
+        return gaps
+
+
+class _Gaps(NamedTuple):
+    """What is missing of one phase of a contig."""
+
+    shard_bins: int
+    before: list[int]
+    """How many shards are missing before each shard, and in all."""
+
+    def between(self, first: int, end: int) -> list[int]:
+        """Give the missing shards that hold rows of `[first, end)`."""
+        low, high = first // self.shard_bins, (end - 1) // self.shard_bins + 1
+        if self.before[low] == self.before[high]:
+            return []
+        return [shard for shard in range(low, high) if self.before[shard] < self.before[shard + 1]]

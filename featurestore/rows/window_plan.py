@@ -1,0 +1,93 @@
+"""From windows to rows: pure, so that laws can test it.
+
+Belongs here: which rows some windows need, and which of their bins lie outside the contig. Does not: joining what
+overlaps (`featurestore.rows.row_requests`), reading (`featurestore.reader`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog import Grid
+from featurestore.rows.row_requests import RowRequest
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """Which rows some windows need. Made by `plan_windows`; every array has one item a window, int64."""
+
+    n_bins: int
+    """Of every window."""
+    bin_size: int
+    """Of every bin (bp)."""
+    contigs: Sequence[str]
+    """One a window."""
+    places: frozenset[tuple[str, int]]
+    """The contigs and phases that the windows lie on."""
+    phases: NDArray[np.int64]
+    residuals: NDArray[np.int64]
+    """Centre of the window as placed minus the centre asked for (bp)."""
+    first_starts: NDArray[np.int64]
+    """First base of the first bin (bp)."""
+    first_bins: NDArray[np.int64]
+    """Row of the first bin; below 0 where the window begins before its contig does."""
+    first_rows: NDArray[np.int64]
+    """First row that is in the array."""
+    end_rows: NDArray[np.int64]
+    """End of those rows; `first_rows` for a window wholly outside its contig."""
+
+    @property
+    def is_cut(self) -> NDArray[np.bool_]:
+        """Whether some bins of each window lie outside its contig, shape `(windows,)`."""
+        is_cut: NDArray[np.bool_] = self.end_rows - self.first_rows != self.n_bins
+        return is_cut
+
+    @property
+    def windows(self) -> list[int]:
+        """Numbers of the windows that have rows."""
+        return np.flatnonzero(self.end_rows > self.first_rows).tolist()
+
+    @property
+    def requests(self) -> list[RowRequest]:
+        """The rows of each of those windows."""
+        columns = zip(self.contigs, self.phases.tolist(), self.first_rows.tolist(), self.end_rows.tolist(), strict=True)
+        return [RowRequest._make(rows) for rows in columns if rows[2] < rows[3]]
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First base of every bin, shape `(windows, n_bins)` (bp)."""
+        return self.first_starts[:, None] + np.arange(self.n_bins, dtype=np.int64) * self.bin_size
+
+
+def plan_windows(
+    grid: Grid, lengths: NDArray[np.int64], contigs: Sequence[str], centres: NDArray[np.int64], n_bins: int
+) -> WindowPlan:
+    """Work out which rows some windows need.
+
+    Parameters
+    ----------
+    lengths, contigs
+        Length (bp) and name of each window's contig; one length may stand for all.
+    centres
+        Positions, shape `(windows,)`, int64, each inside its contig.
+    """
+    phases, first_bins, residuals = grid.place(centres, n_bins)
+    offsets = np.asarray(grid.offsets, dtype=np.int64)[phases]
+    rows = -(-(lengths + offsets) // grid.bin_size)
+    # `clip` takes four times as long, and every batch comes by here.
+    first_rows = np.minimum(np.maximum(first_bins, 0), rows)
+    end_rows = np.maximum(np.minimum(first_bins + n_bins, rows), first_rows)
+    return WindowPlan(
+        n_bins,
+        grid.bin_size,
+        contigs,
+        frozenset(zip(contigs, phases.tolist(), strict=True)),
+        phases,
+        residuals,
+        first_starts=first_bins * grid.bin_size - offsets,
+        first_bins=first_bins,
+        first_rows=first_rows,
+        end_rows=end_rows,
+    )

@@ -1,0 +1,26 @@
+"""Tiny stores and hypothesis strategies, for tests here and in other distributions.
+
+Needs hypothesis. The proxy that makes faults of networks and servers is `featurestore.testing.fault_proxy`.
+"""
+
+from featurestore.testing.fixtures import (
+    ORIGIN,
+    assembly_of,
+    built_store,
+    feature_set_of,
+    grids,
+    random_sequences,
+    values_of,
+    write_fasta,
+)
+
+__all__ = [
+    "ORIGIN",
+    "assembly_of",
+    "built_store",
+    "feature_set_of",
+    "grids",
+    "random_sequences",
+    "values_of",
+    "write_fasta",
+]

@@ -1,0 +1,108 @@
+"""Tiny stores, extractors and hypothesis strategies, for tests here and in other distributions.
+
+Belongs here: what several packages' tests need. Does not: anything that a program needs. Needs hypothesis.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from catalog import Assembly, Channel, Contig, FeatureSet, Grid
+from catalog.assembly import sha512t24u
+from featurestore.format.layout import ContigLayout
+from featurestore.format.writer import Origin, write_shard
+from featurestore.store import Store, create
+
+ORIGIN = Origin(run="test", device="cpu", seconds=0.0, versions={})
+
+
+@st.composite
+def grids(draw: st.DrawFn, max_bin_size: int = 64) -> Grid:
+    """Draw grids of small bins with one to four phases."""
+    bin_size = draw(st.integers(1, max_bin_size))
+    offsets = draw(st.lists(st.integers(0, bin_size - 1), min_size=1, max_size=min(4, bin_size), unique=True))
+    return Grid(bin_size=bin_size, offsets=tuple(offsets))
+
+
+def assembly_of(sequences: Mapping[str, str], *, name: str = "tiny") -> Assembly:
+    """Make the assembly of some sequences, without a file."""
+    contigs = tuple(
+        Contig(name=contig, length=len(bases), digest="SQ." + sha512t24u(bases.upper().encode()))
+        for contig, bases in sequences.items()
+    )
+    return Assembly.of(name, contigs)
+
+
+def random_sequences(lengths: Mapping[str, int], *, seed: int = 0) -> dict[str, str]:
+    """Make random A, C, G, T sequences of the given lengths (bp)."""
+    rng = np.random.default_rng(seed)
+    return {contig: "".join(rng.choice(list("ACGT"), size=length)) for contig, length in lengths.items()}
+
+
+def write_fasta(path: Path, sequences: Mapping[str, str], *, width: int = 60) -> Path:
+    """Write a plain FASTA file."""
+    with path.open("w") as file:
+        for contig, bases in sequences.items():
+            file.write(f">{contig}\n")
+            file.writelines(f"{bases[start : start + width]}\n" for start in range(0, len(bases), width))
+    return path
+
+
+def feature_set_of(
+    grid: Grid,
+    *,
+    name: str = "demo",
+    n_channels: int = 3,
+    chunk_bins: int = 2,
+    shard_bins: int = 4,
+    fingerprint: str = "f0",
+) -> FeatureSet:
+    """Describe a feature set of small chunks and shards, so that few bins make many of them."""
+    return FeatureSet(
+        name=name,
+        extractor=name,
+        fingerprint=fingerprint,
+        channels=tuple(Channel(name=f"channel{index}") for index in range(n_channels)),
+        bin_size=grid.bin_size,
+        offsets=grid.offsets,
+        pad=tuple(-float(index) - 1 for index in range(n_channels)),
+        chunk_bins=chunk_bins,
+        shard_bins=shard_bins,
+    )
+
+
+def values_of(feature_set: FeatureSet, length: int, phase: int, *, seed: int = 0) -> NDArray[np.float16]:
+    """Make the values of one phase of a contig: random, equal for equal arguments; shape `(bins, channels)`."""
+    rng = np.random.default_rng([seed, length, phase])
+    shape = (feature_set.grid.n_bins(length, phase), len(feature_set.channels))
+    return rng.normal(size=shape).astype(np.float16)
+
+
+def built_store(
+    url: str | Path,
+    lengths: Mapping[str, int],
+    grid: Grid,
+    *,
+    contigs: Sequence[str] | None = None,
+    **settings: Any,
+) -> Store:
+    """Build a whole store of `values_of` every contig; `settings` are those of `feature_set_of`."""
+    assembly = assembly_of(random_sequences(lengths))
+    store = create(url, assembly)
+    feature_set = feature_set_of(grid, **settings)
+    chosen = list(lengths) if contigs is None else list(contigs)
+    feature_set = store.declare(feature_set, chosen)
+    for contig in chosen:
+        layout = ContigLayout(feature_set, lengths[contig])
+        for phase in range(len(feature_set.offsets)):
+            values = values_of(feature_set, lengths[contig], phase)
+            for shard in range(layout.n_shards(phase)):
+                first, end = layout.shard_span(phase, shard)
+                write_shard(
+                    store.objects, layout, values[first:end], contig=contig, phase=phase, shard=shard, origin=ORIGIN
+                )
+    return store

@@ -1,0 +1,1 @@
+"""Looking after whole stores: verify, repair, seal, copy, compare, list."""

@@ -1,0 +1,167 @@
+"""The data card of a sealed store: a README for people who meet the store without knowing what it is.
+
+Belongs here: its text, and how strings of others are kept from becoming markup. Does not: what a store holds
+(`featurestore.upkeep.registry_file`), writing it (`featurestore.upkeep.seal`).
+"""
+
+import html
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from catalog import FeatureSet
+from catalog.registry import KnownSet, StoreSummary
+from featurestore.format import layout
+from featurestore.format.manifest import CATALOG, MANIFEST, MARK
+
+PLACE = "PATH_OR_URL"
+"""Stands in the examples for the place of the store, which it does not know."""
+
+_MOST_CHANNELS = 50
+_MARKUP = re.compile(r"([\\`*_\[\]|~$#])")
+
+
+def data_card(
+    summary: StoreSummary, described: Sequence[FeatureSet], lengths: Mapping[str, Mapping[str, int]], *, version: str
+) -> bytes:
+    """Write the card, in Markdown.
+
+    Parameters
+    ----------
+    summary
+        What the store holds, sealed.
+    described
+        Its feature sets, in the order of the summary's.
+    lengths
+        Of the contigs of each feature set (bp), by its name and theirs.
+    version
+        Of genomic-featurestore.
+    """
+    assembly = escaped(summary.assembly)
+    blocks = [
+        MARK.decode(),
+        f"# Features of {assembly}",
+        f"Values that models computed from the sequence of {assembly}, in bins along it, kept to be read in windows of "
+        f"any length. A Zarr v3 store, format {layout.FORMAT} of genomic-featurestore.",
+        _table(
+            ("", ""),
+            [
+                ("assembly", f"{assembly}, {summary.contigs:,} contigs, {summary.length:,} bp"),
+                ("digest of the assembly", escaped(summary.assembly_digest)),
+                ("built", f"{percent(summary.share)} of the declared shards"),
+                ("contents", f"{summary.objects:,} objects, {summary.size_bytes:,} bytes"),
+                ("top hash", str(summary.top_hash)),
+                ("sealed", f"{summary.as_of:%Y-%m-%d %H:%M} UTC, by genomic-featurestore {version}"),
+            ],
+        ),
+        f"{MANIFEST} lists every object with its sha256; `featurestore verify {PLACE} --crc` compares them.",
+        "## Licence and citation",
+        "The features carry the licence of the model that made them, and so does everything that is derived from them.",
+        _table(
+            ("feature set", "licence", "cite"),
+            [(item.name, escaped(item.licence), escaped(item.citation)) for item in summary.feature_sets],
+        ),
+        "## Feature sets",
+        _table(
+            ("feature set", "channels", "bins (bp)", "offsets (bp)", "contigs", "extractor", "fingerprint", "built"),
+            [_row(item) for item in summary.feature_sets],
+        ),
+        *_anchored(summary.feature_sets),
+        "## Reading it",
+        *_examples(summary.feature_sets, lengths),
+        "NaN stands where nothing was built.",
+        "## Channels",
+    ]
+    for item in described:
+        blocks += _channels(item)
+    return ("\n\n".join(blocks) + "\n").encode()
+
+
+def escaped(text: str) -> str:
+    """Write any text as one line of Markdown that shows it and does nothing else, in a table, too."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return _MARKUP.sub(r"\\\1", html.escape(line, quote=False))
+
+
+def percent(share: float) -> str:
+    """Write a share in per cent, rounded down: 100 % means all of it."""
+    return f"{math.floor(1000 * share) / 10:g} %"
+
+
+def _row(item: KnownSet) -> tuple[str, ...]:
+    return (
+        item.name,
+        f"{len(item.channels):,}",
+        f"{item.bin_size:,}",
+        ", ".join(map(str, item.offsets)),
+        f"{item.contigs:,}",
+        item.extractor,
+        escaped(item.fingerprint),
+        percent(item.share),
+    )
+
+
+def _anchored(sets: Iterable[KnownSet]) -> list[str]:
+    rows = [(item.name, anchors) for item in sets for anchors in item.anchors]
+    return ["Windows centred on anchors to the base:", _table(("feature set", "anchors"), rows)] if rows else []
+
+
+def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]) -> list[str]:
+    gridded = next((item.name for item in sets if lengths[item.name]), None)
+    if gridded is not None:
+        contig, length = next(iter(lengths[gridded].items()))
+        return [
+            "With `pip install genomic-featurestore`, 251 bins around a position (0-based bp), as `(bin, channel)`:",
+            _python(
+                "import featurestore",
+                f'store = featurestore.open("{PLACE}")',
+                f'window = store["{gridded}"].window({_literal(contig)}, {length // 2:_}, n_bins=251).values',
+            ),
+            "With xarray and zarr alone, a contig as `(phase, bin, channel)`, read as far as it is used:",
+            _python(
+                "import xarray",
+                f'contig = xarray.open_zarr("{PLACE}", group="{layout.contig_path(gridded, contig)}")',
+                'first = contig["values"][0, :251].to_numpy()',
+            ),
+        ]
+    anchored = next((item for item in sets if item.anchors), None)
+    if anchored is None:
+        return []
+    path = layout.anchored_path(anchored.name, anchored.anchors[0])
+    return [
+        "With `pip install genomic-featurestore`, the window of the first anchor, as `(bin, channel)`:",
+        _python(
+            "import featurestore",
+            f'reader = featurestore.open_anchored(featurestore.open("{PLACE}"), "{anchored.name}", '
+            f'"{anchored.anchors[0]}")',
+            "window = reader.windows(reader.names[:1])[0]",
+        ),
+        "With xarray and zarr alone, all of them as `(anchor, bin, channel)`, read as far as they are used:",
+        _python(
+            "import xarray",
+            f'anchors = xarray.open_zarr("{PLACE}", group="{path}")',
+            'first = anchors["values"][0].to_numpy()',
+        ),
+    ]
+
+
+def _channels(described: FeatureSet) -> list[str]:
+    shown = described.channels[:_MOST_CHANNELS]
+    rows = [(escaped(one.name), escaped(one.group), escaped(one.description)) for one in shown]
+    blocks = [f"### {described.name}", _table(("channel", "group", "a high value means"), rows)]
+    more = len(described.channels) - len(shown)
+    return [*blocks, f"And {more:,} more, which {CATALOG} names."] if more else blocks
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _python(*lines: str) -> str:
+    return "\n".join(("```python", *lines, "```"))
+
+
+def _literal(text: str) -> str:
+    """Write a string as Python has it, in double quotes where that can be."""
+    return f'"{text}"' if text.isprintable() and not set(text) & set('"\\') else repr(text)

@@ -1,0 +1,312 @@
+"""What the catalog says of a store, and where the catalog lies.
+
+Belongs here: looking at a store for its entry, and registries on disks and at URLs. Does not: what an entry says, and
+the search (`catalog.registry`).
+
+A registry is one JSON file. Who changes it creates `<file>.lock` beside it, reads the registry, puts the new one in its
+place and deletes the lock. Creating is atomic on disks and in object stores, and so is a put: of two writers the second
+waits and then reads what the first one wrote, and readers see the former registry or the next one, whole.
+"""
+
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from catalog import FeatureSet
+from catalog.registry import UNKNOWN, KnownSet, KnownStore, Registry, StoreSummary, parse_registry, refuse_secrets
+from catalog.retry import explained
+from featurestore.anchored.declare import anchored_names, read_anchored
+from featurestore.anchored.layout import AnchorLayout
+from featurestore.format import layout
+from featurestore.format.layout import ContigLayout
+from featurestore.format.manifest import CARDS, HISTORY, MANIFEST
+from featurestore.format.metadata import GROUP
+from featurestore.objects.objects import Objects, StorageOptions, connect
+from featurestore.store import Store, open_store
+
+VARIABLE = "FEATURESTORE_CATALOG"
+
+_LOCK_WAIT_S = 10.0
+_LOOK_AGAIN_S = 0.05
+_REQUESTS_AT_ONCE = 16
+
+
+class RegistryLocked(OSError):
+    """A registry that another command keeps for itself."""
+
+
+def describe(
+    url: str | os.PathLike[str], *, name: str | None = None, storage_options: StorageOptions | None = None
+) -> KnownStore:
+    """Look at a store and give its entry in a catalog (one listing of the store; over HTTP its manifest).
+
+    Parameters
+    ----------
+    url
+        A local path or any fsspec URL, without credentials.
+    name
+        What to call it; None for the last part of its URL.
+    storage_options
+        As fsspec and s3fs name them; nothing of them is kept.
+
+    Raises
+    ------
+    ValueError
+        If the URL holds credentials, or its last part is no name.
+    FileNotFoundError, NotAStore
+        If no store is there.
+    """
+    refuse_secrets(os.fspath(url))
+    store = open_store(url, storage_options=storage_options)
+    name = name or store.url.rstrip("/").rpartition("/")[2]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            f"{name!r} is no name for a store: up to 100 letters, digits, '.', '_' and '-', beginning with a letter or "
+            "a digit; give another by --name"
+        )
+    manifest = store.manifest()
+    sizes = (
+        dict(store.objects.walk(""))
+        if manifest is None
+        else {key: sealed.size for key, sealed in manifest.objects.items()}
+    )
+    described = [store.feature_set(one) for one in store.feature_sets()]
+    top_hash = None if manifest is None else manifest.top_hash
+    summary = summarise(store, described, sizes, top_hash=top_hash, as_of=datetime.now(UTC))
+    return KnownStore(name=name, url=store.url, **dict(summary))
+
+
+def summarise(
+    store: Store,
+    described: Sequence[FeatureSet],
+    sizes: Mapping[str, int],
+    *,
+    top_hash: str | None,
+    as_of: datetime,
+) -> StoreSummary:
+    """Say what a store holds.
+
+    Parameters
+    ----------
+    described
+        Its feature sets.
+    sizes
+        Its objects, by key (bytes).
+    """
+    beside = (*HISTORY, f"{layout.FAILURES}/")
+    counted = [size for key, size in sizes.items() if key not in (MANIFEST, *CARDS) and not key.startswith(beside)]
+    return StoreSummary(
+        assembly=store.assembly.name,
+        assembly_digest=store.assembly.digest,
+        contigs=len(store.assembly.contigs),
+        length=sum(store.assembly.lengths.values()),
+        feature_sets=tuple(_known_set(store, one, sizes) for one in described),
+        size_bytes=sum(counted),
+        objects=len(counted),
+        top_hash=top_hash,
+        as_of=as_of,
+    )
+
+
+def _known_set(store: Store, described: FeatureSet, sizes: Mapping[str, int]) -> KnownSet:
+    contigs, name = store.contigs(described.name), described.name
+    records = []
+    for contig in contigs:
+        array = ContigLayout(described, store.assembly.lengths[contig])
+        records += [
+            layout.commit_key(name, contig, phase, shard)
+            for phase in range(len(described.offsets))
+            for shard in range(array.n_shards(phase))
+        ]
+    held = {anchors: read_anchored(store, name, anchors) for anchors in anchored_names(store, name)}
+    arrays = [AnchorLayout(described, one) for one in held.values() if one is not None]
+    records += [
+        layout.commit_key(array.name, layout.ANCHORS, 0, shard) for array in arrays for shard in range(array.n_shards)
+    ]
+    return KnownSet(
+        name=name,
+        extractor=described.extractor,
+        fingerprint=described.fingerprint,
+        channels=described.channel_names,
+        bin_size=described.bin_size,
+        offsets=described.offsets,
+        contigs=len(contigs),
+        anchors=tuple(array.anchored.anchors for array in arrays),
+        shards=len(records),
+        committed=sum(record in sizes for record in records),
+        licence=described.licence.strip() or UNKNOWN,
+        citation=described.citation.strip() or UNKNOWN,
+    )
+
+
+def not_reached(stores: Sequence[KnownStore]) -> dict[str, str]:
+    """Ask each store for its root, once and some at a time; give why those that did not answer did not, by name."""
+
+    def ask(store: KnownStore) -> str | None:
+        # Errors of whatever library reads there: one store must not hide the others.
+        try:
+            objects = connect(store.url)
+        except Exception as error:
+            return str(error)
+        try:
+            objects._get(GROUP)  # not `get`, which would wait minutes for a server that is offline
+        except Exception as error:
+            return str(explained(error, f"read {store.url}/{GROUP}"))
+        return None
+
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        answers = zip(stores, pool.map(ask, stores), strict=True)
+        return {store.name: answer for store, answer in answers if answer is not None}
+
+
+def default_place() -> str:
+    """Give the place of the user's registry: `$FEATURESTORE_CATALOG`, else `featurestore/catalog.json` among user data.
+
+    That folder is `$XDG_DATA_HOME`, by default `~/.local/share`.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        return chosen
+    data = os.environ.get("XDG_DATA_HOME", "")
+    folder = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
+    return str(folder / "featurestore" / "catalog.json")
+
+
+def read_registry(
+    place: str | os.PathLike[str] | None = None, *, storage_options: StorageOptions | None = None
+) -> Registry:
+    """Read a registry (one request); an empty one if there is none.
+
+    Parameters
+    ----------
+    place
+        A JSON file: a local path or any fsspec URL; None for `default_place()`.
+
+    Raises
+    ------
+    DamagedRegistry
+        If it cannot be read.
+    """
+    folder, file = _parted(place)
+    try:
+        objects = connect(folder, storage_options)
+    except FileNotFoundError:
+        return Registry()
+    return _read(objects, file)
+
+
+def update_registry(
+    change: Callable[[Registry], Registry],
+    place: str | os.PathLike[str] | None = None,
+    *,
+    storage_options: StorageOptions | None = None,
+) -> Registry:
+    """Change a registry, alone among those that do, and give it as it is then.
+
+    Parameters
+    ----------
+    change
+        Gives the next registry for the present one; what it raises leaves everything as it is.
+    place
+        As for `read_registry`; a local folder that is absent is made.
+
+    Raises
+    ------
+    DamagedRegistry
+        If the file that is there cannot be read; it is left as it is.
+    RegistryLocked
+        If another command does not finish with it.
+    """
+    folder, file = _parted(place)
+    objects = connect(folder, storage_options, make=True)
+    with _locked(objects, file):
+        before = _read(objects, file)
+        after = change(before)
+        if after != before:
+            objects.put(file, after.to_json())
+    return after
+
+
+def add_store(
+    url: str | os.PathLike[str],
+    place: str | os.PathLike[str] | None = None,
+    *,
+    name: str | None = None,
+    storage_options: StorageOptions | None = None,
+) -> KnownStore:
+    """Look at a store and add it to a registry, in the place of what that said of it.
+
+    Parameters
+    ----------
+    url, storage_options
+        The store, as for `describe`.
+    place
+        The registry, as for `read_registry`; it is reached without those options.
+    name
+        What to call it; None for the name that it has there, else the last part of its URL.
+
+    Raises
+    ------
+    The errors of `describe` and `update_registry`, and
+    ValueError
+        If another store goes by that name.
+    """
+    found = describe(url, name=name, storage_options=storage_options)
+
+    def add(registry: Registry) -> Registry:
+        nonlocal found
+        former = next((one for one in registry.stores if one.url == found.url), None)
+        if former is not None and name is None:
+            found = found.model_copy(update={"name": former.name})
+        return registry.with_store(found)
+
+    update_registry(add, place)
+    return found
+
+
+def _parted(place: str | os.PathLike[str] | None) -> tuple[str, str]:
+    text = default_place() if place is None else os.fspath(place)
+    if not text.endswith(".json"):
+        raise ValueError(f"a catalog is one file of JSON, and {text} is not called so; give --catalog a name in .json")
+    folder, slash, file = text.rpartition("/")
+    return (folder or slash or "."), file
+
+
+def _read(objects: Objects, file: str) -> Registry:
+    try:
+        data = objects.get(file)
+    except FileNotFoundError:
+        return Registry()
+    return parse_registry(data, where=f"{objects.location}/{file}")
+
+
+@contextmanager
+def _locked(objects: Objects, file: str) -> Iterator[None]:
+    key, began = f"{file}.lock", time.monotonic()
+    # Unlike any other's: by its content a create whose answer was lost knows its own lock.
+    ours = f"{socket.gethostname()} process {os.getpid()} {uuid.uuid4().hex}\n".encode()
+    while not objects.create(key, ours):
+        if time.monotonic() - began > _LOCK_WAIT_S:
+            raise RegistryLocked(
+                f"{objects.location}/{file} is being changed by another command ({_holder(objects, key)}) for more "
+                f"than {_LOCK_WAIT_S:g} s; if that is not running any more, remove {objects.location}/{key}"
+            )
+        time.sleep(_LOOK_AGAIN_S)
+    try:
+        yield
+    finally:
+        objects.delete(key)
+
+
+def _holder(objects: Objects, key: str) -> str:
+    try:
+        return objects.get(key).decode(errors="replace").strip()[:200]
+    except FileNotFoundError:
+        return "just finished"

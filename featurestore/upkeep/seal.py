@@ -1,0 +1,179 @@
+"""Seal a store: say what it holds, once and for all, with one hash over the contents.
+
+Belongs here: checking that a store may be sealed, and writing the consolidated metadata, the cards and the manifest.
+Does not: what the manifest says (`featurestore.format.manifest`), what the cards say
+(`featurestore.upkeep.registry_file`, `featurestore.upkeep.data_card`, `featurestore.upkeep.croissant`), the checks
+(`featurestore.upkeep.verify`).
+
+The root is consolidated first, the other groups follow, then the cards; the manifest comes last. Stopped at any moment
+the store can be read and built further, and sealing again finishes it.
+"""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from featurestore.anchored.declare import build_command
+from featurestore.format import layout
+from featurestore.format.manifest import (
+    CARDS,
+    CATALOG,
+    CROISSANT,
+    MANIFEST,
+    README,
+    Manifest,
+    SealedObject,
+    has_foreign_readme,
+    top_hash,
+)
+from featurestore.format.metadata import GROUP, consolidated
+from featurestore.store import Store
+from featurestore.upkeep.croissant import croissant
+from featurestore.upkeep.data_card import data_card
+from featurestore.upkeep.findings import Verification
+from featurestore.upkeep.registry_file import summarise
+from featurestore.upkeep.verify import sha256_of, verify
+
+
+class NotSealed(ValueError):
+    """A store that is not fit to be sealed."""
+
+
+class Sealing(NamedTuple):
+    """What `seal` found or made."""
+
+    manifest: Manifest
+    was_sealed: bool
+    """The store had this manifest already, and nothing was written."""
+
+
+def seal(
+    store: Store,
+    *,
+    crc: bool = True,
+    partial: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sealing:
+    """Verify a store, then consolidate its metadata and write its cards and its manifest.
+
+    Parameters
+    ----------
+    crc
+        Read every shard before; otherwise its record is believed where the size is right.
+    partial
+        Seal a store that lacks shards, too; its manifest says that it is not complete.
+    progress
+        Called with the committed shards that were verified, and how many there are.
+
+    Raises
+    ------
+    NotSealed
+        If the store is unsound, lacks shards, has a README.md of another hand, or changes meanwhile; it is then left
+        as it was, or unsealed.
+    """
+    before = dict(store.objects.walk(""))
+    found = verify(store, crc=crc, progress=progress)
+    _refuse_what_is_not_fit(store, found, partial=partial)
+    if found.manifest is not None and CATALOG in found.manifest.objects:  # else an earlier version sealed it
+        return Sealing(found.manifest, was_sealed=True)
+    objects = _consolidate(store, found)
+    manifest = _describe(store, objects, is_complete=not found.missing)
+    _refuse_a_store_that_changed(store, manifest, before)
+    return Sealing(manifest, was_sealed=False)
+
+
+def _describe(store: Store, objects: Mapping[str, SealedObject], *, is_complete: bool) -> Manifest:
+    """Write what a store says of itself, the manifest last."""
+    described = [store.feature_set(name) for name in store.feature_sets()]
+    version, created = importlib.metadata.version("genomic-featurestore"), datetime.now(UTC)
+    sizes = {key: sealed.size for key, sealed in objects.items()}
+    summary = summarise(store, described, sizes, top_hash=top_hash(objects), as_of=created)
+    of_assembly = store.assembly.lengths
+    lengths = {item.name: {contig: of_assembly[contig] for contig in store.contigs(item.name)} for item in described}
+    cards = {CATALOG: summary.to_json(), README: data_card(summary, described, lengths, version=version)}
+    objects = {**objects, **{key: _as_sealed(data) for key, data in cards.items()}}
+    manifest = Manifest(
+        format=layout.FORMAT,
+        version=version,
+        created=created,
+        assembly=store.assembly.digest,
+        fingerprints={item.name: item.fingerprint for item in described},
+        complete=is_complete,
+        top_hash=top_hash(objects),
+        objects=dict(sorted(objects.items())),
+    )
+    written = manifest.to_json()
+    files = {key: objects[key] for key in (GROUP, *cards)} | {MANIFEST: _as_sealed(written)}
+    cards[CROISSANT] = croissant(summary, files)
+    for key, data in cards.items():
+        store.objects.put(key, data)
+    store.objects.put(MANIFEST, written)
+    return manifest
+
+
+def _as_sealed(data: bytes) -> SealedObject:
+    return SealedObject(len(data), hashlib.sha256(data).hexdigest())
+
+
+def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool) -> None:
+    if not found.is_sound:
+        raise NotSealed(
+            f"{store.url} is not sound ({len(found.faults)} faults, the first: {found.faults[0]}); "
+            "`featurestore repair`, then build again what it removed, then seal"
+        )
+    if found.orphans:
+        raise NotSealed(
+            f"{store.url} has {len(found.orphans)} shards without a record, so not known to be whole: "
+            f"{found.orphans[0]}, ...; the same `featurestore build` writes them again: then seal"
+        )
+    if not store.feature_sets():
+        raise NotSealed(f"{store.url} has no feature set yet; `featurestore build {store.url} --fasta ...` makes one")
+    if has_foreign_readme(store.objects):
+        raise NotSealed(
+            f"{store.url} has a {README} that was written by another hand, and sealing writes one of its own there; "
+            "give that file another name, then seal"
+        )
+    if partial or not found.missing:
+        return
+    name = next(iter(found.incomplete))
+    raise NotSealed(
+        f"{store.url} lacks {found.incomplete[name]} shards of {name!r}; {_build_command(store, name)} makes them, and "
+        "`featurestore seal --partial` does without"
+    )
+
+
+def _build_command(store: Store, name: str) -> str:
+    name, _, anchors = name.partition("@")
+    described = store.feature_set(name)
+    if anchors:
+        return build_command(store, described, anchors)
+    return (
+        f"`featurestore build {store.url} --fasta {store.assembly.name}.fa --extractor {described.extractor} "
+        f"--offsets {','.join(map(str, described.offsets))} --contigs {','.join(store.contigs(name))}`"
+    )
+
+
+def _consolidate(store: Store, found: Verification) -> dict[str, SealedObject]:
+    """Write the consolidated metadata, the root first; give every object as it is then."""
+    documents = consolidated(found.documents)
+    for key in sorted(documents, key=lambda key: key != GROUP):
+        store.objects.put(key, documents[key])
+    known = {key: sealed for key, sealed in found.objects.items() if sealed is not None and key not in documents}
+    unknown = found.objects.keys() - known.keys()
+    return dict(sorted({**known, **dict(sha256_of(store.objects, unknown))}.items()))
+
+
+def _refuse_a_store_that_changed(store: Store, manifest: Manifest, before: Mapping[str, int]) -> None:
+    """Take the manifest away again if something was declared or built meanwhile (one listing)."""
+    after = dict(store.objects.walk(""))
+    new = {
+        key for key in after.keys() - before.keys() - {MANIFEST, *CARDS} if not key.startswith(f"{layout.FAILURES}/")
+    }
+    if not new and all(after.get(key) == sealed.size for key, sealed in manifest.objects.items()):
+        return
+    store.unseal()
+    raise NotSealed(
+        f"{store.url} changed while it was being sealed; when no build is running, `featurestore repair` and seal again"
+    )

@@ -1,0 +1,190 @@
+"""How far a store is built, by whom, how fast, and what could not be built.
+
+Belongs here: what commit records and failure notes tell. Does not: whether shards are whole
+(`featurestore.upkeep.verify`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from catalog import FeatureSet
+from featurestore.anchored.declare import anchored_names, read_anchored
+from featurestore.anchored.layout import AnchorLayout
+from featurestore.format import layout
+from featurestore.format.commits import Commit, DamagedRecord
+from featurestore.format.failures import Failure, FailureLog
+from featurestore.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStatus:
+    """One phase of one contig, or one anchored array."""
+
+    feature_set: str
+    """Its name; of an anchored array `<set>@<anchors>`, with `anchors` for the contig."""
+    contig: str
+    offset: int
+    """Of the phase (bp)."""
+    shards: int
+    committed: int
+    failed: int
+    """Shards that were tried and could not be built."""
+    bins: int
+    """Bins committed."""
+    bins_per_second: float
+    """Of one worker, while its extractor computes; 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one worker did for one feature set in one run."""
+
+    feature_set: str
+    run: str
+    worker: str
+    device: str
+    shards: int
+    bins: int
+    began: datetime
+    ended: datetime
+    """When its last shard was committed, by the worker's clock."""
+
+    @property
+    def bins_per_second(self) -> float:
+        """Bins over the time from its first shard to its last."""
+        return speed([self])
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """A store, as far as it is built."""
+
+    phases: list[PhaseStatus]
+    work: list[Work]
+    """Latest last."""
+    failures: list[Failure]
+    """Shards that are not committed and could not be built."""
+    damaged: list[str]
+    """What is wrong with records that cannot be read; `featurestore repair` removes them."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard of every declared contig and phase is committed."""
+        return bool(self.phases) and not self.damaged and all(row.committed == row.shards for row in self.phases)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as plain JSON."""
+        work = [
+            asdict(item)
+            | {"began": item.began.isoformat(), "ended": item.ended.isoformat()}
+            | {"bins_per_second": item.bins_per_second}
+            for item in self.work
+        ]
+        return {
+            "complete": self.is_complete,
+            "contigs": [asdict(row) for row in self.phases],
+            "work": work,
+            "failures": [failure.model_dump(mode="json") for failure in self.failures],
+            "damaged": self.damaged,
+        }
+
+
+def status_of(store: Store) -> StoreStatus:
+    """Read every commit record and failure note of a store: a small object a shard, some read at once."""
+    found = StoreStatus([], [], [], [])
+    for name in store.feature_sets():
+        feature_set = store.feature_set(name)
+        _add_log(store, name, _grid_of(store, feature_set), found)
+        for anchors in anchored_names(store, name):
+            held = read_anchored(store, name, anchors)
+            if held is not None:
+                array = AnchorLayout(feature_set, held)
+                _add_log(store, array.name, [_Part(layout.ANCHORS, 0, 0, array.n_shards)], found)
+    found.work.sort(key=lambda item: item.ended)
+    return found
+
+
+def work_of(commits: Iterable[Commit]) -> list[Work]:
+    """Add up commit records by run and worker, latest last."""
+    groups: dict[tuple[str, str, str, str], list[Commit]] = {}
+    for commit in commits:
+        groups.setdefault((commit.feature_set, commit.run, commit.worker, commit.device), []).append(commit)
+    work = [
+        Work(
+            feature_set=feature_set,
+            run=run,
+            worker=worker,
+            device=device,
+            shards=len(made),
+            bins=sum(commit.n_bins for commit in made),
+            began=min(commit.finished - timedelta(seconds=commit.seconds) for commit in made),
+            ended=max(commit.finished for commit in made),
+        )
+        for (feature_set, run, worker, device), made in groups.items()
+    ]
+    return sorted(work, key=lambda item: item.ended)
+
+
+def speed(work: Iterable[Work]) -> float:
+    """Give bins/s of some work that was done side by side; 0 where the times say nothing."""
+    chosen = list(work)
+    if not chosen:
+        return 0.0
+    seconds = (max(item.ended for item in chosen) - min(item.began for item in chosen)).total_seconds()
+    return sum(item.bins for item in chosen) / seconds if seconds > 0 else 0.0
+
+
+def last_run_speed(store: Store, feature_set: str) -> float:
+    """Give bins/s of the run that committed last, all its workers together; 0 if nothing is committed."""
+    work = work_of(store.commits(feature_set).records())
+    return speed(item for item in work if item.run == work[-1].run)
+
+
+class _Part(NamedTuple):
+    contig: str
+    phase: int
+    offset: int
+    shards: int
+
+
+def _grid_of(store: Store, feature_set: FeatureSet) -> list[_Part]:
+    lengths = store.assembly.lengths
+    shapes = {contig: layout.ContigLayout(feature_set, lengths[contig]) for contig in store.contigs(feature_set.name)}
+    return [
+        _Part(contig, phase, offset, shape.n_shards(phase))
+        for contig, shape in shapes.items()
+        for phase, offset in enumerate(feature_set.offsets)
+    ]
+
+
+def _add_log(store: Store, name: str, parts: Iterable[_Part], found: StoreStatus) -> None:
+    made: dict[tuple[str, int], list[Commit]] = {}
+    for record in store.commits(name).readable():
+        if isinstance(record, DamagedRecord):
+            found.damaged.append(str(record))
+        else:
+            made.setdefault((record.contig, record.phase), []).append(record)
+    committed = {(commit.contig, commit.phase, commit.shard) for commits in made.values() for commit in commits}
+    failures = [
+        note for note in FailureLog(store.objects, name) if (note.contig, note.phase, note.shard) not in committed
+    ]
+    found.failures.extend(failures)
+    found.work.extend(work_of(commit for commits in made.values() for commit in commits))
+    for contig, phase, offset, shards in parts:
+        here = made.get((contig, phase), [])
+        seconds = sum(commit.seconds for commit in here)
+        bins = sum(commit.n_bins for commit in here)
+        found.phases.append(
+            PhaseStatus(
+                feature_set=name,
+                contig=contig,
+                offset=offset,
+                shards=shards,
+                committed=len(here),
+                failed=sum((note.contig, note.phase) == (contig, phase) for note in failures),
+                bins=bins,
+                bins_per_second=bins / seconds if seconds else 0.0,
+            )
+        )

@@ -1,0 +1,375 @@
+"""Copying a store, or part of it, from one place to another.
+
+Belongs here: which shards are to be copied, and the order in which object and record are written. Does not: making
+features (`builders`), comparing them (`featurestore.upkeep.diff`).
+
+A shard goes as a build writes it: its bytes, checked against the source's record, then that record. So a copy that is
+stopped at any moment leaves a store that can be read as far as it goes, and the same copy goes on from there.
+"""
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+
+import google_crc32c
+
+from catalog import FeatureSet
+from featurestore.anchored.declare import anchored_layout, anchored_names, declare_anchored
+from featurestore.anchored.reader import read_table
+from featurestore.format import layout
+from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
+from featurestore.objects.objects import StorageOptions
+from featurestore.store import Store, create, open_store
+from featurestore.upkeep.seal import seal
+
+_MOST_WORKERS = 16
+_MEMORY_BYTES = 2 << 30
+
+
+class DamagedShard(ValueError):
+    """A shard whose bytes are not those that were committed."""
+
+
+@dataclass(slots=True)
+class CopyReport:
+    """What a copy did."""
+
+    source: str
+    destination: str
+    feature_sets: list[str]
+    shards: int = 0
+    """Committed shards of the source that belong at the destination."""
+    was_there: int = 0
+    """Shards that the destination had before."""
+    copied: int = 0
+    bytes: int = 0
+    """Size of the shards that were copied (bytes)."""
+    seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Shards that could not be copied, and why."""
+    top_hash: str | None = None
+    """Of the destination, where this copy sealed it or found it sealed."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the destination has every one of the shards."""
+        return self.was_there + self.copied == self.shards
+
+    def to_json(self) -> dict[str, object]:
+        """Give the report as plain JSON."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"is_complete": self.is_complete}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """One committed shard of the source, and what the destination has of it."""
+
+    name: str
+    """For people."""
+    log: CommitLog
+    """Of the source."""
+    key: str
+    size: int
+    """As the source lists it (bytes); 0 if the object is not there."""
+    record: str
+    record_size: int
+    phase_there: int
+    """The destination may have the same phases in another order."""
+    log_there: CommitLog
+    key_there: str
+    size_there: int | None
+    record_there: str
+    record_size_there: int | None
+
+
+def copy(
+    source_url: str | os.PathLike[str],
+    destination_url: str | os.PathLike[str],
+    *,
+    feature_sets: Sequence[str] | None = None,
+    contigs: Sequence[str] | None = None,
+    source_options: StorageOptions | None = None,
+    destination_options: StorageOptions | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CopyReport:
+    """Copy committed shards from one store into another; running it again does only what is missing.
+
+    A shard that the destination has committed is recognised by its record and the size of its object, and is not read
+    again; `verify --crc` of the destination reads them all. Every other is checked against the source's record before
+    it is written. One that fails is reported and the others go on.
+
+    A copy of all of a sealed store is sealed in the end, with the same top hash, unless the destination has other sets
+    besides. A sealed destination that lacks something is unsealed first.
+
+    Parameters
+    ----------
+    source_url, destination_url
+        Local paths or any fsspec URLs. The destination may be a store of the same assembly: feature sets, contigs and
+        phases that it lacks are added.
+    feature_sets, contigs
+        Which to copy; None for all.
+    source_options, destination_options
+        As fsspec and s3fs name them; what is absent is taken from the environment.
+    workers
+        Shards on their way at once, each in up to four times its size of memory; None for 16, or as many as keep that
+        below 2 GiB.
+    progress
+        Called with the bytes that were copied and the bytes to copy.
+
+    Raises
+    ------
+    FileNotFoundError, NotBuilt, UnknownContig
+        If the source has not what is to be copied.
+    AssemblyMismatch, FingerprintMismatch, ValueError
+        If the destination holds something else; nothing is written then.
+    OSError
+        If a place cannot be read or written any more; what was copied stays, and the same copy goes on from there.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"a copy has at least 1 worker, got {workers}")
+    started = time.perf_counter()
+    source = open_store(source_url, storage_options=source_options)
+    chosen = _choose(source, feature_sets, contigs)
+    destination = create(destination_url, source.assembly, storage_options=destination_options)
+    if (destination.url, destination_options) == (source.url, source_options):
+        raise ValueError(f"{source.url} is both source and destination; name another place to copy to")
+    for feature_set, _ in chosen:
+        _require_same_shards(destination, feature_set)
+    copier = _Copier(source, destination)
+    shards = [
+        shard
+        for feature_set, names in chosen
+        for shard in copier.plan(feature_set, destination.declare(feature_set, names), names)
+    ]
+    if contigs is None:
+        shards += [shard for feature_set, _ in chosen for shard in copier.plan_anchored(feature_set)]
+    report = CopyReport(source.url, destination.url, [item.name for item, _ in chosen], shards=len(shards))
+    with _held_interrupt() as raise_interrupt, ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
+        futures = {pool.submit(copier.carry, shard): shard for shard in shards}
+        try:
+            _collect(futures, report, progress, raise_interrupt)
+        except BaseException:
+            # Ctrl-C too: what is on its way is finished, the rest is left to the next run.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if feature_sets is None and contigs is None and report.is_complete:
+        report.top_hash = _seal_like(source, destination)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+@contextmanager
+def _held_interrupt() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back, and give a function that raises it: raised anywhere, it may leave a lock of the pool taken."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # signals come to the main thread only
+        return
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+
+    def raise_interrupt() -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+    try:
+        yield raise_interrupt
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
+
+def _workers_for(shards: Sequence[_Shard]) -> int:
+    largest = max((shard.size for shard in shards), default=1)
+    return min(_MOST_WORKERS, max(1, _MEMORY_BYTES // (4 * max(largest, 1))))
+
+
+def _choose(
+    source: Store, feature_sets: Sequence[str] | None, contigs: Sequence[str] | None
+) -> list[tuple[FeatureSet, list[str]]]:
+    """Give the feature sets to copy and the contigs of each, as the source has them."""
+    names = source.feature_sets() if feature_sets is None else list(dict.fromkeys(feature_sets))
+    if not names:
+        raise NotBuilt(f"{source.url} has no feature sets yet; build one, then copy it")
+    there = [(source.feature_set(name), source.contigs(name)) for name in names]
+    if contigs is None:
+        return there
+    wanted = {source.assembly.resolve(contig) for contig in contigs}
+    absent = sorted(wanted.difference(*(found for _, found in there)))
+    if absent:
+        raise NotBuilt(
+            f"{source.url} has no {', '.join(names)} on {', '.join(absent)}; build those contigs first, or copy others"
+        )
+    return [(feature_set, [contig for contig in found if contig in wanted]) for feature_set, found in there]
+
+
+def _seal_like(source: Store, destination: Store) -> str | None:
+    """Seal the copy of a sealed store; the copy of one that is not, or one beside other sets, stays as it is."""
+    if source.manifest() is None or set(destination.feature_sets()) != set(source.feature_sets()):
+        return None
+    # Every shard was checked on its way.
+    return seal(destination, crc=False, partial=True).manifest.top_hash
+
+
+def _require_same_shards(destination: Store, feature_set: FeatureSet) -> None:
+    """Refuse a destination whose set of that name is another, or is cut into other shards."""
+    if feature_set.name not in destination.feature_sets():
+        return
+    there = destination.agreed(feature_set)
+    if (there.shard_bins, there.chunk_bins) != (feature_set.shard_bins, feature_set.chunk_bins):
+        raise ValueError(
+            f"{destination.url} has {there.name!r} in shards of {there.shard_bins} and chunks of {there.chunk_bins} "
+            f"bins, the source in shards of {feature_set.shard_bins} and chunks of {feature_set.chunk_bins}; shards "
+            "are copied as they are: copy into another store, or build there"
+        )
+
+
+def _collect(
+    futures: dict[Future[int], _Shard],
+    report: CopyReport,
+    progress: Callable[[int, int], None] | None,
+    raise_interrupt: Callable[[], None],
+) -> None:
+    to_copy = sum(shard.size for shard in futures.values())
+    for future in as_completed(futures):
+        raise_interrupt()
+        shard = futures[future]
+        try:
+            copied = future.result()
+        except (DamagedShard, CommitConflict) as error:
+            report.failed[shard.name] = str(error)
+            copied = 0
+        else:
+            report.copied += copied > 0
+            report.was_there += copied == 0
+        report.bytes += copied
+        to_copy -= shard.size - copied
+        if progress is not None:
+            progress(report.bytes, to_copy)
+
+
+class _Copier:
+    """Copies single shards from one store to another."""
+
+    def __init__(self, source: Store, destination: Store) -> None:
+        self._source = source
+        self._destination = destination
+        self._is_unsealed = False
+        self._lock = Lock()
+
+    def plan(self, feature_set: FeatureSet, there: FeatureSet, contigs: Sequence[str]) -> list[_Shard]:
+        """List the source's committed shards of a set on some contigs, and what the destination has of them."""
+        phases = {phase: there.offsets.index(offset) for phase, offset in enumerate(feature_set.offsets)}
+        return self._plan(feature_set.name, layout.set_path(feature_set.name), contigs, phases)
+
+    def plan_anchored(self, feature_set: FeatureSet) -> list[_Shard]:
+        """Make room for the anchored arrays of a set, and list their committed shards."""
+        shards = []
+        for anchors in anchored_names(self._source, feature_set.name):
+            array = anchored_layout(self._source, feature_set, anchors)
+            there = declare_anchored(self._destination, array, read_table(self._source, array))
+            if there.anchored != array.anchored:
+                raise ValueError(
+                    f"{self._destination.url} has anchors {anchors!r} of {feature_set.name!r} in other shards than the "
+                    "source; shards are copied as they are: copy into another store, or build there"
+                )
+            shards += self._plan(array.name, array.path, [layout.ANCHORS], {0: 0})
+        return shards
+
+    def _plan(self, name: str, path: str, contigs: Sequence[str], phases: Mapping[int, int]) -> list[_Shard]:
+        """List the shards in one commit log, and what the destination has of them (two listings each)."""
+        log, log_there = self._source.commits(name), self._destination.commits(name)
+        sizes = dict(self._source.objects.walk(path))
+        sizes_there = dict(self._destination.objects.walk(path))
+        records, records_there = log.keys(), dict(log_there.keys())
+        names = {layout.contig_key(contig): contig for contig in contigs}
+        shards = []
+        for record, record_size in records:
+            folder, phase, number = layout.parse_commit_key(record) or ("", -1, -1)
+            if folder not in names or phase not in phases:
+                continue
+            contig, phase_there = names[folder], phases[phase]
+            key, key_there = (layout.shard_key(name, contig, at, number) for at in (phase, phase_there))
+            record_there = layout.commit_key(name, contig, phase_there, number)
+            shards.append(
+                _Shard(
+                    name=f"{name} {contig} phase {phase} shard {number}",
+                    log=log,
+                    key=key,
+                    size=sizes.get(key, 0),
+                    record=record,
+                    record_size=record_size,
+                    phase_there=phase_there,
+                    log_there=log_there,
+                    key_there=key_there,
+                    size_there=sizes_there.get(key_there),
+                    record_there=record_there,
+                    record_size_there=records_there.get(record_there),
+                )
+            )
+        return shards
+
+    def carry(self, shard: _Shard) -> int:
+        """Copy a shard unless it is there; give the bytes that were copied."""
+        try:
+            commit = shard.log.load(shard.record, shard.record_size)
+        except DamagedRecord as error:
+            raise DamagedShard(f"{self._source.url}: {error} there, then copy again") from error
+        if self._agrees(shard, commit) and shard.size_there == commit.size:
+            return 0
+        data = self._read(shard, commit)
+        self._unseal_once()
+        objects = self._destination.objects
+        if shard.record_size_there is not None:
+            # Before the object: at no time does a record stand for a shard that is not whole.
+            objects.delete(shard.record_there)
+        if not objects.create(shard.key_there, data) and objects.get(shard.key_there) != data:
+            # Left without a record by a run that was killed, or damaged since: nobody may rely on it.
+            objects.delete(shard.key_there)
+            objects.put(shard.key_there, data)
+        shard.log_there.add(commit.model_copy(update={"phase": shard.phase_there}))
+        return len(data)
+
+    def _unseal_once(self) -> None:
+        """Take the destination's seal off before the first shard is written; a copy with nothing to do leaves it."""
+        with self._lock:
+            if not self._is_unsealed:
+                self._destination.unseal()
+                self._is_unsealed = True
+
+    def _agrees(self, shard: _Shard, commit: Commit) -> bool:
+        """Tell whether the destination has such a record; refuse one of other bytes."""
+        if shard.record_size_there is None:
+            return False
+        try:
+            there = shard.log_there.load(shard.record_there, shard.record_size_there)
+        except DamagedRecord:
+            return False  # written anew
+        if there.sha256 != commit.sha256:
+            raise CommitConflict(
+                f"{self._destination.url} has {there.key} by run {there.run} with other bytes than those of run "
+                f"{commit.run} in {self._source.url}; `featurestore diff` tells how they differ: copy into another "
+                "store, or remove that record and its shard first"
+            )
+        return True
+
+    def _read(self, shard: _Shard, commit: Commit) -> bytes:
+        mend = (
+            f"copy again, and if it stays so, `featurestore repair {self._source.url}` and build the shard again there"
+        )
+        try:
+            data = self._source.objects.get(shard.key)
+        except FileNotFoundError as error:
+            raise DamagedShard(f"{self._source.url}/{shard.key} is committed but not there; {mend}") from error
+        if f"{google_crc32c.value(data):08x}" != commit.crc32c or hashlib.sha256(data).hexdigest() != commit.sha256:
+            raise DamagedShard(
+                f"{self._source.url}/{shard.key} has {len(data)} bytes that are not the {commit.size} that were "
+                f"committed; nothing was written: {mend}"
+            )
+        return data

@@ -1,0 +1,362 @@
+"""Check that everything that was committed is there, and whole.
+
+Belongs here: comparing the objects of a store with what they must be, and mending what can be. Does not: building
+again, sealing (`featurestore.upkeep.seal`).
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+import google_crc32c
+
+from catalog import AssemblyMismatch, FeatureSet
+from featurestore.anchored.declare import anchored_layout
+from featurestore.anchored.layout import anchored_documents
+from featurestore.anchored.reader import read_table
+from featurestore.format import layout
+from featurestore.format.commits import Commit, DamagedRecord, NotBuilt
+from featurestore.format.declarations import DECLARED, DeclarationLog, NotAStore, number_of
+from featurestore.format.layout import ArrayLayout, ContigLayout
+from featurestore.format.manifest import CARDS, CATALOG, CROISSANT, MANIFEST, DamagedManifest, Manifest, SealedObject
+from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
+from featurestore.objects.objects import Objects
+from featurestore.rows.source import DamagedChunk
+from featurestore.store import Store
+from featurestore.upkeep.croissant import is_croissant_of
+from featurestore.upkeep.findings import Fault, Verification
+
+_REQUESTS_AT_ONCE = 16
+_MAX_HELD_BYTES = 1 << 30
+"""Shards held at one time, all threads together (bytes)."""
+_WRITTEN_LAST = (MANIFEST, *CARDS)
+_WRITES = "`featurestore repair` writes it anew"
+_UNSEALS = f"`featurestore repair` takes {MANIFEST} away; build what is missing, then `featurestore seal`"
+_WRITES_CARD = f"`featurestore repair` takes it and {MANIFEST} away, then `featurestore seal` writes both anew"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def verify(store: Store, *, crc: bool = False, progress: Callable[[int, int], None] | None = None) -> Verification:
+    """Compare a store with what its records, its descriptions and, if it is sealed, its manifest say.
+
+    Every metadata object and every commit record is read. Memory: the listing, and a gigabyte of shards at the most.
+
+    Parameters
+    ----------
+    crc
+        Also read every shard and compare its checksums, and all else that the manifest lists; otherwise only presence
+        and size are compared.
+    progress
+        Called with the committed shards that were looked at, and how many there are.
+    """
+    return _Verifier(store, crc=crc, progress=progress).found
+
+
+class Repair(NamedTuple):
+    """The keys that a repair changed."""
+
+    removed: list[str]
+    written: list[str]
+
+
+def repair(store: Store, found: Verification) -> Repair:
+    """Mend what a verification found at fault: metadata is written anew, a shard is removed for the next build to make.
+
+    A shard's record goes first: at no time does one stand for a shard that is not whole. A sealed store is unsealed.
+    Faults that are not `is_mendable` stay; their own `mend` says what helps.
+    """
+    mendable = [fault for fault in found.faults if fault.is_mendable]
+    if mendable:
+        store.unseal()
+    changed = Repair([], [])
+    for fault in mendable:
+        for key in fault.remove:
+            store.objects.delete(key)
+            changed.removed.append(key)
+        if fault.write is not None:
+            store.objects.put(fault.where, fault.write)
+            changed.written.append(fault.where)
+    return changed
+
+
+def sha256_of(
+    objects: Objects, keys: Iterable[str], *, threads: int = _REQUESTS_AT_ONCE
+) -> Iterator[tuple[str, SealedObject]]:
+    """Read objects, some at once, and give the size and sha256 of each, in the order of the keys."""
+
+    def read(key: str) -> tuple[str, SealedObject]:
+        data = objects.get(key)
+        return key, SealedObject(len(data), hashlib.sha256(data).hexdigest())
+
+    return _in_order(read, keys, threads=threads)
+
+
+def _in_order(function: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
+    """Do something with every item in some threads; give the results in order, a bounded number of items ahead."""
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) >= 4 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+class _Seen(NamedTuple):
+    """What one commit record led to."""
+
+    record: str
+    shard: str | None
+    """Key of the shard; None if the record cannot be read."""
+    sealed: SealedObject | None
+    """As committed."""
+    fault: Fault | None
+
+
+class _Verifier:
+    """One look at a whole store."""
+
+    def __init__(self, store: Store, *, crc: bool, progress: Callable[[int, int], None] | None) -> None:
+        self._store = store
+        self._objects = store.objects
+        self._crc = crc
+        self.found = Verification(depth="crc" if crc else "quick")
+        self._listing = dict(self._objects.walk(""))
+        largest = max((size for key, size in self._listing.items() if "/values/c/" in key), default=1)
+        # An object is held twice while it is taken over from the library that fetched it.
+        self._threads = max(1, min(_REQUESTS_AT_ONCE, _MAX_HELD_BYTES // (2 * largest or 1)))
+        self.found.manifest = self._manifest = self._read_manifest()
+        self._passed_over: list[str] = []
+        self._planned: dict[str, dict[str, ArrayLayout]] = {}
+        self._look_at_documents(self._expected())
+        self._look_at_shards(progress)
+        if self._manifest is not None:
+            self._compare_with_manifest(self._manifest)
+        known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST}
+        unknown = self._listing.keys() - known - {fault.where for fault in self.found.faults}
+        self.found.strangers = sorted(key for key in unknown if not key.startswith(f"{layout.FAILURES}/"))
+
+    def _fault(self, where: str, what: str, mend: str, *remove: str, write: bytes | None = None) -> None:
+        self.found.faults.append(Fault(where, what, mend, remove, write))
+
+    def _below(self, folder: str) -> list[str]:
+        return [key for key in self._listing if key.startswith(f"{folder}/")]
+
+    def _pass_over(self, *folders: str) -> None:
+        for folder in folders:
+            self._passed_over += self._below(folder)
+
+    def _read_manifest(self) -> Manifest | None:
+        try:
+            return self._store.manifest()
+        except DamagedManifest as error:
+            self._fault(MANIFEST, str(error), "`featurestore repair`, then `featurestore seal`", MANIFEST)
+            return None
+
+    def _set_names(self) -> list[str]:
+        """List the feature sets, those without a readable group too."""
+        parts = (key.split("/") for key in self._listing)
+        names = {folders[1] for folders in parts if folders[0] in (layout.FEATURES, DECLARED) and len(folders) > 2}
+        return sorted(names)
+
+    def _contigs_of(self, feature_set: str) -> list[str]:
+        start = layout.set_path(feature_set).count("/") + 1
+        folders = {key.split("/")[start] for key in self._below(layout.set_path(feature_set))}
+        return [name for name in self._store.assembly.lengths if layout.contig_key(name) in folders]
+
+    def _described(self, name: str) -> FeatureSet | None:
+        """Read what a set was declared to be, or None if that cannot be known; its group only repeats it for readers.
+
+        A set without group and commits is none yet: its build was stopped before it was declared.
+        """
+        group, declared = f"{layout.set_path(name)}/{GROUP}", self._below(f"{DECLARED}/{name}")
+        if group not in self._listing and not self._below(f"{layout.COMMITS}/{name}"):
+            self._pass_over(layout.set_path(name), f"{DECLARED}/{name}")
+            return None
+        log = DeclarationLog(self._objects, self._store.assembly, name)
+        readings = {number: self._declared(log, number) for key in declared if (number := number_of(key)) is not None}
+        self.found.objects |= dict.fromkeys(log.key(number) for number in readings)
+        newest = max(readings, default=-1)
+        try:
+            described = readings.get(newest) or self._store.feature_set(name)
+        except (NotBuilt, NotAStore, AssemblyMismatch) as error:
+            mend = "put it and its newest declaration back from a copy, or build into a new store"
+            self._fault(group, f"{error}, but its declaration cannot be read either", mend)
+            self._pass_over(layout.set_path(name), f"{layout.COMMITS}/{name}", f"{DECLARED}/{name}")
+            return None
+        for number in [number for number, reading in readings.items() if reading is None]:
+            what = "is not as it was written"
+            if number == newest:
+                self._fault(log.key(number), what, _WRITES, write=log.to_json(described))
+            else:
+                self._fault(log.key(number), what, "`featurestore repair` removes it", log.key(number))
+        return described
+
+    def _declared(self, log: DeclarationLog, number: int) -> FeatureSet | None:
+        try:
+            described = log.load(number)
+        except (NotAStore, AssemblyMismatch):
+            return None
+        return described if self._objects.get(log.key(number)) == log.to_json(described) else None
+
+    def _expected(self) -> dict[str, bytes]:
+        """Work out what metadata there must be, and which shards there may be."""
+        assembly = self._store.assembly
+        expected = root_documents(assembly)
+        for name in self._set_names():
+            described = self._described(name)
+            if described is None:
+                continue
+            contigs = self._contigs_of(name)
+            expected |= set_documents(assembly, described, contigs)
+            arrays = {contig: ContigLayout(described, assembly.lengths[contig]) for contig in contigs}
+            self._planned[name] = {
+                layout.shard_key(name, contig, phase, shard): array
+                for contig, array in arrays.items()
+                for phase in range(array.shape[0])
+                for shard in range(array.n_shards(phase))
+            }
+            for anchors in sorted({key.split("/")[2] for key in self._below(f"{layout.ANCHORED}/{name}")} - {GROUP}):
+                expected |= self._expected_of_anchors(described, anchors)
+        return expected
+
+    def _expected_of_anchors(self, described: FeatureSet, anchors: str) -> dict[str, bytes]:
+        try:
+            array = anchored_layout(self._store, described, anchors)
+            documents = anchored_documents(array, read_table(self._store, array))
+        except (NotBuilt, NotAStore, DamagedChunk) as error:
+            name, path = layout.anchored_name(described.name, anchors), layout.anchored_path(described.name, anchors)
+            self._pass_over(path, f"{layout.COMMITS}/{name}")
+            if not isinstance(error, NotBuilt):  # else its build was stopped before it was declared
+                self._fault(path, str(error), "then verify again: nothing below was compared")
+            return {}
+        self._planned[array.name] = {
+            layout.shard_key(array.name, layout.ANCHORS, 0, shard): array for shard in range(array.n_shards)
+        }
+        return documents
+
+    def _look_at_documents(self, expected: dict[str, bytes]) -> None:
+        self.found.documents = expected
+        for key in expected.keys() - self._listing.keys():
+            self._fault(key, "is not there", _WRITES, write=expected[key])
+        there = [key for key in expected if key in self._listing]
+        for key, data in zip(there, _in_order(self._objects.get, there, threads=_REQUESTS_AT_ONCE), strict=True):
+            found = SealedObject(len(data), hashlib.sha256(data).hexdigest())
+            if self._is_right(key, data, found):
+                self.found.objects[key] = found
+            else:
+                self._fault(key, "is not what follows from the store's description", _WRITES, write=expected[key])
+
+    def _is_right(self, key: str, data: bytes, found: SealedObject) -> bool:
+        sealed = self._manifest.objects.get(key) if self._manifest else None
+        if sealed is not None:
+            return found == sealed
+        # Where sealing was stopped on its way, some groups are consolidated and some are not.
+        return data == self.found.documents[key] or data == self._consolidated.get(key)
+
+    @cached_property
+    def _consolidated(self) -> dict[str, bytes]:
+        return consolidated(self.found.documents)
+
+    def _look_at_shards(self, progress: Callable[[int, int], None] | None) -> None:
+        logs = {f"{layout.COMMITS}/{name}" for name in self._planned}
+        records = [key for key in self._listing if layout.parse_commit_key(key) and key.rsplit("/", 2)[0] in logs]
+        committed: set[str] = set()
+        for number, seen in enumerate(_in_order(self._look_at_shard, records, threads=self._threads), start=1):
+            self.found.objects[seen.record] = None
+            if seen.shard is not None:
+                committed.add(seen.shard)
+                self.found.shards += 1
+                self.found.bytes += self._listing.get(seen.shard, 0)
+                self.found.objects[seen.shard] = seen.sealed
+            if seen.fault is not None:
+                self.found.faults.append(seen.fault)
+            if progress is not None:
+                progress(number, len(records))
+        missing = {name: planned.keys() - committed for name, planned in self._planned.items()}
+        self.found.incomplete = {name: len(keys) for name, keys in missing.items() if keys}
+        self.found.orphans = sorted(set().union(*missing.values()) & self._listing.keys())
+
+    def _look_at_shard(self, record: str) -> _Seen:
+        name = record.split("/")[1]
+        try:
+            commit = self._store.commits(name).load(record, self._listing[record])
+        except DamagedRecord as error:
+            mend = "`featurestore repair`, then build again"
+            return _Seen(record, None, None, Fault(record, str(error), mend, (record,)))
+        key = layout.shard_key(name, commit.contig, commit.phase, commit.shard)
+        what = self._wrong_with(commit, key)
+        if what is None:
+            return _Seen(record, key, SealedObject(commit.size, commit.sha256), None)
+        mend = f"`featurestore repair` removes it and {record}, then build again"
+        return _Seen(record, key, None, Fault(key, what, mend, (record, key)))
+
+    def _wrong_with(self, commit: Commit, key: str) -> str | None:
+        if not self._belongs(commit, key):
+            return "its record is that of another assembly, extractor or division into shards"
+        size = self._listing.get(key)
+        if size is None and (size := self._size_now(key)) is None:
+            return "is committed but not there"
+        if size != commit.size:
+            return f"has {size} bytes, its record says {commit.size}"
+        if not self._crc:
+            return None
+        data = self._objects.get(key)
+        if f"{google_crc32c.value(data):08x}" != commit.crc32c or hashlib.sha256(data).hexdigest() != commit.sha256:
+            return "its bytes are not those that were committed"
+        return None
+
+    def _size_now(self, key: str) -> int | None:
+        """Look for an object once more: a running build may have written it while the store was being listed."""
+        try:
+            return len(self._objects.get(key))
+        except FileNotFoundError:
+            return None
+
+    def _belongs(self, commit: Commit, key: str) -> bool:
+        array = self._planned[commit.feature_set].get(key)
+        if array is None or commit.fingerprint != array.feature_set.fingerprint:
+            return False
+        return (commit.first_bin, commit.first_bin + commit.n_bins) == array.shard_span(commit.phase, commit.shard)
+
+    def _compare_with_manifest(self, manifest: Manifest) -> None:
+        at_fault = {fault.where for fault in self.found.faults}
+        unread = []
+        for key, sealed in manifest.objects.items():
+            known = self.found.objects.get(key)
+            if key in at_fault:
+                continue
+            if self._listing.get(key) != sealed.size or known not in (None, sealed):
+                self._not_as_sealed(key)
+            elif known is None and self._crc:
+                unread.append(key)
+        for key, found in sha256_of(self._objects, unread, threads=self._threads):
+            if found != manifest.objects[key]:
+                self._not_as_sealed(key)
+        if CATALOG in manifest.objects:  # else an earlier version sealed it
+            self._look_at_croissant(manifest)
+        for key in sorted(self.found.objects.keys() - manifest.objects.keys() - at_fault):
+            self._fault(key, f"is not in {MANIFEST}, so it came after the store was sealed", _UNSEALS, MANIFEST)
+
+    def _look_at_croissant(self, manifest: Manifest) -> None:
+        """Check the one card that the manifest cannot list, as it names the manifest's hash."""
+        try:
+            data = self._objects.get(CROISSANT)
+        except FileNotFoundError:
+            self._fault(CROISSANT, "is not there", _WRITES_CARD, MANIFEST)
+            return
+        if not is_croissant_of(data, manifest.top_hash):
+            self._fault(CROISSANT, "is not as it was written", _WRITES_CARD, MANIFEST, CROISSANT)
+
+    def _not_as_sealed(self, key: str) -> None:
+        what = f"is not what {MANIFEST} says" if key in self._listing else f"is in {MANIFEST}, but not there"
+        if key in CARDS:
+            self._fault(key, what, _WRITES_CARD, MANIFEST, key)
+        else:
+            self._fault(key, what, _UNSEALS, MANIFEST)

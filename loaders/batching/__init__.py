@@ -1,0 +1,1 @@
+"""Batches and their order: samplers, streams, loaders, prefetching."""

@@ -1,0 +1,306 @@
+"""Several datasets as one.
+
+Belongs here: `AlignedDataset`, several feature sets of the same windows; `JoinedDataset`, the windows of several stores
+one after the other; what these must agree on. Does not: reading (`loaders.windows`).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from catalog import AssemblyMismatch, FeatureSet
+from featurestore import FingerprintMismatch
+from loaders.windows import WindowDataset, check_indices
+
+
+class AlignedDataset(Dataset[dict[str, Tensor]]):
+    """Several feature sets of the same windows: every set covers the same bases, each in its own bins.
+
+    Windows are placed by the set with the widest bins, to which `n_bins` refers; a set with bins a k-th as wide gives
+    `k * n_bins` bins. So all share one residual (`residuals`).
+
+    Parameters
+    ----------
+    parts
+        A dataset of the same windows by name, from one store or from several; the names are the keys of the batches.
+
+    Raises
+    ------
+    AssemblyMismatch, FingerprintMismatch
+        If the parts are on different assemblies, or one set was made in two ways.
+    ValueError
+        If the parts differ in their windows, jitter or orientation, or their bins cannot cover the same bases.
+    """
+
+    def __init__(self, parts: Mapping[str, WindowDataset]) -> None:
+        if not parts:
+            raise ValueError("there are no feature sets to align; name one part at least")
+        self.parts = dict(parts)
+        refuse_disagreement(list(self.parts.values()))
+        lead = _lead({name: part.reader.feature_set for name, part in self.parts.items()})
+        self._lead = self.parts[lead]
+        for name, part in self.parts.items():
+            if not part.same_windows(self._lead):
+                raise ValueError(
+                    f"{name!r} and {lead!r} are to cover the same bases, but differ in contigs, centres, orientation, "
+                    "jitter or seed; make both with the same (`loaders.aligned_dataset` does)"
+                )
+            if part is not self._lead:
+                _refuse_short_contigs(name, part)
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a window, of the set with the widest bins; may be set at any time."""
+        return self._lead.n_bins
+
+    @n_bins.setter
+    def n_bins(self, n_bins: int) -> None:
+        self._lead.n_bins = n_bins
+
+    @property
+    def n_bins_of(self) -> dict[str, int]:
+        """Bins a window by set."""
+        widest = self._lead.reader.feature_set.bin_size
+        return {name: self.n_bins * widest // part.reader.feature_set.bin_size for name, part in self.parts.items()}
+
+    @property
+    def channel_names(self) -> dict[str, tuple[str, ...]]:
+        """Names of the last axis by set."""
+        return {name: part.channel_names for name, part in self.parts.items()}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What the features were made with, by set."""
+        return {name: part.fingerprint for name, part in self.parts.items()}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Jitter the windows as in this epoch."""
+        self._lead.set_epoch(epoch)
+
+    def blocks(self) -> NDArray[np.int64]:
+        """Tell which shard of the set with the widest bins each window's centre lies in, by number, `(windows,)`."""
+        return self._lead.blocks()
+
+    def residuals(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Tell how far some windows lie from where they were asked for in this epoch (bp); equal for all sets."""
+        return self._lead.placed(indices).residuals
+
+    def __len__(self) -> int:
+        return len(self._lead)
+
+    def __getitem__(self, index: int | Sequence[int]) -> dict[str, Tensor]:
+        """Read one window, `(n_bins_of[set], channels)` a set, or for a list of indices a batch of them."""
+        if isinstance(index, Sequence):
+            return self._batch(list(index))
+        return {name: tensor[0] for name, tensor in self._batch([int(index)]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Read many windows in one request a set; DataLoader calls this when it makes batches itself."""
+        batch = self._batch(list(indices))
+        return [{name: tensor[window] for name, tensor in batch.items()} for window in range(len(indices))]
+
+    def _batch(self, indices: list[int]) -> dict[str, Tensor]:
+        check_indices(indices, len(self))
+        starts = self._lead.placed(indices).starts
+        return {
+            name: part[indices]
+            if part is self._lead
+            else part.tensor_of(_from_starts(part, indices, starts, self.n_bins_of[name]), indices)
+            for name, part in self.parts.items()
+        }
+
+
+def aligned_dataset(
+    url: str | os.PathLike[str],
+    feature_sets: Mapping[str, Mapping[str, Any]] | Sequence[str],
+    *,
+    contigs: Sequence[str] | str,
+    centres: ArrayLike,
+    **settings: Any,
+) -> AlignedDataset:
+    """Align several feature sets of one store.
+
+    Parameters
+    ----------
+    feature_sets
+        Names of the sets; or by name the settings of `WindowDataset` that are its own, as
+        `{"classes": {"channels": "E"}, "tracks": {}}`.
+    settings
+        Settings of `WindowDataset` that all share: `n_bins` (of the widest bins), `orient`, `jitter_bp`, ...
+    """
+    own = feature_sets if isinstance(feature_sets, Mapping) else {name: {} for name in feature_sets}
+    return AlignedDataset(
+        {
+            name: WindowDataset(url, name, contigs=contigs, centres=centres, **(settings | dict(chosen)))
+            for name, chosen in own.items()
+        }
+    )
+
+
+class JoinedDataset(Dataset[Tensor]):
+    """The windows of several datasets of one feature set, one after the other, as if they were one.
+
+    Raises
+    ------
+    AssemblyMismatch, FingerprintMismatch
+        If they are on different assemblies, or the set was made in two ways.
+    ValueError
+        If they hold different sets, channels or types, or there are none.
+    """
+
+    def __init__(self, parts: Sequence[WindowDataset]) -> None:
+        if not parts:
+            raise ValueError("there are no datasets to join; name one at least")
+        self.parts = list(parts)
+        refuse_disagreement(self.parts)
+        first = self.parts[0]
+        for part in self.parts[1:]:
+            for what in ("name", "channel_names", "n_bins", "dtype"):
+                one, other = (getattr(of.reader if what == "name" else of, what) for of in (first, part))
+                if one != other:
+                    raise ValueError(
+                        f"datasets that are joined share feature set, channels, n_bins and dtype, but {what} is {one} "
+                        f"in one and {other} in another; make them alike, or align sets with loaders.AlignedDataset"
+                    )
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a window; may be set at any time."""
+        return self.parts[0].n_bins
+
+    @n_bins.setter
+    def n_bins(self, n_bins: int) -> None:
+        for part in self.parts:
+            part.n_bins = n_bins
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the tensors' last axis."""
+        return self.parts[0].channel_names
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint by name of the feature set."""
+        return self.parts[0].fingerprints
+
+    def set_epoch(self, epoch: int) -> None:
+        """Jitter the windows as in this epoch."""
+        for part in self.parts:
+            part.set_epoch(epoch)
+
+    def blocks(self) -> NDArray[np.int64]:
+        """Tell which shard each window's centre lies in, by number; two datasets share none; `(windows,)`."""
+        numbered, first = [], 0
+        for part in self.parts:
+            numbered.append(part.blocks() + first)
+            first = int(numbered[-1].max()) + 1
+        return np.concatenate(numbered)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: Sequence[int]) -> Tensor: ...
+    def __getitem__(self, index: int | Sequence[int]) -> Tensor:
+        """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
+        if isinstance(index, Sequence):
+            return self._batch(list(index))
+        return self._batch([int(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
+        """Read many windows in one request a dataset; DataLoader calls this when it makes batches itself."""
+        return list(self._batch(list(indices)))
+
+    def _batch(self, indices: list[int]) -> Tensor:
+        check_indices(indices, len(self))
+        places = np.asarray(indices, dtype=np.int64) % len(self)
+        holders = np.searchsorted(self._ends, places, side="right")
+        first = self.parts[0]
+        batch = torch.empty((len(indices), first.n_bins, len(first.channel_names)), dtype=first.dtype)
+        for holder in np.unique(holders).tolist():
+            part = self.parts[holder]
+            here = np.flatnonzero(holders == holder)
+            batch[here] = part[(places[here] - self._ends[holder] + len(part)).tolist()]
+        return batch
+
+
+def refuse_disagreement(parts: Sequence[WindowDataset]) -> None:
+    """Refuse datasets of different assemblies, and of one set that was made in two ways."""
+    first = parts[0].reader
+    made: dict[str, WindowDataset] = {}
+    for part in parts:
+        reader = part.reader
+        if reader.assembly.digest != first.assembly.digest:
+            raise AssemblyMismatch(
+                f"{first.url} is on {first.assembly.name} ({first.assembly.digest}), but {reader.url} on "
+                f"{reader.assembly.name} ({reader.assembly.digest}): one position means two places; open stores of one "
+                "assembly, or train on them one after the other"
+            )
+        before = made.setdefault(reader.name, part)
+        if before.fingerprint != part.fingerprint:
+            raise FingerprintMismatch(
+                f"{reader.name} of {reader.url} was made with {part.fingerprint}, that of {before.reader.url} with "
+                f"{before.fingerprint}: equal columns mean different things; build both with the same extractor and "
+                "options (`featurestore diff` shows what differs)"
+            )
+
+
+def _lead(sets: Mapping[str, FeatureSet]) -> str:
+    """Give the set with the widest bins, at whose edges all others have edges too."""
+    by_width = sorted(sets, key=lambda name: (-sets[name].bin_size, len(sets[name].offsets)))
+    lead = sets[by_width[0]]
+    for name in by_width[1:]:
+        part = sets[name]
+        if lead.bin_size % part.bin_size:
+            raise ValueError(
+                f"{name!r} has bins of {part.bin_size} bp, which do not divide the {lead.bin_size} bp of "
+                f"{by_width[0]!r}, so no windows of both cover the same bases; build it with bins that divide"
+            )
+        edges = {offset % part.bin_size for offset in part.offsets}
+        lacking = sorted({offset % part.bin_size for offset in lead.offsets} - edges)
+        if lacking:
+            raise ValueError(
+                f"{by_width[0]!r} has bins that start where {name!r} has no edge, so windows of both do not cover the "
+                f"same bases; build {name!r} at the offsets {','.join(map(str, lacking))} too (`--offsets`)"
+            )
+    return by_width[0]
+
+
+def _refuse_short_contigs(name: str, part: WindowDataset) -> None:
+    reader = part.reader
+    lengths, bin_size = reader.assembly.lengths, reader.feature_set.bin_size
+    short = sorted({contig for contig in part.contigs if lengths[contig] < bin_size})
+    if short:
+        raise ValueError(
+            f"{short[0]} has {lengths[short[0]]} bp, less than one bin of {name!r} ({bin_size} bp); leave out the "
+            f"windows on contigs that short ({len(short)} of them)"
+        )
+
+
+def _from_starts(
+    part: WindowDataset, indices: Sequence[int], starts: NDArray[np.int64], n_bins: int
+) -> NDArray[np.float16]:
+    """Read windows whose first bins begin at exactly these bases, shape `(windows, n_bins, channels)`."""
+    reader = part.reader
+    bin_size = reader.feature_set.bin_size
+    contigs = [part.contigs[index] for index in indices]
+    centres = starts + n_bins // 2 * bin_size + (bin_size // 2 if n_bins % 2 else 0)
+    last = np.asarray([reader.assembly.lengths[contig] - 1 for contig in contigs], dtype=np.int64)
+    # A window is asked for by a centre inside its contig. One whose own centre lies outside, by half of the widest bin
+    # at most, is asked for by whole bins further in, with a margin of bins to cut it out of.
+    shifts = np.where(centres < 0, -(centres // bin_size), np.minimum((last - centres) // bin_size, 0))
+    margin = int(np.abs(shifts).max())
+    values = reader.windows(contigs, centres + shifts * bin_size, n_bins + 2 * margin).values
+    if margin == 0:
+        return values
+    kept = (margin - shifts)[:, None] + np.arange(n_bins)
+    return np.take_along_axis(values, kept[:, :, None], axis=1)

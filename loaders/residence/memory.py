@@ -1,0 +1,85 @@
+"""Rows of whole contigs in memory, within a budget.
+
+Belongs here: what is held, and the refusal of what does not fit. Does not: the other residences
+(`loaders.residence.open`).
+"""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore import FeatureReader, RowRequest, read_rows
+from loaders.stats import Tally
+
+
+class MemoryBudgetExceeded(ValueError):
+    """Rows that are to be held in memory, and do not fit into what may be held."""
+
+
+class HeldRows:
+    """Rows of whole contigs: each phase of a contig is read once, on first use.
+
+    Several threads may ask at once.
+
+    Parameters
+    ----------
+    reader
+        Reader of the store that they come from.
+    max_bytes
+        Most that is held (bytes).
+    tally
+        Counts hits and misses.
+    """
+
+    def __init__(self, reader: FeatureReader, max_bytes: int, tally: Tally | None = None) -> None:
+        self._reader = reader
+        self._source = reader.source
+        self._max_bytes = max_bytes
+        self._tally = tally or Tally()
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, int], NDArray[np.float16]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held (bytes)."""
+        return sum(rows.nbytes for rows in self._held.values())
+
+    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
+        """Fill the outputs from what is held.
+
+        Raises
+        ------
+        MemoryBudgetExceeded
+            If a contig would have to be read that does not fit; nothing is read then.
+        """
+        self._require({(request.contig, request.phase) for request in requests})
+        for (contig, phase, first, end), output in zip(requests, outputs, strict=True):
+            output[...] = self._held[contig, phase][first:end]
+
+    def held(self, contig: str, phase: int) -> NDArray[np.float16]:
+        """Give all rows of one phase of a contig; the errors of `read_into`."""
+        self._require({(contig, phase)})
+        return self._held[contig, phase]
+
+    def _require(self, places: set[tuple[str, int]]) -> None:
+        absent = places - self._held.keys()
+        if absent:
+            with self._lock:
+                absent -= self._held.keys()  # another thread may have read them meanwhile
+                self._hold(sorted(absent))
+        self._tally.add(hits=len(places) - len(absent), misses=len(absent))
+
+    def _hold(self, places: list[tuple[str, int]]) -> None:
+        whole = [RowRequest(contig, phase, 0, self._reader.n_rows(contig, phase)) for contig, phase in places]
+        n_channels = len(self._reader.channel_names)
+        held, needed = self.nbytes, 2 * n_channels * sum(request.end for request in whole)
+        if held + needed > self._max_bytes:
+            raise MemoryBudgetExceeded(
+                f"these windows of {self._reader.name} need {needed:,} bytes more in memory ({len(places)} phases of "
+                f"contigs, {places[0][0]} first), and {held:,} of memory_bytes={self._max_bytes:,} are taken; give at "
+                f"least memory_bytes={held + needed}, or keep rows on the local disk (residence='cache') or nowhere "
+                "(residence='stream')"
+            )
+        self._held.update(zip(places, read_rows(self._source, whole, n_channels), strict=True))

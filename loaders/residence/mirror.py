@@ -1,0 +1,173 @@
+"""Rows from a bounded mirror on the local disk.
+
+Belongs here: which blocks some rows need, and where they come from. Does not: the files
+(`loaders.residence.block_cache`), the other residences (`loaders.residence.open`).
+
+What is copied is a block: the chunks that lie together in a shard, up to 256 KiB, decoded. Whole shards would cost
+256 MB for one window of a wide set; single chunks, one file and one request for every 20 KB of a narrow one.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore import FeatureReader, FingerprintMismatch, NotBuilt, RowRequest, read_rows
+from loaders.residence.block_cache import BlockFolder, file_bytes
+from loaders.stats import Tally
+
+_BLOCK_BYTES = 256 << 10
+_FETCH_BYTES = 64 << 20
+"""Of blocks that are read from the store at one time: what a read needs in memory beyond its result."""
+_REQUESTS_AT_ONCE = 8
+
+
+class _Block(NamedTuple):
+    """Rows `[first, end)` that are kept together; all of one shard."""
+
+    contig: str
+    phase: int
+    shard: int
+    first: int
+    end: int
+
+
+class _Piece(NamedTuple):
+    """Rows `[first, end)` of a block, and where they go."""
+
+    first: int
+    end: int
+    output: NDArray[np.float16]
+
+
+class MirrorRows:
+    """Rows from local copies of the blocks that were touched; the least recently used go first.
+
+    Safe for several processes and threads on one folder. A block goes by the digest of the shard that it was read from,
+    so that stores which share bytes share blocks, and one that was built anew never gets old rows.
+
+    Parameters
+    ----------
+    reader
+        Reader of the store that is mirrored.
+    folder
+        Where the blocks go.
+    max_bytes
+        Most that all blocks in the folder take together, also those of other sets and stores (bytes).
+    tally
+        Counts hits and misses.
+
+    Raises
+    ------
+    PermissionError
+        If the folder cannot be written.
+    ValueError
+        If the budget does not hold one block.
+    """
+
+    def __init__(self, reader: FeatureReader, folder: Path, max_bytes: int, tally: Tally | None = None) -> None:
+        self._source = reader.source
+        self._reader = reader
+        self._tally = tally or Tally()
+        self._n_channels = len(reader.channel_names)
+        row_bytes = 2 * self._n_channels
+        self._chunk_bins = reader.feature_set.chunk_bins
+        self._page_bytes = self._chunk_bins * row_bytes
+        self._block_bins = self._chunk_bins * max(1, _BLOCK_BYTES // self._page_bytes)
+        least = file_bytes(min(self._block_bins, reader.feature_set.shard_bins) * row_bytes, self._page_bytes)
+        if max_bytes < least:
+            raise ValueError(
+                f"cache_bytes={max_bytes} does not hold one block of {reader.name}, which has {least} bytes; give some "
+                "GiB, or keep nothing on disk (residence='stream')"
+            )
+        self._blocks = BlockFolder(folder, max_bytes)
+        self._digests: dict[tuple[str, int, int], str] = {}
+
+    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
+        """Fill the outputs from blocks that are here; read those that are not, and keep them."""
+        wanted: dict[_Block, list[_Piece]] = {}
+        for request, output in zip(requests, outputs, strict=True):
+            for block, piece in self._pieces(request, output):
+                wanted.setdefault(block, []).append(piece)
+        self._learn_digests(wanted)
+        absent = {block: missing for block, pieces in wanted.items() if (missing := self._fill(block, pieces))}
+        n_pieces = sum(map(len, wanted.values()))
+        n_missing = sum(map(len, absent.values()))
+        self._tally.add(hits=n_pieces - n_missing, misses=n_missing)
+        for group in self._groups(absent):
+            whole = [RowRequest(block.contig, block.phase, block.first, block.end) for block in group]
+            fetched = read_rows(self._source, whole, self._n_channels)
+            for block, rows in zip(group, fetched, strict=True):
+                for first, end, output in absent[block]:
+                    output[...] = rows[first:end]
+                self._blocks.write(self._name(block), rows.reshape(-1).view(np.uint8), self._page_bytes)
+
+    def _pieces(self, request: RowRequest, output: NDArray[np.float16]) -> Iterator[tuple[_Block, _Piece]]:
+        contig, phase, row, end = request
+        layout = self._reader.layout(contig)
+        n_rows = layout.n_bins(phase)
+        while row < end:
+            shard, within = divmod(row, layout.shard_bins)
+            first = row - within % self._block_bins
+            last = min(first + self._block_bins, (shard + 1) * layout.shard_bins, n_rows)
+            until = min(end, last)
+            piece = _Piece(row - first, until - first, output[row - request.first : until - request.first])
+            yield _Block(contig, phase, shard, first, last), piece
+            row = until
+
+    def _fill(self, block: _Block, pieces: Iterable[_Piece]) -> list[_Piece]:
+        """Take rows from a block; gives what it could not, since the block is not here."""
+        name = self._name(block)
+        missing = []
+        for piece in pieces:
+            page = piece.first // self._chunk_bins
+            pages = self._blocks.read(name, self._page_bytes, page, -(-piece.end // self._chunk_bins))
+            if pages is None:
+                missing.append(piece)
+                continue
+            start = piece.first - page * self._chunk_bins
+            filled = 0
+            for stored in pages:
+                rows = stored.view(np.float16).reshape(self._chunk_bins, -1)[start:]
+                rows = rows[: len(piece.output) - filled]
+                piece.output[filled : filled + len(rows)] = rows
+                filled += len(rows)
+                start = 0
+        return missing
+
+    def _groups(self, blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
+        at_once = max(1, _FETCH_BYTES // (self._block_bins * 2 * self._n_channels))
+        ordered = list(blocks)
+        return (ordered[start : start + at_once] for start in range(0, len(ordered), at_once))
+
+    def _name(self, block: _Block) -> str:
+        return f"{self._digests[block[:3]]}-{block.first}"
+
+    def _learn_digests(self, blocks: Iterable[_Block]) -> None:
+        """Read the commit records of shards that are new to this process (one small request a shard)."""
+        unknown = sorted({block[:3] for block in blocks} - self._digests.keys())
+        if unknown:
+            with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+                self._digests.update(zip(unknown, pool.map(self._digest, unknown), strict=True))
+
+    def _digest(self, place: tuple[str, int, int]) -> str:
+        contig, phase, shard = place
+        commit = self._reader.commits.read(contig, phase, shard)
+        described = self._reader.feature_set
+        if commit is None:
+            raise NotBuilt(
+                f"shard {shard} of {described.name} {contig}, phase {phase}, is not in {self._reader.url} any more; "
+                "`featurestore status` tells what is, and `featurestore build` builds the rest"
+            )
+        if commit.fingerprint != described.fingerprint:
+            raise FingerprintMismatch(
+                f"{self._reader.url} was built anew since it was opened: {described.name} {contig} has fingerprint "
+                f"{commit.fingerprint}, not {described.fingerprint}; open the store again"
+            )
+        # How the bytes are cut into rows belongs to the name too: it says what is in the file.
+        shape = f"{self._chunk_bins} {self._block_bins} {self._n_channels}"
+        return hashlib.sha256(f"{commit.sha256} {shape}".encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""The verbs that train, use and explain models."""

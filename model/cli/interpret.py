@@ -1,0 +1,91 @@
+"""The verb that explains a trained model.
+
+    featurestore interpret run --store genome.store --genes genes.tsv --targets expression.tsv --out figures
+
+Belongs here: options. Does not: logic that a Python user could not call.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featurestore.cli.options import AsJson, names_in
+from model.cli.options import (
+    Annotations,
+    Checkpoint,
+    Device,
+    Genes,
+    OtherNBins,
+    Residence,
+    StoreOption,
+    TargetColumn,
+    Targets,
+)
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def interpret(
+    run: Checkpoint,
+    store: StoreOption,
+    genes: Genes,
+    targets: Targets,
+    out: Annotated[Path, typer.Option(help="Folder for the figures (PNG and SVG) and their numbers (Parquet).")],
+    annotations: Annotations = None,
+    target_column: TargetColumn = None,
+    genes_shown: Annotated[
+        str | None,
+        typer.Option(
+            help="Symbols or gene ids whose attention is drawn, comma-separated, at most 8. "
+            "[default: the two best and the two worst predicted]"
+        ),
+    ] = None,
+    subset: Annotated[str, typer.Option(help="Genes to look at: test, validation, train or all.")] = "test",
+    draws: Annotated[int, typer.Option(help="Bootstrap draws for the bars of two standard deviations.")] = 5000,
+    n_bins: OtherNBins = None,
+    allow_other_store: Annotated[
+        bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
+    ] = False,
+    device: Device = "auto",
+    residence: Residence = "memory",
+    as_json: AsJson = False,
+) -> None:
+    """Draw what a trained model attends to: figures 5 to 10 of the GTA paper, and its score by distance from the TSS.
+
+    Prints the files, and which figures the model does not have.
+    """
+    from model.explain.interpret import interpret as run_interpret
+    from model.runs.folder import open_run
+    from model.runs.workflow import load_genes
+
+    opened = open_run(run, device=device)
+    dataset = load_genes(
+        store,
+        opened.feature_set,
+        genes=genes,
+        targets=targets,
+        target_column=target_column,
+        annotations=annotations,
+        n_bins=opened.use_n_bins(n_bins),
+        residence=residence,
+    )
+    written = run_interpret(
+        opened,
+        dataset,
+        out,
+        genes_shown=names_in(genes_shown),
+        subset=subset,
+        draws=draws,
+        allow_other_store=allow_other_store,
+    )
+    if as_json:
+        files = [str(file) for file in written.files]
+        print(json.dumps({"files": files, "left_out": written.left_out}, indent=1))
+        return
+    for file in written.files:
+        print(file)
+    for figure, why in written.left_out.items():
+        print(f"no {figure}: {why}")

@@ -1,0 +1,251 @@
+"""Verbs that use models, and those that train them (`model.cli.train`).
+
+    featurestore evaluate run --store genome.store --genes genes.tsv --targets expression.tsv
+    featurestore evaluate --predictions predictions.csv --targets expression.tsv
+
+Belongs here: options. Does not: logic that a Python user could not call.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from featurestore.cli.options import AsJson, StoreUrl
+from model.cli.options import (
+    Annotations,
+    Checkpoint,
+    Device,
+    Genes,
+    OtherNBins,
+    Residence,
+    StoreOption,
+    TargetColumn,
+    Targets,
+)
+from model.cli.train import app as train_app
+
+app = typer.Typer(rich_markup_mode=None)
+app.add_typer(train_app)
+
+MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write beside the predictions.")]
+
+
+@app.command()
+def evaluate(
+    targets: Targets,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder that `featurestore train` wrote.")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="The store, for a RUN: a path or any fsspec URL.")
+    ] = None,
+    genes: Annotated[
+        Path | None, typer.Option(help="Gene table, for a RUN: MANE summary, GTF, GFF3, BED or TSV, gz or not.")
+    ] = None,
+    annotations: Annotations = None,
+    target_column: TargetColumn = None,
+    medians: Annotated[
+        bool, typer.Option("--medians", help="With --predictions: a target is the median of its row's numeric columns.")
+    ] = False,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="Table of predictions, instead of a RUN: CSV, TSV or Parquet. Repeatable.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column of predictions. Repeatable. [default: all that could be]")
+    ] = None,
+    paired: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Columns to compare on the same bootstrap draws, with --predictions."),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another run to score on the same genes and draws, at its own context length, with what RUN is ahead "
+            "by. Repeatable. Controls of RUN (train --controls) are taken anyway."
+        ),
+    ] = None,
+    n_bins: OtherNBins = None,
+    no_baselines: Annotated[
+        bool, typer.Option("--no-baselines", help="Do not score what was fitted beside a RUN, nor its controls.")
+    ] = False,
+    subset: Annotated[str, typer.Option(help="Genes of a RUN to score: test, validation, train or all.")] = "test",
+    draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,
+    allow_other_store: Annotated[
+        bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
+    ] = False,
+    device: Device = "auto",
+    residence: Residence = "memory",
+    as_json: AsJson = False,
+) -> None:
+    """Score a trained model on held-out genes, or tables of predictions: Spearman ± two standard deviations and more.
+
+    Pearson and the mean squared error are of log(1 + expression).
+    """
+    if predictions:
+        if run is not None or store is not None or genes is not None or beside:
+            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store, --genes and --beside")
+        _evaluate_tables(predictions, column, targets, target_column, medians, paired, draws, as_json)
+        return
+    if run is None or store is None or genes is None:
+        raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
+    if column or paired or medians:
+        raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
+    from model.runs.folder import controls_of
+    from model.runs.scores import ComparedRun
+    from model.runs.workflow import evaluate as run_evaluate
+    from model.runs.workflow import load_genes, open_run
+
+    opened = open_run(run, device=device)
+    labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
+    labels |= {folder: str(folder) for folder in beside or ()}
+    dataset = load_genes(
+        store,
+        opened.feature_set,
+        genes=genes,
+        targets=targets,
+        target_column=target_column,
+        target_columns=opened.tasks,
+        annotations=annotations,
+        n_bins=opened.use_n_bins(n_bins),
+        residence=residence,
+    )
+    scores = run_evaluate(
+        opened,
+        dataset,
+        subset=subset,
+        draws=draws,
+        allow_other_store=allow_other_store,
+        baselines=not no_baselines,
+        beside=(ComparedRun(label, open_run(folder, device=device)) for folder, label in labels.items()),
+    )
+    print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, draws)))
+
+
+def _score_lines(scores: dict[str, Any], draws: int) -> list[str]:
+    where = f"at {scores['n_bins']} bins on {scores['n_test']} genes ({scores['subset']})"
+    found = [f"{scores['model']} {where}: {_score(scores)} (2 sd of {draws} draws)"]
+    found += [f"  {task}: {_score(score)}" for task, score in scores.get("tasks", {}).items()]
+    for score in scores["beside"]:
+        bins = "" if score["n_bins"] == scores["n_bins"] else f" at {score['n_bins']} bins"
+        found.append(f"beside it, {score['model']}{bins}: {_score(score)}{_lead(scores['model'], score)}")
+    controls = {"gta-prompt-only", "gta-sequence-only"} - {score["model"] for score in scores["beside"]}
+    if scores["model"] in ("gta-best", "gta-paper") and "tasks" not in scores and controls:
+        found.append(
+            f"not beside it: {', '.join(sorted(controls))}; `featurestore train` with --controls trains them, and says "
+            "what the prompt and the sequence each tell alone"
+        )
+    return found
+
+
+def _lead(model: str, score: dict[str, Any]) -> str:
+    lead = score["lead"]
+    return "" if lead["value"] is None else f"; {model} is ahead by {lead['value']:+.3f} ± {lead['two_sd']:.3f}"
+
+
+def _score(score: dict[str, Any]) -> str:
+    if score["spearman"] is None:
+        return f"Spearman undefined (all predictions are equal), MSE {score['mse']:.3f}"
+    return (
+        f"Spearman {score['spearman']:.3f} ± {score['two_sd']:.3f}, Pearson {score['pearson']:.3f}, "
+        f"MSE {score['mse']:.3f}"
+    )
+
+
+def _evaluate_tables(
+    predictions: list[Path],
+    columns: list[str] | None,
+    targets: Path,
+    target_column: str | None,
+    medians: bool,
+    paired: tuple[str, str] | None,
+    draws: int,
+    as_json: bool,
+) -> None:
+    from catalog import read_targets
+    from catalog.expression.targets import median_over_samples
+    from model.evaluation.tables import evaluate_table, read_predictions
+
+    measured = median_over_samples(targets) if medians else read_targets(targets, column=target_column)
+    found = evaluate_table(read_predictions(predictions, columns=columns), measured, draws=draws)
+    pairs = [] if paired is None else [paired]
+    print(json.dumps(found.to_json(paired=pairs), indent=1) if as_json else "\n".join(found.lines(paired=pairs)))
+
+
+@app.command()
+def predict(
+    run: Checkpoint,
+    store: StoreOption,
+    genes: Genes,
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    targets: MaybeTargets = None,
+    annotations: Annotations = None,
+    target_column: TargetColumn = None,
+    n_bins: OtherNBins = None,
+    allow_other_store: Annotated[
+        bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
+    ] = False,
+    device: Device = "auto",
+    residence: Residence = "memory",
+) -> None:
+    """Predict the expression of every gene of a table, as log(1 + expression), and write a Parquet file."""
+    from model.runs.workflow import load_genes, open_run
+    from model.runs.workflow import predict as run_predict
+
+    opened = open_run(run, device=device)
+    dataset = load_genes(
+        store,
+        opened.feature_set,
+        genes=genes,
+        targets=targets,
+        target_column=target_column,
+        target_columns=opened.tasks,
+        annotations=annotations,
+        n_bins=opened.use_n_bins(n_bins),
+        residence=residence,
+    )
+    frame = run_predict(opened, dataset, allow_other_store=allow_other_store)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(out)
+    print(f"{out}: {len(frame)} genes, columns {', '.join(frame.columns)}")
+
+
+@app.command()
+def plot(
+    store: StoreUrl,
+    feature_set: Annotated[str, typer.Argument(metavar="SET", help="Name of the feature set.")],
+    place: Annotated[str, typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp.")],
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
+    n_bins: Annotated[int, typer.Option(help="Bins of the window.")] = 251,
+    title: Annotated[str | None, typer.Option(help="Title. [default: the place]")] = None,
+) -> None:
+    """Draw the features of one window: channels down, genome across."""
+    from featurestore import open as open_store
+    from featurestore import parse_place
+    from model.evaluation.figures import save, window_heatmap
+
+    contig, position = parse_place(place)
+    reader = open_store(store)[feature_set]
+    window = reader.window(contig, position, n_bins=n_bins)
+    figure = window_heatmap(
+        window.values,
+        window.starts,
+        bin_size=reader.feature_set.bin_size,
+        channel_names=reader.channel_names,
+        title=title or f"{feature_set} around {window.contig}:{position:,}",
+        centre=position,
+    )
+    print(save(figure, out))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes (about 100 MB).")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="Of the simulated genome and of training.")] = 0,
+    size: Annotated[
+        Literal["full", "tiny"], typer.Option(help="tiny: a genome of 2 Mbp and one epoch, to see that all runs.")
+    ] = "full",
+) -> None:
+    """Go the whole way on a simulated genome: build once, train and evaluate at three context lengths, report."""
+    from model.cli.demo import run_demo
+
+    print(run_demo(out, seed=seed, size=size))

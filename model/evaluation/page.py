@@ -1,0 +1,103 @@
+"""A page that shows what a run found: a table, figures, and how to do it again.
+
+Belongs here: one self-contained HTML file (no scripts, nothing fetched). Does not: numbers (`model.cli.demo`), figures
+(`model.evaluation.figures`).
+"""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_CSS = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+tr.best td { font-weight: 600; background: #f2f7fb; }
+img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .9rem; }
+pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .85rem; }
+.note { border-left: 4px solid #E69F00; padding: .4rem 1rem; background: #fdf8ec; }
+"""
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    notes: Sequence[str],
+    results: Sequence[Mapping[str, Any]],
+    figures: Sequence[tuple[Path, str]],
+    facts: Mapping[str, str],
+    commands: Sequence[str],
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    lead
+        What was done, in a sentence or two.
+    notes
+        What a reader must know before quoting a number.
+    results
+        Each with `model`, `n_bins`, `n_test`, `spearman`, `two_sd`.
+    figures
+        PNG files and their captions; the pictures are put into the page.
+    facts
+        Seconds, bytes, versions: name and value as text.
+    commands
+        The lines that make it all again.
+    """
+    best = max((result["spearman"] for result in results), default=None)
+    rows = "\n".join(_row(result, is_best=result["spearman"] == best) for result in results)
+    pictures = "\n".join(_figure(picture, caption) for picture, caption in figures)
+    took = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
+    document = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}</title><style>{_CSS}</style></head><body>
+<h1>{html.escape(title)}</h1>
+<p>{html.escape(lead)}</p>
+{"".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)}
+<h2>Scores on held-out genes</h2>
+<table><thead><tr><th>model</th><th>bins</th><th>test genes</th><th>Spearman</th><th>± 2 sd</th></tr></thead>
+<tbody>{rows}</tbody></table>
+{pictures}
+<h2>What it took</h2>
+<table><tbody>{took}</tbody></table>
+<h2>Do it again</h2>
+<pre>{html.escape(chr(10).join(commands))}</pre>
+</body></html>
+"""
+    path.write_text(document)
+    return path
+
+
+def results_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Give the scores as lines of text."""
+    head = f"{'model':<20} {'bins':>5} {'test genes':>11} {'Spearman':>9} {'2 sd':>6}"
+    lines = [
+        f"{row['model']:<20} {row['n_bins']:>5} {row['n_test']:>11} {row['spearman']:>9.3f} {row['two_sd']:>6.3f}"
+        for row in results
+    ]
+    return "\n".join([head, *lines])
+
+
+def _row(result: Mapping[str, Any], *, is_best: bool) -> str:
+    cells = (
+        html.escape(str(result["model"])),
+        str(result["n_bins"]),
+        str(result["n_test"]),
+        f"{result['spearman']:.3f}",
+        f"{result['two_sd']:.3f}",
+    )
+    return f"<tr{' class=best' if is_best else ''}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _figure(picture: Path, caption: str) -> str:
+    data = base64.b64encode(picture.read_bytes()).decode("ascii")
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'

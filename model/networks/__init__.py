@@ -1,0 +1,1 @@
+"""The networks, each a function from windows and prompts to expression."""

@@ -1,0 +1,240 @@
+"""GTA: gene expression from a million bases of features, read by a frozen language model after the gene's annotation.
+
+Belongs here: its forward pass. Does not: how it is set (`model.networks.gta_config`), its parts
+(`model.networks.alignment`, `model.language.backbone`, `model.networks.readout`), training it (`model.training.fit`).
+
+After Honig et al., "Long-range gene expression prediction with token alignment of large language model"
+(arXiv 2410.01858).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from model.language.backbone import Backbone
+from model.language.lora import add_lora
+from model.language.prefix_cache import PrefixCache
+from model.networks.alignment import MixedText, TextPrototypes, TokenAlignment
+from model.networks.base import ExpressionModel
+from model.networks.gta_config import GtaConfig
+from model.networks.positions import make_positions
+from model.networks.readout import CentreReadout, PooledReadout, Readout, SummedReadout, TopKReadout
+
+
+class GTA(ExpressionModel):
+    """Features and prompts in, expression out.
+
+    Parameters
+    ----------
+    config
+        How it is set.
+    n_bins
+        Bins a window.
+    channel_names
+        Names of the features.
+    channel_texts
+        What they mean, in words: prototypes are mixed from these tokens. The names, if not given.
+    backbone
+        The frozen language model; None if `config.llm` is False. It was cut to `config.layers` when it was loaded.
+        Adapters (`config.lora_rank`) are put into it, so that no other model can share it then.
+    prefix_cache
+        Where what the language model makes of prompts is kept; None makes one in memory, where the configuration wants
+        one and the language model is causal.
+
+    Raises
+    ------
+    ValueError
+        If the backbone is missing or was loaded otherwise than the configuration says, the prefix cache is another's,
+        or the window is shorter than `top_k`.
+    BackboneError
+        If the window leaves no room for a prompt.
+    """
+
+    PARTS: ClassVar[Mapping[str, str]] = {
+        "text_prototypes": "prototypes",
+        "free_prototypes": "prototypes",
+        "position": "positions",
+        "token": "sequence token",
+        "backbone": "LoRA",
+    }
+
+    def __init__(
+        self,
+        config: GtaConfig,
+        *,
+        n_bins: int,
+        channel_names: Sequence[str],
+        channel_texts: Sequence[str] | None = None,
+        backbone: Backbone | None = None,
+        prefix_cache: PrefixCache | None = None,
+    ) -> None:
+        super().__init__(
+            n_bins=n_bins,
+            channel_names=channel_names,
+            tasks=config.tasks,
+            target=config.target,
+            features=config.features,
+        )
+        if config.llm:
+            _check_backbone(config, backbone, prefix_cache)
+        self.config = config
+        self.channel_texts = tuple(channel_texts or channel_names)
+        self.backbone = backbone if config.llm else None
+        if self.backbone is None:
+            token_width = width = config.free_width
+        else:
+            token_width, width = self.backbone.embedding_width, self.backbone.width
+        if config.sequence:
+            self._make_tokens(token_width)
+        else:
+            self.token = nn.Parameter(torch.randn(token_width))
+        self.readout = _make_readout(config, width + token_width * config.tokens_beside, n_bins)
+        self.check_window(n_bins)
+        self.prefix_cache: PrefixCache | None = None
+        if self.backbone is not None and config.lora_rank:
+            add_lora(self.backbone, rank=config.lora_rank, alpha=config.lora_alpha)
+        elif self.backbone is not None and config.prefix_cache and self.backbone.is_causal:
+            self.prefix_cache = PrefixCache(self.backbone) if prefix_cache is None else prefix_cache
+
+    def _make_tokens(self, token_width: int) -> None:
+        config = self.config
+        if self.backbone is None:
+            count = config.vocabulary_prototypes + config.name_prototypes
+            self.free_prototypes = nn.Parameter(torch.randn(count, token_width))
+        else:
+            self.text_prototypes = TextPrototypes(
+                len(self.backbone.embeddings),
+                [token for text in self.channel_texts for token in self.backbone.tokenize(text)],
+                of_vocabulary=config.vocabulary_prototypes,
+                of_names=config.name_prototypes,
+                normalise=config.normalise_prototypes,
+            )
+        self.alignment = TokenAlignment(
+            len(self.channel_names),
+            prototype_width=token_width,
+            token_width=token_width,
+            width=config.attention_width,
+            heads=config.attention_heads,
+            scale=config.attention_scale,
+            normalise=config.normalise_tokens,
+        )
+        self.position = make_positions(config.distance_position, width=token_width, n_bins=self.built_for)
+
+    def check_window(self, n_bins: int) -> None:
+        """Refuse windows that leave no room for a prompt, or have fewer bins than the readout keeps."""
+        super().check_window(n_bins)
+        if self.backbone is not None:
+            self.backbone.prompt_room(n_bins if self.config.sequence else 1)
+        self.readout.check_window(n_bins)
+
+    def prototypes(self) -> Tensor:
+        """Give the prototypes that bins attend to, shape `(prototypes, width)`."""
+        if self.backbone is None:
+            return self.free_prototypes
+        mixed: Tensor = self.text_prototypes(self.backbone.embeddings)
+        return mixed
+
+    def prototype_names(self) -> list[str]:
+        """Name each prototype by its kind and its place: `vocabulary 0`, ..., `class name 50`, ..."""
+        if not self.config.sequence:
+            return []
+        of_vocabulary, of_names = self.config.vocabulary_prototypes, self.config.name_prototypes
+        kinds = ["vocabulary"] * of_vocabulary + ["class name"] * of_names
+        return [f"{kind if self.backbone else 'free'} {index}" for index, kind in enumerate(kinds)]
+
+    def prototype_tokens(self, top: int = 5) -> list[list[MixedText]]:
+        """Give the `top` tokens of each prototype whose weights in the mix are largest by size."""
+        if self.backbone is None or not self.config.sequence:
+            return [[] for _ in self.prototype_names()]
+        decode = self.backbone.tokenizer.decode
+        return [
+            [MixedText(decode([token]), weight) for token, weight in mix] for mix in self.text_prototypes.strongest(top)
+        ]
+
+    def prototype_channels(self, top: int = 5) -> list[list[MixedText]]:
+        """Give the `top` channels of each class-name prototype by the mean weight of their tokens; of others none."""
+        none: list[list[MixedText]] = [[] for _ in self.prototype_names()]
+        if self.backbone is None or not self.config.sequence:
+            return none
+        tokens = [self.backbone.tokenize(text) for text in self.channel_texts]
+        mixes = self.text_prototypes.strongest_names(tokens, top)
+        named = [[MixedText(self.channel_names[index], weight) for index, weight in mix] for mix in mixes]
+        return none[: self.config.vocabulary_prototypes] + named
+
+    def forward(self, features: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Predict the standardised target.
+
+        Parameters
+        ----------
+        features
+            Features as the store holds them, shape `(batch, bins, channels)`, float32.
+        prompts
+            One text a gene.
+
+        Returns
+        -------
+        Shape `(batch,)`, or `(batch, tasks)` where tasks are named, float32; `to_log1p` turns it into expression.
+        """
+        if self.config.sequence:
+            tokens = self.position(self.alignment(self.standardise_features(features), self.prototypes()))
+        else:
+            tokens = self.token.expand(len(features), 1, -1)
+        lines = self._task_lines()
+        if self.backbone is not None:
+            texts = prompts if self.config.prompt else [""] * len(prompts)
+            if lines:
+                texts = [f"{line}\n{text}" for text in texts for line in lines]
+                tokens = tokens.repeat_interleave(len(lines), dim=0)
+            read_all = self.backbone if self.prefix_cache is None else self.prefix_cache
+            hidden = read_all(tokens, texts)
+            tokens = torch.cat([tokens, hidden], dim=-1) if self.config.tokens_beside else hidden
+        read: Tensor = self.readout(tokens)
+        if lines:
+            read = read.reshape(-1, len(lines), len(lines)).diagonal(dim1=1, dim2=2)
+        return read if self.tasks else read.squeeze(-1)
+
+    def _task_lines(self) -> list[str]:
+        if self.backbone is None or not self.config.task_line:
+            return []
+        return [self.config.task_line.replace("{task}", task) for task in self.tasks]
+
+    def _frozen_state(self) -> set[str]:
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {name for name in self.state_dict() if name.startswith("backbone.")} - trained
+
+
+def _check_backbone(config: GtaConfig, backbone: Backbone | None, prefix_cache: PrefixCache | None) -> None:
+    if backbone is None:
+        raise ValueError(
+            "this GTA reads with a language model: give backbone=Backbone(directory), make one with "
+            "make_untrained_backbone, or take the preset 'no-llm'"
+        )
+    if backbone.data_attention != config.data_attention:
+        raise ValueError(
+            f"the configuration asks for data_attention={config.data_attention!r}, but the language model was loaded "
+            f"with {backbone.data_attention!r}; load it with Backbone(..., data_attention={config.data_attention!r})"
+        )
+    if prefix_cache is not None and prefix_cache.backbone is not backbone:
+        raise ValueError("the prefix cache is of another language model; give the two together: cache, cache.backbone")
+
+
+class _Network(TypedDict):
+    """The small network at the end of a readout."""
+
+    hidden: int
+    dropout: float
+    outputs: int
+
+
+def _make_readout(config: GtaConfig, width: int, n_bins: int) -> Readout:
+    outputs = len(config.tasks) or 1
+    network = _Network(hidden=config.hidden, dropout=config.dropout, outputs=outputs)
+    if not config.sequence:
+        return CentreReadout(width, **network)
+    if config.readout == "topk":
+        return TopKReadout(width, n_bins=n_bins, k=config.top_k, gradient=config.selector_gradient, outputs=outputs)
+    if config.readout == "summed":
+        return SummedReadout(width, sums=config.sums, **network)
+    return PooledReadout(width, n_bins=n_bins, queries=config.queries, **network)

@@ -1,0 +1,182 @@
+"""How a GTA is set: what the paper leaves open is a named option.
+
+Belongs here: the options, the presets. Does not: the model (`model.networks.gta`), how it is trained
+(`model.training.config`).
+
+The paper is Honig et al., "Long-range gene expression prediction with token alignment of large language model"
+(arXiv 2410.01858).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from model.language.backbone import DataAttention
+from model.networks.alignment import Scale
+from model.networks.base import FeatureScale, TargetScale
+from model.networks.positions import PositionKind
+from model.networks.readout import SelectorGradient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GtaConfig:
+    """How GTA is set. Plain JSON values; the defaults are the paper's, or ours where it is silent."""
+
+    llm: bool = True
+    """Read the bins with the language model. False is the control: the aligned tokens go straight to the readout,
+    prototypes are free parameters, and prompts are not read."""
+    layers: int = 8
+    """Blocks of the language model to keep, at most."""
+    positions: int = 2048
+    """Positions to use (prompt + bins), at most."""
+    precision: str = "float32"
+    """Of the frozen model: `float32` or `bfloat16`."""
+    data_attention: DataAttention = "causal"
+    """How bins see each other in a causal language model: those to their left, or all (the paper names the first as a
+    limitation). An encoder always sees all."""
+    lora_rank: int = 0
+    """Rank of trainable low-rank adapters in the language model, to show what freezing it costs; 0 for none. They
+    switch the prefix cache off: what the model makes of a prompt then changes in every step."""
+    lora_alpha: float | None = None
+    """Scale of the adapters; None for that of `model.language.lora.add_lora`."""
+    prompt: bool = True
+    """Read each gene's annotation before its bins."""
+    sequence: bool = True
+    """Read the bins. False is the other control: one trainable token stands in for them all, and its final state, which
+    has seen the prompt (cut to what one token leaves), is read out by the network of `hidden` units."""
+    prefix_cache: bool = True
+    """Compute each prompt once, where the language model is causal: the same predictions, sooner."""
+    vocabulary_prototypes: int = 50
+    """Prototypes mixed from the whole vocabulary."""
+    name_prototypes: int = 50
+    """Prototypes mixed from the tokens of the channel names."""
+    normalise_prototypes: bool = False
+    attention_width: int = 32
+    """Components of the alignment's queries, all heads together (d_k)."""
+    attention_heads: int = 8
+    attention_scale: Scale = "total"
+    """Divide scores by the root of d_k, as eq. (1) prints (`total`), or of d_k / h (`head`)."""
+    normalise_tokens: bool = False
+    """Bring the aligned tokens to unit scale before the language model reads them."""
+    free_width: int = 64
+    """Components of prototypes and tokens where there is no language model to set it."""
+    distance_position: PositionKind = "none"
+    """What is added to the token of a bin for its distance from the TSS: nothing, a trainable vector for each distance,
+    or sines and cosines times a trainable gain. Both start at 0."""
+    tokens_beside: bool = False
+    """Read out the aligned token of each bin beside what the language model makes of it, so that a model that mixes the
+    bins of a window up does not hide what each of them holds."""
+    readout: Literal["topk", "pooled", "summed"] = "topk"
+    top_k: int = 25
+    """`topk`: bins kept."""
+    selector_gradient: SelectorGradient = "sigmoid"
+    """`topk`: how the choice of bins learns."""
+    queries: int = 4
+    """`pooled`: learned averages of the bins."""
+    sums: int = 8
+    """`summed`: weighted sums over the bins."""
+    hidden: int = 32
+    """`pooled`, `summed`: hidden units of the network that reads them."""
+    dropout: float = 0.0
+    """`pooled`, `summed`: of those hidden units."""
+    tasks: tuple[str, ...] = ()
+    """Names of what is predicted, cell types for example, each with its own output; empty for one number a gene."""
+    task_line: str = ""
+    """Line put before the prompt for each task, such as `# Cell type: {task}`; a gene is then read once a task.
+    Empty: one reading serves all tasks."""
+    target: TargetScale = "log1p"
+    """What is learned, standardised on the training genes either way."""
+    features: FeatureScale = "standardised"
+    """Features as they come, or each channel standardised on the training genes."""
+
+    def __post_init__(self) -> None:
+        if self.attention_width % self.attention_heads:
+            raise ValueError(
+                f"attention_width is shared by the heads, so it is a multiple of attention_heads; "
+                f"got {self.attention_width} and {self.attention_heads}"
+            )
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a fraction in [0, 1), got {self.dropout}")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank is 0 for no adapters, or their rank; got {self.lora_rank}")
+        if self.tokens_beside and not (self.llm and self.sequence):
+            raise ValueError(
+                "tokens_beside=True puts the tokens of bins beside what the language model makes of them, so it goes "
+                "with llm=True and sequence=True; set it to False"
+            )
+        if not self.sequence and not (self.llm and self.prompt):
+            raise ValueError(
+                "sequence=False leaves the prompt alone to read, so it goes with llm=True and prompt=True; for "
+                "neither, take the predictor 'mean'"
+            )
+        self._check_tasks()
+
+    def _check_tasks(self) -> None:
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"each task has a name of its own, got {', '.join(self.tasks)}")
+        if self.task_line and not (self.tasks and "{task}" in self.task_line):
+            raise ValueError(
+                f"task_line tells the tasks apart, so it holds {{task}} and goes with tasks=(...); got "
+                f"{self.task_line!r} with {len(self.tasks)} tasks"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the values for a JSON document."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "GtaConfig":
+        """Take back what `to_json` gave."""
+        # JSON has no tuples.
+        return cls(**{**document, "tasks": tuple(document.get("tasks", ()))})
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "precision": ("float32", "bfloat16"),
+    "data_attention": get_args(DataAttention),
+    "attention_scale": get_args(Scale),
+    "distance_position": get_args(PositionKind),
+    "readout": ("topk", "pooled", "summed"),
+    "selector_gradient": get_args(SelectorGradient),
+    "target": get_args(TargetScale),
+    "features": get_args(FeatureScale),
+}
+_COUNTS = (
+    "layers",
+    "positions",
+    "vocabulary_prototypes",
+    "name_prototypes",
+    "attention_heads",
+    "free_width",
+    "top_k",
+    "queries",
+    "sums",
+    "hidden",
+)
+
+_BEST = GtaConfig(
+    normalise_prototypes=True,
+    attention_scale="head",
+    normalise_tokens=True,
+    tokens_beside=True,
+    readout="summed",
+    hidden=64,
+    dropout=0.1,
+)
+PRESETS: Mapping[str, GtaConfig] = MappingProxyType(
+    {
+        "paper": GtaConfig(),
+        "best": _BEST,
+        "no-llm": replace(_BEST, llm=False, tokens_beside=False),
+        "sequence-only": replace(_BEST, prompt=False),
+        "prompt-only": replace(_BEST, sequence=False, tokens_beside=False),
+    }
+)
+"""`paper`: as printed. `best`: what learned from 1,400 genes here. The others are its controls: one part taken away."""

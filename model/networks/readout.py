@@ -1,0 +1,237 @@
+"""From one activation a bin to one number a gene and task.
+
+Belongs here: the readouts. Does not: where the activations come from (`model.networks.gta`,
+`model.networks.bin_models`).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from model.networks.positions import bins_beyond, centre_bin, distances, rows_at
+
+SelectorGradient = Literal["sigmoid", "straight-through"]
+
+_KNOTS, _LAST_KNOT = 16, 125
+"""Of the weight by distance, and the distance of the last one (bins): the reach of the paper's window of 251."""
+
+
+class TopKReadout(nn.Module):
+    """The readout that the paper prints: the `k` bins of the largest logits, flattened, into one linear layer.
+
+    The kept bins stay in genome order, so that a slot keeps some meaning from gene to gene.
+
+    Parameters
+    ----------
+    width
+        Components of an activation.
+    n_bins
+        Bins a window.
+    k
+        Bins that are kept.
+    gradient
+        How the logits learn, which a plain choice of the largest would not let them (the paper is silent): `sigmoid`
+        multiplies each kept activation by the sigmoid of its logit; `straight-through` does so for the gradient only.
+    outputs
+        Numbers a gene.
+    """
+
+    def __init__(self, width: int, *, n_bins: int, k: int, gradient: SelectorGradient, outputs: int = 1) -> None:
+        super().__init__()
+        self.k = k
+        self.check_window(n_bins)
+        self.gradient = gradient
+        self.logit = nn.Linear(width, 1)
+        self.head = nn.Linear(k * width, outputs)
+
+    def check_window(self, n_bins: int) -> None:
+        """Refuse a window of fewer bins than are kept; any other will do."""
+        if self.k > n_bins:
+            raise ValueError(
+                f"the selector keeps top_k={self.k} bins, but a window has {n_bins}; take longer windows, or lower "
+                f"top_k to {n_bins} before training"
+            )
+
+    def select(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose bins of each gene: their indices, ascending, and their logits, both `(batch, k)`."""
+        logits = self.logit(activations).squeeze(-1)
+        chosen = logits.topk(self.k, dim=-1).indices.sort(dim=-1).values
+        return chosen, logits.gather(-1, chosen)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""
+        chosen, logits = self.select(activations)
+        gate = logits.sigmoid()
+        if self.gradient == "straight-through":
+            gate = 1 + gate - gate.detach()
+        kept = activations.gather(1, chosen[..., None].expand(-1, -1, activations.shape[-1]))
+        read: Tensor = self.head((kept * gate[..., None]).flatten(1))
+        return read
+
+
+class AcrossGenes(nn.BatchNorm1d):
+    """Bring each component to unit scale over the genes of a batch; over those of the past where a batch has one."""
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Normalise activations `(batch, components)`."""
+        if self.training and len(activations) == 1:
+            return nn.functional.batch_norm(
+                activations, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(activations)
+
+
+class CentreReadout(nn.Module):
+    """The activation at the TSS alone, normalised across genes, into a small network.
+
+    Parameters
+    ----------
+    width
+        Components of an activation.
+    hidden
+        Units of the network's hidden layer.
+    dropout
+        Of the hidden layer, in training.
+    outputs
+        Numbers a gene.
+    """
+
+    def __init__(self, width: int, *, hidden: int, dropout: float, outputs: int = 1) -> None:
+        super().__init__()
+        self.norm = AcrossGenes(width)
+        self.head = _network(width, hidden=hidden, dropout=dropout, outputs=outputs)
+
+    def check_window(self, n_bins: int) -> None:
+        """Take windows of any length."""
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""
+        read: Tensor = self.head(self.norm(activations[:, centre_bin(activations.shape[1])]))
+        return read
+
+
+class PooledReadout(nn.Module):
+    """The activation at the TSS beside several learned averages of all bins, into a small network.
+
+    Each query weighs the bins by what they hold and by where they lie. The weight by place is learned a bin, and starts
+    as a decay with the distance from the centre, another one for each query: from a few bins to the whole window. In a
+    window longer than those of training it goes on from the edge as it decayed at the start, so that bins never seen
+    count less than those that were.
+
+    What comes together is normalised across genes. Activations are nearly alike in all genes at first, and normalising
+    each gene by itself (as LayerNorm does) leaves them so: on one of three simulated genomes it then learned the TSS
+    alone, and Spearman stayed at .37 to .44, where this gave .50 to .55.
+
+    Parameters
+    ----------
+    width
+        Components of an activation.
+    n_bins
+        Bins a window in training.
+    queries
+        Averages.
+    hidden
+        Units of the network's hidden layer.
+    dropout
+        Of the hidden layer, in training.
+    outputs
+        Numbers a gene.
+    """
+
+    def __init__(self, width: int, *, n_bins: int, queries: int, hidden: int, dropout: float, outputs: int = 1) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(queries, width) / math.sqrt(width))
+        reach = torch.logspace(math.log10(2.0), math.log10(200.0), queries)
+        self.register_buffer("decay", 1 / reach[:, None], persistent=False)
+        self.decay: Tensor
+        self.place = nn.Parameter(-distances(n_bins).abs() * self.decay)
+        self.norm = AcrossGenes((queries + 1) * width)
+        self.head = _network((queries + 1) * width, hidden=hidden, dropout=dropout, outputs=outputs)
+
+    def check_window(self, n_bins: int) -> None:
+        """Take windows of any length."""
+
+    def weights(self, activations: Tensor) -> Tensor:
+        """Give the weight of each bin in each average, shape `(batch, queries, bins)`; they sum to 1 a query."""
+        place = self._place_in(activations.shape[1])
+        return (torch.einsum("qd,bnd->bqn", self.query, activations) + place).softmax(dim=-1)
+
+    def _place_in(self, n_bins: int) -> Tensor:
+        """Give the weight by place in a window of any length, shape `(queries, n_bins)`."""
+        trained = self.place.shape[1]
+        if n_bins == trained:
+            return self.place
+        beyond = bins_beyond(n_bins, trained).to(self.decay.device)
+        return rows_at(self.place.T, n_bins).T - beyond * self.decay
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""
+        averages = self.weights(activations) @ activations
+        centre = activations[:, centre_bin(activations.shape[1]), None]
+        read: Tensor = self.head(self.norm(torch.cat([centre, averages], dim=1).flatten(1)))
+        return read
+
+
+class SummedReadout(nn.Module):
+    """The activation at the TSS beside several weighted sums over all bins, into a small network.
+
+    A small network gives each bin non-negative amounts, one a sum, and each sum weighs them by the distance from the
+    centre alone. Sums count what lies in the window, where an average (`PooledReadout`) only says what is typical: two
+    enhancers add to twice as much as one. The log of a weight is linear between knots that lie evenly in the log of the
+    distance, on both sides alike, so that it can be learned from few genes and holds for windows of any length; it
+    starts as a decay, from a few bins to the whole window, and stays constant beyond the last knot.
+
+    Parameters
+    ----------
+    width
+        Components of an activation.
+    sums
+        How many.
+    hidden
+        Units of the hidden layers.
+    dropout
+        Of the last hidden layer, in training.
+    outputs
+        Numbers a gene.
+    """
+
+    def __init__(self, width: int, *, sums: int, hidden: int, dropout: float, outputs: int = 1) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, sums))
+        knots = torch.linspace(0, math.log1p(_LAST_KNOT), _KNOTS)
+        reach = torch.logspace(math.log10(2.0), math.log10(200.0), sums)
+        self.register_buffer("knots", knots, persistent=False)
+        self.knots: Tensor
+        self.log_weight = nn.Parameter(-knots.expm1() / reach[:, None])
+        self.norm = AcrossGenes(width + sums)
+        self.head = _network(width + sums, hidden=hidden, dropout=dropout, outputs=outputs)
+
+    def check_window(self, n_bins: int) -> None:
+        """Take windows of any length."""
+
+    def by_distance(self, n_bins: int) -> Tensor:
+        """Give the weight of each bin of a window in each sum, shape `(sums, n_bins)`; they are above 0."""
+        place = distances(n_bins).abs().to(self.knots.device).log1p().clamp(max=self.knots[-1])
+        shares = (1 - (place[:, None] - self.knots).abs() / self.knots[1]).clamp(min=0)
+        return (self.log_weight @ shares.T).exp()
+
+    def amounts(self, activations: Tensor) -> Tensor:
+        """Give what each bin adds to each sum before it is weighed, shape `(batch, bins, sums)`, not negative."""
+        # Shifted, so that a bin begins by adding little: most of a window holds nothing that acts.
+        return nn.functional.softplus(self.score(activations) - 2)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""
+        n_bins = activations.shape[1]
+        summed = torch.einsum("bnk,kn->bk", self.amounts(activations), self.by_distance(n_bins))
+        read: Tensor = self.head(self.norm(torch.cat([activations[:, centre_bin(n_bins)], summed], dim=1)))
+        return read
+
+
+Readout = TopKReadout | CentreReadout | PooledReadout | SummedReadout
+
+
+def _network(width: int, *, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))

@@ -1,0 +1,1 @@
+"""One interface to every predictor of expression: made, fitted, asked, saved."""

@@ -1,0 +1,280 @@
+"""One model under training, as Lightning sees it: its batches, its steps, its epochs.
+
+Belongs here: the module and the callback that keeps what each epoch leaves. Does not: settings and the trainer
+(`model.training.fit`), the state on disk (`model.training.resume`).
+"""
+
+import atexit
+import csv
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
+
+from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
+from model.language.prompt_lengths import bucketed_order, prompt_lengths
+from model.networks.base import ExpressionModel
+from model.networks.gta import GTA
+from model.training.config import TrainConfig
+from model.training.report import Epoch
+from model.training.resume import Progress, moments_of, write_progress
+from model.training.targets import masked_mse, mean_spearman
+
+
+class ExpressionModule(LightningModule):
+    """A model with what it is trained on.
+
+    Parameters
+    ----------
+    before
+        What earlier epochs left; the model has its state already.
+    """
+
+    def __init__(
+        self,
+        model: ExpressionModel,
+        train: GeneDataset,
+        validation: GeneDataset,
+        config: TrainConfig,
+        *,
+        before: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.epochs: list[Epoch] = [] if before is None else list(before.epochs)
+        self._train, self._validation = train, validation
+        self._before = before
+        self._losses: list[Tensor] = []
+        self._validated: list[tuple[Tensor, Tensor]] = []
+        self._started = 0.0
+
+    def setup(self, stage: str) -> None:
+        """See to it that processes that train together part in order."""
+        # Lightning does so for nccl. Threads of gloo that live until the interpreter has ended may abort it.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            atexit.register(_part)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Give this rank's part of each batch; all ranks together see the batches of a single one."""
+        config, ranks = self.config, self.trainer.world_size
+        genes: Any = self._train
+        if config.bucket_prompts:
+            genes = _LikePrompts(genes, self._prompt_lengths(), config)
+        loader = data_loader(
+            genes,
+            batch_size=config.batch_size // ranks,
+            shuffle=not config.bucket_prompts,
+            seed=config.seed,
+            rank=self.global_rank,
+            world_size=ranks,
+        )
+        loader.set_epoch(len(self.epochs))
+        return loader
+
+    def val_dataloader(self) -> BatchLoader:
+        """Give all the validation genes to every rank, so that all judge an epoch alike."""
+        return data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """Make the optimiser, in the state that earlier epochs left it in."""
+        optimiser, schedule = make_optimiser(self.model, self.config, n_genes=len(self._train))
+        if self._before is not None:
+            optimiser.load_state_dict(self._before.optimiser_state())
+            schedule.load_state_dict(dict(self._before.schedule))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Draw from the epoch's own seed."""
+        # From seed, epoch and rank alone: an epoch after a restart draws the same dropout as without one.
+        drawn = np.random.SeedSequence([self.config.seed, len(self.epochs), self.global_rank]).generate_state(1)
+        torch.manual_seed(int(drawn[0]))
+        self._started = time.perf_counter()
+        self._losses.clear()
+        self._validated.clear()
+
+    def training_step(self, batch: GeneBatch, index: int) -> Tensor:
+        """Give the error of a batch."""
+        wanted = self.model.standardise_target(batch.targets)
+        loss = masked_mse(self.model(batch.features, batch.prompts), wanted)
+        self._losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: GeneBatch, index: int) -> None:
+        """Note what is predicted."""
+        wanted = self.model.standardise_target(batch.targets)
+        self._validated.append((self.model(batch.features, batch.prompts), wanted))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the epoch."""
+        predicted, wanted = (torch.cat(parts).double().cpu() for parts in zip(*self._validated, strict=True))
+        loss = torch.as_tensor(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
+        epoch = Epoch(
+            train_mse=float(loss),
+            validation_mse=float(masked_mse(predicted, wanted)),
+            validation_spearman=mean_spearman(predicted.numpy(), wanted.numpy()),
+            seconds=time.perf_counter() - self._started,
+        )
+        self.epochs.append(epoch)
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]  # torch's overloads
+        """Give nothing to Lightning, which would write a frozen language model into a pickle; see `EpochCheckpoint`."""
+        return {}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Take nothing from Lightning."""
+
+    def _prompt_lengths(self) -> NDArray[np.int64]:
+        if isinstance(self.model, GTA) and self.model.backbone is not None and self.model.config.prompt:
+            return prompt_lengths(self.model.backbone, self._train.prompts, n_data=self.model.n_bins)
+        return np.zeros(len(self._train), dtype=np.int64)
+
+
+def _part() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def make_optimiser(
+    model: ExpressionModel, config: TrainConfig, *, n_genes: int
+) -> tuple[torch.optim.AdamW, OneCycleLR]:
+    """Make the optimiser of what is trainable, a group for each learning rate, and its schedule.
+
+    Raises
+    ------
+    ValueError
+        If `config.rates` names a part that the model does not have.
+    """
+    parts: dict[float, list[Tensor]] = {}
+    known = [part for part in model.parameter_table() if part != "frozen"]
+    unknown = sorted(set(config.rates) - set(known))
+    if unknown:
+        raise ValueError(f"rates names {', '.join(unknown)}, but the parts of this model are {', '.join(known)}")
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            first = name.split(".")[0]
+            parts.setdefault(config.rates.get(model.PARTS.get(first, first), 1.0), []).append(parameter)
+    groups = [{"params": part, "lr": config.learning_rate * factor} for factor, part in parts.items()]
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    # One step alone would be the end of the schedule, where the rate is next to nothing.
+    steps = max(2, config.epochs * -(-n_genes // config.batch_size))
+    # The peak falls on step `rising - 1`, by which OneCycleLR divides: at 0, let it come a trace before the first step.
+    rising = config.warm_up * steps
+    schedule = OneCycleLR(
+        optimiser,
+        max_lr=[config.learning_rate * factor for factor in parts],
+        total_steps=steps,
+        pct_start=config.warm_up * (0.999 if rising == 1 else 1.0),
+    )
+    return optimiser, schedule
+
+
+class EpochCheckpoint(Callback):
+    """Keep the best epoch, write down where the training stands, and stop when no better one has come for long.
+
+    Parameters
+    ----------
+    folder
+        Where the first rank writes `metrics.csv` and the state to go on from; None writes nothing.
+    """
+
+    def __init__(self, config: TrainConfig, *, folder: Path | None, identity: dict[str, Any]) -> None:
+        self.config = config
+        self.folder = folder
+        self.identity = identity
+        self.best: dict[str, Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, lesson: LightningModule) -> None:
+        """Look at the epoch that has just ended, which its validation belongs to."""
+        assert isinstance(lesson, ExpressionModule)
+        best = best_epoch(lesson.epochs, self.config)
+        if best == len(lesson.epochs) - 1:
+            self.best = {name: value.detach().cpu().clone() for name, value in lesson.model.own_state().items()}
+        is_stopped = trainer.strategy.reduce_boolean_decision(
+            len(lesson.epochs) - 1 - best >= self.config.patience, all=False
+        )
+        trainer.should_stop = trainer.should_stop or is_stopped
+        if self.folder is not None and trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.log_metrics(dict(lesson.epochs[-1]._asdict()), step=len(lesson.epochs) - 1)
+            (optimiser,), (schedule,) = trainer.optimizers, trainer.lr_scheduler_configs
+            state = optimiser.state_dict()
+            write_metrics(self.folder, lesson.epochs)
+            write_progress(
+                self.folder,
+                Progress(
+                    identity=self.identity,
+                    epochs=tuple(lesson.epochs),
+                    best=self.best,
+                    model=lesson.model.own_state(),
+                    moments=moments_of(state),
+                    groups=state["param_groups"],
+                    schedule=schedule.scheduler.state_dict(),
+                    is_stopped=is_stopped,
+                ),
+            )
+        if sys.stderr.isatty() and trainer.is_global_zero:
+            print(_line(lesson.epochs, best), file=sys.stderr)
+
+
+def best_epoch(epochs: Sequence[Epoch], config: TrainConfig) -> int:
+    """Give the index of the epoch to keep; the first of equally good ones."""
+
+    def score(index: int) -> tuple[float, float]:
+        epoch = epochs[index]
+        error = math.inf if math.isnan(epoch.validation_mse) else epoch.validation_mse
+        if config.monitor == "mse":
+            return -error, 0.0
+        # A constant prediction ranks nothing (NaN): any that does is better.
+        ranked = epoch.validation_spearman
+        return (-math.inf if math.isnan(ranked) else ranked), -error
+
+    return max(range(len(epochs)), key=score)
+
+
+def write_metrics(folder: Path, epochs: Sequence[Epoch]) -> None:
+    """Write `metrics.csv`, one line an epoch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow(["epoch", *Epoch._fields])
+        lines.writerows([index, *epoch] for index, epoch in enumerate(epochs))
+
+
+def _line(epochs: Sequence[Epoch], best: int) -> str:
+    epoch = epochs[-1]
+    return (
+        f"epoch {len(epochs)}: training error {epoch.train_mse:.4f}, validation error {epoch.validation_mse:.4f}, "
+        f"Spearman {epoch.validation_spearman:.3f}, {epoch.seconds:.1f} s{' (best)' if best == len(epochs) - 1 else ''}"
+    )
+
+
+class _LikePrompts:
+    """The genes of a dataset, put in another order each epoch, in which a batch has prompts of like length."""
+
+    def __init__(self, genes: GeneDataset, lengths: NDArray[np.int64], config: TrainConfig) -> None:
+        self._genes, self._lengths, self._config = genes, lengths, config
+        self._order = np.arange(len(genes), dtype=np.int64)
+        self._epoch = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        self._genes.set_epoch(epoch)
+        if epoch != self._epoch:
+            drawn = np.random.SeedSequence([self._config.seed, epoch]).generate_state(1)
+            self._order = bucketed_order(self._lengths, self._config.batch_size, seed=int(drawn[0]))
+            self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._genes)
+
+    def __getitem__(self, places: list[int]) -> GeneBatch:
+        return self._genes[self._order[places].tolist()]

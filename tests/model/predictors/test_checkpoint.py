@@ -1,0 +1,201 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from model.language.directory import BackboneError
+from model.networks.gta_config import PRESETS
+from model.predictors.checkpoint import CheckpointError, OtherStore, TrainedOn
+from model.predictors.predictor import PREDICTORS, GtaPredictor, Predictor, build_predictor
+from model.predictors.saved import load_predictor
+from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
+from model.training.config import TrainConfig
+
+TRAIN, VALIDATION, TEST = tiny_genes(24), tiny_genes(12, seed=1), tiny_genes(9, seed=2)
+NAMES = TRAIN.channel_names
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_backbone(tmp_path_factory.mktemp("backbone") / "llama", "llama")
+
+
+def _fitted(name: str, backbone: Path) -> Predictor:
+    changes: dict[str, Any] = {}
+    if name.startswith("gta"):
+        changes["config"] = replace(PRESETS[name.removeprefix("gta-")], top_k=3)
+        changes["training"] = TrainConfig(epochs=1, batch_size=8)
+    predictor = build_predictor(name, n_bins=7, channel_names=NAMES, backbone=backbone, **changes)
+    predictor.fit(TRAIN, VALIDATION)
+    return predictor
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_a_predictor_comes_back_from_disk_as_it_was(name: str, backbone: Path, tmp_path: Path) -> None:
+    predictor = _fitted(name, backbone)
+    predictor.save(tmp_path / "run")
+    again = load_predictor(tmp_path / "run", dataset=TEST)
+    assert (again.name, again.n_bins, again.trained_on) == (name, 7, TrainedOn.of(TRAIN))
+    np.testing.assert_array_equal(again.predict(TEST), predictor.predict(TEST))
+    assert again.predict(TEST).dtype == np.float32
+    assert again.predict(TEST).shape == (9,)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.json", "model.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def saved(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    _fitted("gta-best", backbone).save(folder)
+    return folder
+
+
+def _copy(saved: Path, target: Path, **changes: Any) -> Path:
+    shutil.copytree(saved, target)
+    document = json.loads((target / "checkpoint.json").read_text())
+    (target / "checkpoint.json").write_text(json.dumps(document | changes))
+    return target
+
+
+def test_the_frozen_language_model_is_named_but_not_saved(saved: Path, backbone: Path) -> None:
+    with safe_open(saved / "model.safetensors", framework="np") as tensors:
+        assert tensors.keys()
+        assert not any(name.startswith("backbone.") for name in tensors.keys())  # noqa: SIM118  # no mapping
+    document = json.loads((saved / "checkpoint.json").read_text())
+    assert document["settings"]["backbone"]["directory"] == str(backbone)
+    assert len(document["settings"]["backbone"]["digest"]) == 64
+    assert document["trained_on"]["fingerprint"] == "tiny"
+    assert {"torch", "transformers"} <= set(document["versions"])
+
+
+def test_targets_need_not_be_known_to_predict(saved: Path) -> None:
+    features = TEST[range(9)].features
+    unknown = TinyGenes(features, TEST.targets * float("nan"), prompts=TEST.prompts)
+    predictor = load_predictor(saved)
+    np.testing.assert_array_equal(predictor.predict(unknown), predictor.predict(TEST))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"fingerprint": "other"}, "trained on features tiny.*allow_other_store=True", id="other features"),
+        pytest.param(
+            {"channel_names": ["a", "b", "c", "d"]}, "'channel 0' where the dataset has 'a'", id="other names"
+        ),
+    ],
+)
+@pytest.mark.parametrize("at", ["loading", "predicting"])
+def test_features_of_another_store_are_refused_unless_forced(
+    saved: Path, changes: dict[str, Any], message: str, at: str
+) -> None:
+    other = TinyGenes(TEST[range(9)].features, TEST.targets, prompts=TEST.prompts, **changes)
+    with pytest.raises(OtherStore, match=message):
+        load_predictor(saved, dataset=other) if at == "loading" else load_predictor(saved).predict(other)
+    forced = load_predictor(saved, dataset=other, allow_other_store=True)
+    np.testing.assert_array_equal(forced.predict(other), load_predictor(saved).predict(TEST))
+
+
+def test_another_number_of_channels_cannot_be_forced(saved: Path) -> None:
+    fewer = TinyGenes(TEST[range(9)].features[..., :3], TEST.targets)
+    with pytest.raises(OtherStore, match=r"reads 4 channels.*has 3.*as in training"):
+        load_predictor(saved, dataset=fewer, allow_other_store=True)
+
+
+def test_another_context_length_is_refused(saved: Path) -> None:
+    shorter = tiny_genes(9)
+    shorter.n_bins = 5
+    with pytest.raises(ValueError, match=r"set dataset.n_bins = 7"):
+        load_predictor(saved).predict(shorter)
+
+
+def test_a_folder_moved_together_with_its_language_model_still_loads(backbone: Path, tmp_path: Path) -> None:
+    shutil.copytree(backbone, tmp_path / "before" / "backbone")
+    _fitted("gta-best", tmp_path / "before" / "backbone").save(tmp_path / "before" / "run")
+    (tmp_path / "before").rename(tmp_path / "after")
+    predictor = load_predictor(tmp_path / "after" / "run")
+    assert isinstance(predictor, GtaPredictor)
+    assert predictor.model.backbone is not None
+    assert predictor.model.backbone.directory == tmp_path / "after" / "backbone"
+
+
+def test_a_language_model_that_has_moved_can_be_pointed_to(saved: Path, backbone: Path, tmp_path: Path) -> None:
+    gone = {"directory": str(tmp_path / "gone"), "relative": "gone"}
+    settings = json.loads((saved / "checkpoint.json").read_text())["settings"]
+    copied = _copy(saved, tmp_path / "run", settings=settings | {"backbone": settings["backbone"] | gone})
+    with pytest.raises(CheckpointError, match=r"not there any more.*backbone=DIRECTORY"):
+        load_predictor(copied)
+    expected = load_predictor(saved).predict(TEST)
+    np.testing.assert_array_equal(load_predictor(copied, backbone=backbone).predict(TEST), expected)
+
+
+def test_another_language_model_is_refused(saved: Path, backbone: Path, tmp_path: Path) -> None:
+    shutil.copytree(backbone, tmp_path / "other")
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    with pytest.raises(CheckpointError, match=r"of the same model with backbone="):
+        load_predictor(saved, backbone=tmp_path / "other")
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint.json; give the folder"):
+        load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["checkpoint.json", "model.safetensors"])
+def test_a_damaged_checkpoint_is_refused(saved: Path, tmp_path: Path, file: str) -> None:
+    damaged = _copy(saved, tmp_path / "run") / file
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"damaged checkpoint.*fit and save it again"):
+        load_predictor(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"format": 2}, "format 2.*update genomic-featurestore", id="a later format"),
+        pytest.param({"kind": "gta-next"}, "'gta-next'.*update genomic-featurestore", id="an unknown predictor"),
+    ],
+)
+def test_a_checkpoint_of_a_later_version_is_refused(
+    saved: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_predictor(_copy(saved, tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize("name", ["mean", "gta-no-llm"])
+def test_an_unfitted_predictor_is_neither_saved_nor_asked(name: str, tmp_path: Path) -> None:
+    predictor = build_predictor(name, n_bins=7, channel_names=NAMES)
+    with pytest.raises(RuntimeError, match=r"call fit\(train, validation\) before save"):
+        predictor.save(tmp_path)
+    with pytest.raises(RuntimeError, match=r"or load a checkpoint"):
+        predictor.predict(TEST)
+
+
+def test_an_unknown_name_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"'gta'.*ridge-exponential"):
+        build_predictor("gta", n_bins=7, channel_names=NAMES)
+
+
+def test_a_gta_without_a_language_model_says_how_to_get_one() -> None:
+    with pytest.raises(ValueError, match=r"give backbone=DIRECTORY.*gta-no-llm"):
+        build_predictor("gta-best", n_bins=7, channel_names=NAMES)
+
+
+def test_a_language_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"no config.json"):
+        build_predictor("gta-best", n_bins=7, channel_names=NAMES, backbone=tmp_path)
+
+
+def test_the_seed_draws_the_initial_weights() -> None:
+    drawn = [
+        build_predictor("gta-no-llm", n_bins=7, channel_names=NAMES, training=TrainConfig(seed=seed))
+        for seed in (0, 0, 1)
+    ]
+    weights = [made.model.free_prototypes for made in drawn if isinstance(made, GtaPredictor)]
+    assert weights[0].equal(weights[1])
+    assert not weights[0].equal(weights[2])
