@@ -1,7 +1,8 @@
 """The files that genes come in: MANE, GTF, GFF3, BED and plain tables, each as its own rows hold them.
 
-Belongs here: telling formats apart, and one reader a format. Does not: what every gene table has in common, and where
-its genes lie on an assembly (`catalog.genes.table`).
+Belongs here: telling formats apart, and one reader a format. Does not: formats of other distributions
+(`catalog.genes.format_plugins`), what every gene table has in common, and where its genes lie on an assembly
+(`catalog.genes.table`).
 """
 
 import logging
@@ -9,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote
 
 import polars as pl
@@ -18,8 +18,6 @@ from catalog import tables
 from catalog.genes.report import Group
 from catalog.interval import Interval
 from catalog.tables import TableError, listed
-
-GeneFormat = Literal["mane", "gtf", "gff3", "bed", "table"]
 
 _SYMBOL_NAMES = ("symbol", "gene_symbol", "gene_name", "hgnc_symbol", "name", "gene")
 GENE_ID_NAMES = (
@@ -44,9 +42,9 @@ PLUS_CLINICAL = "plus_clinical"
 """Column that only the MANE reader gives: true for the rows of MANE Plus Clinical transcripts."""
 
 
-def format_of(path: Path) -> GeneFormat:
-    """Tell the format of a file by its first lines."""
-    comments, first = tables.opening(path)
+def built_in_format_of(path: Path, opening: tables.Opening) -> str:
+    """Tell which of `READERS` reads a file, by its first lines."""
+    comments, first = opening
     if first is None:
         raise TableError(
             f"{path} holds only comments; expected genes as MANE, GTF, GFF3, BED, or a table with a header"
@@ -248,7 +246,7 @@ def _tss(start: pl.Series, end: pl.Series, strand: pl.Series) -> pl.Series:
     return pl.select(pl.when(strand == "-").then(end - 1).otherwise(start).alias("tss")).to_series()
 
 
-READERS: dict[GeneFormat, Callable[[Path], tuple[pl.DataFrame, Dropped]]] = {
+READERS: dict[str, Callable[[Path], tuple[pl.DataFrame, Dropped]]] = {
     "mane": _read_mane,
     "gtf": _read_gtf,
     "gff3": _read_gff3,

@@ -11,13 +11,13 @@ What is dropped, and why, is in the report of `read_gene_table` and `place_genes
 import logging
 import os
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
 
 from catalog import tables
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
-from catalog.genes.formats import PLUS_CLINICAL, READERS, Dropped, GeneFormat, format_of
+from catalog.genes.format_plugins import format_names, format_of, read_as
+from catalog.genes.formats import PLUS_CLINICAL, Dropped
 from catalog.genes.report import GeneReport, GeneTable, Group
 from catalog.tables import TableError, listed
 
@@ -51,7 +51,7 @@ that the Genome Reference Consortium gives. What is too wide for one of the two 
 _log = logging.getLogger(__name__)
 
 
-def read_genes(path: str | os.PathLike[str], *, format: GeneFormat | None = None) -> pl.DataFrame:  # noqa: A002  # the word users know from polars and pandas
+def read_genes(path: str | os.PathLike[str], *, format: str | None = None) -> pl.DataFrame:  # noqa: A002  # the word users know from polars and pandas
     """Read a gene table as `read_gene_table` does by default, without its report.
 
     Returns
@@ -64,7 +64,7 @@ def read_genes(path: str | os.PathLike[str], *, format: GeneFormat | None = None
 def read_gene_table(
     path: str | os.PathLike[str],
     *,
-    format: GeneFormat | None = None,  # noqa: A002  # the word users know from polars and pandas
+    format: str | None = None,  # noqa: A002  # the word users know from polars and pandas
     plus_clinical: bool = False,
     alternative_loci: bool = True,
     par_y: bool = True,
@@ -88,7 +88,8 @@ def read_gene_table(
 
         RefSeq accessions of human chromosomes become `chr1` ... `chrM`; other contig names stay (`place_genes`).
     format
-        One of these; by default told from the content.
+        One of these, or one that another distribution adds (`catalog.genes.format_plugins`); by default told from the
+        content.
     plus_clinical
         Whether to keep the Plus Clinical transcripts of a MANE summary beside the MANE Select ones. Such a row has
         the id `<gene>_<transcript>`, as in `ENSG00000168487_ENST00000306349`, since ids are unique.
@@ -111,11 +112,11 @@ def read_gene_table(
     TableError
         If it is empty, truncated, not of that format, or lacks a column; the message lists what was found.
     """
-    if format is not None and format not in get_args(GeneFormat):
-        raise ValueError(f"format must be one of {', '.join(get_args(GeneFormat))} or None, got {format!r}")
+    if format is not None and format not in format_names():
+        raise ValueError(f"format must be one of {', '.join(format_names())} or None, got {format!r}")
     path = Path(path)
     kind = format or format_of(path)
-    found, dropped = READERS[kind](path)
+    found, dropped = read_as(kind, path)
     if PLUS_CLINICAL in found.columns and not plus_clinical:
         dropped["MANE Plus Clinical transcripts"] = Group.of(found.filter(PLUS_CLINICAL)["symbol"])
         found = found.filter(~pl.col(PLUS_CLINICAL))

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 import polars as pl
 
 from catalog import tables
-from catalog.genes.formats import format_of
+from catalog.genes.format_plugins import format_of
 from catalog.genes.table import read_genes
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA
 from catalog.ncbi.cache import AnnotationCache

@@ -1,0 +1,75 @@
+"""Formats of gene tables that other distributions add.
+
+Belongs here: what such a format is, finding the one of a file, holding what it reads to its promise. Does not: the
+formats that this distribution reads itself (`catalog.genes.formats`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from catalog import tables
+from catalog.genes.formats import READERS, Dropped, built_in_format_of
+from catalog.plugins import PluginError, load_plugin, load_plugins, plugins
+from catalog.tables import Opening, listed
+
+GROUP = "featurestore.gene_formats"
+"""Entry-point group; a distribution adds a format by naming a `GeneFormat` there."""
+
+_COLUMNS = {"gene_id": pl.String, "symbol": pl.String, "contig": pl.String, "strand": pl.String, "tss": pl.Int64}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneFormat:
+    """How genes are read from one kind of file."""
+
+    recognises: Callable[[Opening], bool]
+    """Whether a file that begins so is of this format. Asked before the formats that are read here."""
+    read: Callable[[Path], pl.DataFrame]
+    """Read a file: one row a gene, columns `gene_id`, `symbol`, `contig`, `strand` (`+`, `-` or `.`), `tss` (0-based
+    bp), and perhaps `biotype`; null where there is nothing. Repeats and rows without a place may stay, since
+    `read_gene_table` drops and reports them."""
+
+
+def format_names() -> list[str]:
+    """List the formats that can be named, this distribution's first."""
+    return [*READERS, *plugins(GROUP)]
+
+
+def format_of(path: Path) -> str:
+    """Tell the format of a file by its first lines."""
+    opening = tables.opening(path)
+    for name, format_ in load_plugins(GROUP).items():
+        if isinstance(format_, GeneFormat) and format_.recognises(opening):
+            return name
+    return built_in_format_of(path, opening)
+
+
+def read_as(name: str, path: Path) -> tuple[pl.DataFrame, Dropped]:
+    """Read a file as one of `format_names`: its rows, and those left out by reason.
+
+    Raises
+    ------
+    TableError
+        If the file is not of that format.
+    PluginError
+        If the format is another distribution's, and cannot be loaded or reads other columns than it must.
+    """
+    if name in READERS:
+        return READERS[name](path)
+    found = load_plugin(plugins(GROUP)[name])
+    if not isinstance(found, GeneFormat):
+        raise PluginError(f"the plug-in {name!r} ({GROUP}) is a {type(found).__name__}, expected a GeneFormat")
+    frame = found.read(path)
+    wrong = [column for column, dtype in _COLUMNS.items() if frame.schema.get(column) != dtype]
+    if wrong:
+        expected = ", ".join(f"{column} ({dtype})" for column, dtype in _COLUMNS.items())
+        raise PluginError(
+            f"the format {name!r} must read the columns {expected}; of {path} it read {listed(frame.columns)}, where "
+            f"{', '.join(wrong)} is missing or of another type"
+        )
+    if "biotype" not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("biotype"))
+    return frame, {}

@@ -1,0 +1,49 @@
+"""Plug-ins: what installed distributions add to this one through entry points.
+
+Belongs here: finding and loading them, and the error for one that cannot be loaded. Does not: what a group's plug-ins
+are (`catalog.genes.formats`, `builders.extractors.base`, `model.registry`).
+
+A plug-in that cannot be imported is an error only for who asks for it by name: what does not need it goes on without.
+"""
+
+import warnings
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+
+class PluginError(ImportError):
+    """A plug-in that cannot be loaded."""
+
+
+def plugins(group: str) -> dict[str, EntryPoint]:
+    """List the plug-ins of a group by name, sorted; nothing is imported."""
+    return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)}
+
+
+def load_plugin(entry: EntryPoint) -> Any:
+    """Import what an entry point names.
+
+    Raises
+    ------
+    PluginError
+        If that fails, whatever the reason: the message names the plug-in, its distribution and its own error.
+    """
+    try:
+        return entry.load()
+    except Exception as error:  # a plug-in's code may raise anything
+        origin = f" of {entry.dist.name}" if entry.dist is not None else ""
+        raise PluginError(
+            f"the plug-in {entry.name!r}{origin} ({entry.group}: {entry.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}; mend or uninstall it"
+        ) from error
+
+
+def load_plugins(group: str) -> dict[str, Any]:
+    """Import all plug-ins of a group; one that cannot be loaded is warned about and left out."""
+    loaded = {}
+    for name, entry in plugins(group).items():
+        try:
+            loaded[name] = load_plugin(entry)
+        except PluginError as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+    return loaded
