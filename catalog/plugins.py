@@ -1,7 +1,7 @@
 """Plug-ins: what installed distributions add to this one through entry points.
 
 Belongs here: finding and loading them, and the error for one that cannot be loaded. Does not: what a group's plug-ins
-are (`catalog.genes.formats`, `builders.extractors.base`, `model.registry`).
+are (`catalog.genes.format_plugins`, `builders.extractors.base`).
 
 A plug-in that cannot be imported is an error only for who asks for it by name: what does not need it goes on without.
 """

@@ -97,7 +97,7 @@ RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
         "prompt-only": TrainConfig(epochs=5, learning_rate=2e-3),
     }
 )
-"""How the presets of `model.networks.gta.PRESETS` are trained."""
+"""How the presets of `model.networks.gta_config.PRESETS` are trained."""
 
 BIN_RECIPE = TrainConfig(epochs=10, learning_rate=2e-3)
 """How networks on the bins are trained."""
