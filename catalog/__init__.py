@@ -4,25 +4,36 @@ Conventions, here and in every package: positions are 0-based, half-open, in bp,
 `(windows, bins, channels)`; NaN means never built, and 0 means measured and zero.
 """
 
-from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
-from catalog.expression.promoters import read_peaks, read_quantification, signal_at_tss
-from catalog.expression.targets import median_over_samples, read_samples, read_targets
-from catalog.fasta.file import Fasta
-from catalog.fasta.index import FastaIndex
-from catalog.fasta.source import FastaChanged, FastaError
-from catalog.feature_set import Channel, FeatureSet
-from catalog.genes.anchors import Anchor, read_anchors
-from catalog.genes.lifting import lift_genes, lift_positions
-from catalog.genes.report import GeneReport, GeneTable
-from catalog.genes.splits import Split
-from catalog.genes.table import match_contigs, place_genes, read_gene_table, read_genes, write_genes
-from catalog.grid import Grid, Placement, Placements
-from catalog.interval import Interval
-from catalog.ncbi.annotations import annotate, prompts_for, read_annotations
-from catalog.ncbi.client import EntrezError
-from catalog.ncbi.fetch import fetch_annotations
-from catalog.registry import DamagedRegistry, KnownSet, KnownStore, Registry, StoreSummary, UnknownStore, parse_registry
-from catalog.tables import TableError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
+    from catalog.expression.promoters import read_peaks, read_quantification, signal_at_tss
+    from catalog.expression.targets import median_over_samples, read_samples, read_targets
+    from catalog.fasta.file import Fasta
+    from catalog.fasta.index import FastaIndex
+    from catalog.fasta.source import FastaChanged, FastaError
+    from catalog.feature_set import Channel, FeatureSet
+    from catalog.genes.anchors import Anchor, read_anchors
+    from catalog.genes.lifting import lift_genes, lift_positions
+    from catalog.genes.report import GeneReport, GeneTable
+    from catalog.genes.splits import Split
+    from catalog.genes.table import match_contigs, place_genes, read_gene_table, read_genes, write_genes
+    from catalog.grid import Grid, Placement, Placements
+    from catalog.interval import Interval
+    from catalog.ncbi.annotations import annotate, prompts_for, read_annotations
+    from catalog.ncbi.client import EntrezError
+    from catalog.ncbi.fetch import fetch_annotations
+    from catalog.registry import (
+        DamagedRegistry,
+        KnownSet,
+        KnownStore,
+        Registry,
+        StoreSummary,
+        UnknownStore,
+        parse_registry,
+    )
+    from catalog.tables import TableError
 
 __all__ = [
     "Anchor",
@@ -71,3 +82,59 @@ __all__ = [
     "signal_at_tss",
     "write_genes",
 ]
+
+_DOOR = {
+    "Assembly": "catalog.assembly",
+    "AssemblyMismatch": "catalog.assembly",
+    "Channel": "catalog.feature_set",
+    "Fasta": "catalog.fasta.file",
+    "FeatureSet": "catalog.feature_set",
+    "GeneTable": "catalog.genes.report",
+    "Grid": "catalog.grid",
+    "Interval": "catalog.interval",
+    "Split": "catalog.genes.splits",
+    "fetch_annotations": "catalog.ncbi.fetch",
+    "lift_genes": "catalog.genes.lifting",
+    "place_genes": "catalog.genes.table",
+    "prompts_for": "catalog.ncbi.annotations",
+    "read_annotations": "catalog.ncbi.annotations",
+    "read_genes": "catalog.genes.table",
+    "read_targets": "catalog.expression.targets",
+}
+"""Shown by `dir()` and tab completion."""
+_MORE = {
+    "Anchor": "catalog.genes.anchors",
+    "Contig": "catalog.assembly",
+    "DamagedRegistry": "catalog.registry",
+    "EntrezError": "catalog.ncbi.client",
+    "FastaChanged": "catalog.fasta.source",
+    "FastaError": "catalog.fasta.source",
+    "FastaIndex": "catalog.fasta.index",
+    "GeneReport": "catalog.genes.report",
+    "KnownSet": "catalog.registry",
+    "KnownStore": "catalog.registry",
+    "Placement": "catalog.grid",
+    "Placements": "catalog.grid",
+    "Registry": "catalog.registry",
+    "StoreSummary": "catalog.registry",
+    "TableError": "catalog.tables",
+    "UnknownContig": "catalog.assembly",
+    "UnknownStore": "catalog.registry",
+    "annotate": "catalog.ncbi.annotations",
+    "lift_positions": "catalog.genes.lifting",
+    "match_contigs": "catalog.genes.table",
+    "median_over_samples": "catalog.expression.targets",
+    "parse_registry": "catalog.registry",
+    "read_anchors": "catalog.genes.anchors",
+    "read_gene_table": "catalog.genes.table",
+    "read_peaks": "catalog.expression.promoters",
+    "read_quantification": "catalog.expression.promoters",
+    "read_samples": "catalog.expression.targets",
+    "signal_at_tss": "catalog.expression.promoters",
+    "write_genes": "catalog.genes.table",
+}
+
+if not TYPE_CHECKING:  # type checkers read the imports above
+    from catalog.lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

@@ -6,36 +6,40 @@
 (251, 28)
 """
 
-from catalog.retry import StoreUnavailable
-from featurestore.anchored.declare import AnchorsMismatch
-from featurestore.anchored.reader import AnchoredReader, UnknownAnchor, open_anchored
-from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
-from featurestore.format.declarations import NotAStore
-from featurestore.format.failures import Failure, FailureLog
-from featurestore.format.layout import ContigLayout
-from featurestore.format.manifest import Manifest
-from featurestore.format.writer import Origin, write_shard
-from featurestore.objects.objects import Objects, StorageOptions, connect
-from featurestore.reader import FeatureReader, Window, Windows, parse_place
-from featurestore.rows.row_requests import RowRequest
-from featurestore.rows.source import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
-from featurestore.rows.tensorstore_source import TensorStoreRows
-from featurestore.store import FingerprintMismatch, Store, create
-from featurestore.store import open_store as open
-from featurestore.upkeep.diff import Difference, diff
-from featurestore.upkeep.findings import Fault, Verification
-from featurestore.upkeep.registry_file import (
-    RegistryLocked,
-    add_store,
-    default_place,
-    describe,
-    read_registry,
-    update_registry,
-)
-from featurestore.upkeep.seal import NotSealed, seal
-from featurestore.upkeep.status import StoreStatus, last_run_speed, status_of
-from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
-from featurestore.upkeep.verify import Repair, repair, verify
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from catalog.retry import StoreUnavailable
+    from featurestore.anchored.declare import AnchorsMismatch
+    from featurestore.anchored.reader import AnchoredReader, UnknownAnchor, open_anchored
+    from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
+    from featurestore.format.declarations import NotAStore
+    from featurestore.format.failures import Failure, FailureLog
+    from featurestore.format.layout import ContigLayout
+    from featurestore.format.manifest import Manifest
+    from featurestore.format.writer import Origin, write_shard
+    from featurestore.objects.objects import Objects, StorageOptions, connect
+    from featurestore.reader import FeatureReader, Window, Windows, parse_place
+    from featurestore.rows.row_requests import RowRequest
+    from featurestore.rows.source import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
+    from featurestore.rows.tensorstore_source import TensorStoreRows
+    from featurestore.store import FingerprintMismatch, Store, create
+    from featurestore.store import open_store as open
+    from featurestore.upkeep.diff import Difference, diff
+    from featurestore.upkeep.findings import Fault, Verification
+    from featurestore.upkeep.registry_file import (
+        RegistryLocked,
+        add_store,
+        default_place,
+        describe,
+        read_registry,
+        update_registry,
+    )
+    from featurestore.upkeep.seal import NotSealed, seal
+    from featurestore.upkeep.status import StoreStatus, last_run_speed, status_of
+    from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
+    from featurestore.upkeep.verify import Repair, repair, verify
+    from featurestore.version import __version__
 
 __all__ = [
     "AnchoredReader",
@@ -75,6 +79,7 @@ __all__ = [
     "Window",
     "Windows",
     "ZarrRows",
+    "__version__",
     "add_store",
     "connect",
     "copy",
@@ -95,3 +100,75 @@ __all__ = [
     "verify",
     "write_shard",
 ]
+
+_DOOR = {
+    "__version__": "featurestore.version",
+    "AnchoredReader": "featurestore.anchored.reader",
+    "FeatureReader": "featurestore.reader",
+    "NotBuilt": "featurestore.format.commits",
+    "Store": "featurestore.store",
+    "Window": "featurestore.reader",
+    "Windows": "featurestore.reader",
+    "copy": "featurestore.upkeep.transfer",
+    "create": "featurestore.store",
+    "diff": "featurestore.upkeep.diff",
+    "open": "featurestore.store:open_store",
+    "open_anchored": "featurestore.anchored.reader",
+    "repair": "featurestore.upkeep.verify",
+    "seal": "featurestore.upkeep.seal",
+    "status_of": "featurestore.upkeep.status",
+    "verify": "featurestore.upkeep.verify",
+}
+"""Shown by `dir()` and tab completion."""
+_MORE = {
+    "AnchorsMismatch": "featurestore.anchored.declare",
+    "Commit": "featurestore.format.commits",
+    "CommitConflict": "featurestore.format.commits",
+    "CommitLog": "featurestore.format.commits",
+    "ContigLayout": "featurestore.format.layout",
+    "CopyReport": "featurestore.upkeep.transfer",
+    "DamagedChunk": "featurestore.rows.source",
+    "DamagedRecord": "featurestore.format.commits",
+    "DamagedShard": "featurestore.upkeep.transfer",
+    "Difference": "featurestore.upkeep.diff",
+    "Failure": "featurestore.format.failures",
+    "FailureLog": "featurestore.format.failures",
+    "Fault": "featurestore.upkeep.findings",
+    "FingerprintMismatch": "featurestore.store",
+    "HeldRowSource": "featurestore.rows.source",
+    "Manifest": "featurestore.format.manifest",
+    "NotAStore": "featurestore.format.declarations",
+    "NotSealed": "featurestore.upkeep.seal",
+    "Objects": "featurestore.objects.objects",
+    "Origin": "featurestore.format.writer",
+    "RegistryLocked": "featurestore.upkeep.registry_file",
+    "Repair": "featurestore.upkeep.verify",
+    "RowRequest": "featurestore.rows.row_requests",
+    "RowSource": "featurestore.rows.source",
+    "StorageOptions": "featurestore.objects.objects",
+    "StoreStatus": "featurestore.upkeep.status",
+    "StoreUnavailable": "catalog.retry",
+    "TensorStoreRows": "featurestore.rows.tensorstore_source",
+    "UnknownAnchor": "featurestore.anchored.reader",
+    "Verification": "featurestore.upkeep.findings",
+    "ZarrRows": "featurestore.rows.source",
+    "add_store": "featurestore.upkeep.registry_file",
+    "connect": "featurestore.objects.objects",
+    "default_place": "featurestore.upkeep.registry_file",
+    "describe": "featurestore.upkeep.registry_file",
+    "last_run_speed": "featurestore.upkeep.status",
+    "parse_place": "featurestore.reader",
+    "read_registry": "featurestore.upkeep.registry_file",
+    "read_rows": "featurestore.rows.source",
+    "update_registry": "featurestore.upkeep.registry_file",
+    "write_shard": "featurestore.format.writer",
+}
+
+if not TYPE_CHECKING:  # type checkers read the imports above
+    from featurestore.siblings import require_own
+
+    require_own("catalog")
+
+    from catalog.lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

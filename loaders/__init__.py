@@ -3,8 +3,7 @@
 Names are found on first use, so that `featurestore bench-read` needs no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loaders.batching.device_prefetch import prefetch
@@ -40,23 +39,32 @@ __all__ = [
     "prefetch",
 ]
 
-_HOMES = {
-    "batching.loader": ("BatchLoader", "data_loader"),
-    "channels": ("Projection",),
-    "residence.open": ("Residence", "open_reader"),
-    "genes": ("GeneBatch", "GeneDataset", "collate", "gene_dataset"),
-    "residence.memory": ("MemoryBudgetExceeded",),
-    "batching.device_prefetch": ("prefetch",),
-    "batching.sampler": ("GlobalBatchSampler",),
-    "stats": ("Stats",),
-    "batching.stream": ("WindowStream",),
-    "combined": ("AlignedDataset", "JoinedDataset", "aligned_dataset"),
-    "windows": ("WindowDataset",),
+_DOOR = {
+    "AlignedDataset": "loaders.combined",
+    "BatchLoader": "loaders.batching.loader",
+    "GeneBatch": "loaders.genes",
+    "GeneDataset": "loaders.genes",
+    "JoinedDataset": "loaders.combined",
+    "Projection": "loaders.channels",
+    "Stats": "loaders.stats",
+    "WindowDataset": "loaders.windows",
+    "WindowStream": "loaders.batching.stream",
+    "aligned_dataset": "loaders.combined",
+    "data_loader": "loaders.batching.loader",
+    "gene_dataset": "loaders.genes",
+    "open_reader": "loaders.residence.open",
+    "prefetch": "loaders.batching.device_prefetch",
+}
+"""Shown by `dir()` and tab completion."""
+_MORE = {
+    "GlobalBatchSampler": "loaders.batching.sampler",
+    "MemoryBudgetExceeded": "loaders.residence.memory",
+    "Residence": "loaders.residence.open",
+    "collate": "loaders.genes",
 }
 
+if not TYPE_CHECKING:  # type checkers read the imports above
+    import featurestore  # noqa: F401  # refuses another `catalog` in the place of ours
+    from catalog.lazy import lazy_names
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"loaders.{module}"), name)
-    raise AttributeError(f"module 'loaders' has no attribute {name!r}")
+    __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

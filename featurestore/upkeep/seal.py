@@ -10,7 +10,6 @@ the store can be read and built further, and sealing again finishes it.
 """
 
 import hashlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -35,6 +34,7 @@ from featurestore.upkeep.data_card import data_card
 from featurestore.upkeep.findings import Verification
 from featurestore.upkeep.registry_file import summarise
 from featurestore.upkeep.verify import sha256_of, verify
+from featurestore.version import __version__
 
 
 class NotSealed(ValueError):
@@ -87,16 +87,16 @@ def seal(
 def _describe(store: Store, objects: Mapping[str, SealedObject], *, is_complete: bool) -> Manifest:
     """Write what a store says of itself, the manifest last."""
     described = [store.feature_set(name) for name in store.feature_sets()]
-    version, created = importlib.metadata.version("genomic-featurestore"), datetime.now(UTC)
+    created = datetime.now(UTC)
     sizes = {key: sealed.size for key, sealed in objects.items()}
     summary = summarise(store, described, sizes, top_hash=top_hash(objects), as_of=created)
     of_assembly = store.assembly.lengths
     lengths = {item.name: {contig: of_assembly[contig] for contig in store.contigs(item.name)} for item in described}
-    cards = {CATALOG: summary.to_json(), README: data_card(summary, described, lengths, version=version)}
+    cards = {CATALOG: summary.to_json(), README: data_card(summary, described, lengths, version=__version__)}
     objects = {**objects, **{key: _as_sealed(data) for key, data in cards.items()}}
     manifest = Manifest(
         format=layout.FORMAT,
-        version=version,
+        version=__version__,
         created=created,
         assembly=store.assembly.digest,
         fingerprints={item.name: item.fingerprint for item in described},
