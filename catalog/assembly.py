@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.fasta.file import Fasta
+from catalog.files import write_atomic
 
 
 class UnknownContig(KeyError):
@@ -180,6 +181,4 @@ def _remembered(path: Path) -> tuple[Contig, ...] | None:
 
 def _remember(path: Path, contigs: tuple[Contig, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps([contig.model_dump() for contig in contigs]))
-    os.replace(partial, path)
+    write_atomic(path, json.dumps([contig.model_dump() for contig in contigs]).encode())

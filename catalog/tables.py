@@ -19,6 +19,8 @@ from typing import BinaryIO, NamedTuple, cast
 
 import polars as pl
 
+from catalog.files import write_atomic
+
 _UNSUPPORTED = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -219,12 +221,7 @@ def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
     data = frame.write_csv(separator="\t", quote_style="never").encode()
     if target.suffix == ".gz":
         data = gzip.compress(data, mtime=0)  # no time stamp: the same table gives the same bytes
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomic(target, data)
 
 
 def listed(names: Sequence[object]) -> str:

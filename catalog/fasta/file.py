@@ -11,12 +11,9 @@ random access), go to the cache directory.
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +22,8 @@ from catalog.fasta import bgzf
 from catalog.fasta.index import FastaIndex, FastaRecord, make_index
 from catalog.fasta.packing import Packing, packing_of, unpack
 from catalog.fasta.source import STEP_BYTES, FastaChanged, FastaError, Source, open_local, open_source
+from catalog.files import replacing, write_atomic
+from catalog.folders import cache_directory
 
 _TAIL_BYTES = 1 << 16
 _IS_BREAK = np.array([byte in b"\r\n" for byte in range(256)])
@@ -32,14 +31,6 @@ _AFTER_A_CHANGE = (
     "what is committed was computed from the former file: put that back and start again, or build the other assembly "
     "into a store of its own"
 )
-
-
-def cache_directory() -> Path:
-    """Give the folder for things that can be made again: `$FEATURESTORE_CACHE`, else below `~/.cache`."""
-    chosen = os.environ.get("FEATURESTORE_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genomic-featurestore"
 
 
 class Fasta:
@@ -205,8 +196,8 @@ class Fasta:
             return FastaIndex.from_json(kept.read_text())
         except (OSError, ValueError, KeyError, TypeError):
             made = self._made_index(packing)  # there is none, or it is damaged
-        with _appearing(kept) as file:
-            file.write(made.to_json().encode())
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, made.to_json().encode())
         return made
 
     def _made_index(self, packing: Packing) -> FastaIndex:
@@ -225,7 +216,8 @@ class Fasta:
         """Unpack a gzip file once; the copy appears whole or not at all."""
         copy = self.cache / "unpacked.fa"
         if not copy.exists():
-            with _appearing(copy) as file:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(copy) as partial, partial.open("wb") as file:
                 unpack(self._source, file)
                 self.check_unchanged()
         return open_local(copy, shown=self.url)
@@ -305,16 +297,3 @@ def _without_breaks(data: NDArray[np.uint8], record: FastaRecord, start: int, en
     body[:] = lines[:, : record.line_bases]
     bases[head + body.size :] = rest[lines.size :]
     return bases if _IS_BREAK[breaks].all() and _IS_BREAK[lines[:, record.line_bases :]].all() else bases[:0]
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears whole or not at all: other processes may want it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+from catalog.files import write_atomic
 from catalog.ncbi.client import GeneRecord
 
 CACHE_SCHEMA = pl.Schema(
@@ -135,15 +136,7 @@ def _write(frame: pl.DataFrame, folder: Path) -> None:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     data = buffer.getvalue()
-    partial = folder / f".{_name_of(data)}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / _name_of(data))
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomic(folder / _name_of(data), data, durable=True)
 
 
 def _name_of(data: bytes) -> str:

@@ -50,7 +50,13 @@ class Objects(ABC):
     @property
     def location(self) -> str:
         """The URL as people write it: a local folder is a path."""
-        return unquote(self.url.removeprefix("file://")) if self.url.startswith("file://") else self.url
+        folder = self.local_folder
+        return self.url if folder is None else str(folder)
+
+    @property
+    def local_folder(self) -> Path | None:
+        """The folder on a local disk, or None if they lie elsewhere."""
+        return Path(unquote(self.url.removeprefix("file://"))) if self.url.startswith("file://") else None
 
     def get(self, key: str) -> bytes:
         """Read an object; FileNotFoundError if it is absent."""

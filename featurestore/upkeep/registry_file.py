@@ -3,9 +3,10 @@
 Belongs here: looking at a store for its entry, and registries on disks and at URLs. Does not: what an entry says, and
 the search (`catalog.registry`).
 
-A registry is one JSON file. Who changes it creates `<file>.lock` beside it, reads the registry, puts the new one in its
-place and deletes the lock. Creating is atomic on disks and in object stores, and so is a put: of two writers the second
-waits and then reads what the first one wrote, and readers see the former registry or the next one, whole.
+A registry is one JSON file. Who changes it holds its lock: on a disk the lock of `.<file>.lock` beside it, which the
+operating system takes from a process that dies; in an object store the object `<file>.lock`, which is created if it is
+absent and deleted afterwards. The lock's holder reads the registry and puts the new one in its place. A put is atomic:
+readers see the former registry or the next one, whole.
 """
 
 import os
@@ -15,11 +16,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from catalog import FeatureSet
+from catalog.folders import data_directory
 from catalog.registry import UNKNOWN, KnownSet, KnownStore, Registry, StoreSummary, parse_registry, refuse_secrets
 from catalog.retry import explained
 from featurestore.anchored.declare import anchored_names, read_anchored
@@ -167,16 +171,11 @@ def not_reached(stores: Sequence[KnownStore]) -> dict[str, str]:
 
 
 def default_place() -> str:
-    """Give the place of the user's registry: `$FEATURESTORE_CATALOG`, else `featurestore/catalog.json` among user data.
+    """Give the place of the user's registry: `$FEATURESTORE_CATALOG`, else `catalog.json` in the data directory.
 
-    That folder is `$XDG_DATA_HOME`, by default `~/.local/share`.
+    That is `featurestore` in `$XDG_DATA_HOME`, by default in `~/.local/share` (`catalog.folders`).
     """
-    chosen = os.environ.get(VARIABLE)
-    if chosen:
-        return chosen
-    data = os.environ.get("XDG_DATA_HOME", "")
-    folder = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
-    return str(folder / "featurestore" / "catalog.json")
+    return os.environ.get(VARIABLE) or str(data_directory() / "catalog.json")
 
 
 def read_registry(
@@ -287,8 +286,31 @@ def _read(objects: Objects, file: str) -> Registry:
     return parse_registry(data, where=f"{objects.location}/{file}")
 
 
+def _locked(objects: Objects, file: str) -> AbstractContextManager[None]:
+    folder = objects.local_folder
+    return _created_lock(objects, file) if folder is None else _file_lock(folder, file)
+
+
 @contextmanager
-def _locked(objects: Objects, file: str) -> Iterator[None]:
+def _file_lock(folder: Path, file: str) -> Iterator[None]:
+    lock = FileLock(folder / f".{file}.lock", timeout=_LOCK_WAIT_S, poll_interval=_LOOK_AGAIN_S)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RegistryLocked(
+            f"{folder / file} is being changed by another command for more than {_LOCK_WAIT_S:g} s; wait for it, or "
+            "end it"
+        ) from error
+    except OSError as error:
+        raise explained(error, f"lock {folder / file}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _created_lock(objects: Objects, file: str) -> Iterator[None]:
     key, began = f"{file}.lock", time.monotonic()
     # Unlike any other's: by its content a create whose answer was lost knows its own lock.
     ours = f"{socket.gethostname()} process {os.getpid()} {uuid.uuid4().hex}\n".encode()

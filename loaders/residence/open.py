@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from catalog.fasta.file import cache_directory
+from catalog.folders import cache_directory
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
 from featurestore import open as open_store
 from loaders.residence.memory import HeldRows

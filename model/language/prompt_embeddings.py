@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from catalog.files import replacing
 from catalog.tables import listed
 from model.device import choose_device
 from model.language.backbone import PRECISIONS, Backbone
@@ -172,9 +173,5 @@ def _read(path: Path, n_prompts: int) -> PromptEmbeddings | None:
 def _write(path: Path, found: PromptEmbeddings, about: dict[str, object]) -> None:
     """Write whole or not at all; what the vectors are stands as JSON in the header."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save_file(found._asdict(), partial, metadata={"embeddings": json.dumps(about)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from catalog.files import replacing, write_atomic
 from loaders import GeneDataset
 
 FORMAT = 1
@@ -110,7 +111,8 @@ def write_checkpoint(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DOCUMENT).unlink(missing_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, directory / TENSORS)
+    with replacing(directory / TENSORS) as partial:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
     document = {
         "format": FORMAT,
         "kind": kind,
@@ -118,9 +120,7 @@ def write_checkpoint(
         "settings": dict(settings),
         "versions": {name: version(name) for name in _VERSIONS},
     }
-    partial = directory / f"{DOCUMENT}.partial"
-    partial.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(directory / DOCUMENT)
+    write_atomic(directory / DOCUMENT, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import Split
+from catalog.files import write_atomic
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.predictors.ensemble import Ensemble
 from model.predictors.predictor import Predictor, TorchPredictor
@@ -151,9 +152,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _write(folder: Path, document: Mapping[str, Any]) -> None:
-    partial = folder / f"{_RUN}.partial"
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / _RUN)
+    write_atomic(folder / _RUN, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def _folders(out: Path) -> list[Path]:

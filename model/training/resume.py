@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from catalog.files import write_atomic
 from model.training.report import Epoch
 
 _DOCUMENT = "resume.json"
@@ -92,9 +93,7 @@ def write_progress(folder: Path, progress: Progress) -> None:
         "schedule": progress.schedule,
         "is_stopped": progress.is_stopped,
     }
-    partial = folder / f"{_DOCUMENT}.partial"
-    partial.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-    partial.replace(folder / _DOCUMENT)
+    write_atomic(folder / _DOCUMENT, json.dumps(document, allow_nan=False).encode())
     for old in folder.glob(_TENSORS.format(epoch="*")):
         if old != tensors:
             old.unlink()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from catalog import Assembly, Contig, Fasta, FastaError, UnknownContig
 from catalog.assembly import sha512t24u
-from catalog.fasta.file import cache_directory
+from catalog.folders import cache_directory
 from featurestore.testing import assembly_of, random_sequences
 
 REGIONS = SHARED / "data" / "grch38_regions"
@@ -425,14 +425,3 @@ def test_a_file_from_a_clock_that_runs_ahead_is_indexed_once(tmp_path: Path) -> 
         indexes = {entry: entry.stat().st_ino for entry in fasta.cache.iterdir()}
     assert Assembly.from_fasta(path).digest == assembly_of(SEQUENCES).digest
     assert {entry: entry.stat().st_ino for entry in indexes} == indexes
-
-
-def test_the_cache_lies_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FEATURESTORE_CACHE", str(tmp_path / "mine"))
-    assert cache_directory() == tmp_path / "mine"
-    monkeypatch.delenv("FEATURESTORE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_directory() == tmp_path / "xdg" / "genomic-featurestore"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_directory() == tmp_path / ".cache" / "genomic-featurestore"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import uuid
@@ -47,6 +48,10 @@ from featurestore.upkeep.registry_file import (
 LENGTHS = {"chr1": 200, "chr2": 40}
 GRID = Grid(bin_size=16, offsets=(0, 8))
 SECRET = "hunter2"
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if not name.startswith("."))
 
 
 @pytest.fixture
@@ -268,7 +273,7 @@ def test_a_damaged_registry_is_refused_with_the_mend_and_left_as_it_is(
     with pytest.raises(DamagedRegistry, match=mend):
         add_store(store.url, place)
     assert place.read_bytes() == content
-    assert os.listdir(place.parent) == [place.name]
+    assert visible(place.parent) == [place.name]
 
 
 def test_a_registry_is_bounded_in_size_when_read_and_when_written(
@@ -316,21 +321,36 @@ def test_writers_at_one_time_lose_nothing(where: str, place: Path, store: featur
     url = str(place) if where == "disk" else f"memory://registry/{uuid.uuid4().hex}/catalog.json"
     write_at_once(url, describe(store.url), writers=4, each=5)
     if where == "disk":
-        assert os.listdir(place.parent) == [place.name]
+        assert visible(place.parent) == [place.name]
 
 
-def test_a_lock_that_is_never_given_back_is_named(
-    place: Path, store: featurestore.Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.parent.mkdir()
-    lock = place.with_name("catalog.json.lock")
-    lock.write_text("elsewhere process 7")
+def test_a_lock_that_is_never_given_back_is_named(store: featurestore.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = f"memory://registry/{uuid.uuid4().hex}"
+    lock = f"{folder}/catalog.json.lock"
+    with fsspec.open(lock, "w") as file:
+        file.write("elsewhere process 7")
     monkeypatch.setattr(sys.modules[describe.__module__], "_LOCK_WAIT_S", 0.1)
     with pytest.raises(
         RegistryLocked, match=rf"\(elsewhere process 7\).*if that is not running any more, remove {lock}"
     ):
-        add_store(store.url, place)
-    lock.unlink()
+        add_store(store.url, f"{folder}/catalog.json")
+    fsspec.filesystem("memory").rm(lock)
+    add_store(store.url, f"{folder}/catalog.json")
+
+
+def test_a_lock_on_a_disk_is_waited_for_and_goes_with_the_process_that_held_it(
+    place: Path, store: featurestore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.parent.mkdir()
+    script = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('held', flush=True); input()"
+    command = [sys.executable, "-c", script, str(place.with_name(".catalog.json.lock"))]
+    monkeypatch.setattr(sys.modules[describe.__module__], "_LOCK_WAIT_S", 0.1)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(RegistryLocked, match=rf"{place} is being changed by another command.*wait for it, or end"):
+            add_store(store.url, place)
+        holder.kill()
     add_store(store.url, place)
 
 
@@ -340,7 +360,7 @@ def test_a_change_that_fails_leaves_the_registry_and_no_lock(place: Path, store:
     with pytest.raises(UnknownStore):
         update_registry(lambda known: known.without("absent"), place)
     assert place.read_bytes() == before
-    assert os.listdir(place.parent) == [place.name]
+    assert visible(place.parent) == [place.name]
 
 
 def test_the_registry_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from builders.sequence import bases
 from catalog import Assembly, Fasta, FastaChanged, FastaError, FastaIndex
 from catalog.fasta import source as fasta_source
 from catalog.fasta.bgzf import END
-from catalog.fasta.file import cache_directory
+from catalog.folders import cache_directory
 from featurestore.testing import assembly_of, random_sequences
 
 biopython: Any = bio  # it has no annotations

@@ -1,0 +1,32 @@
+"""Folders of the user: where caches and data lie.
+
+Belongs here: the two roots, by the rules of the operating system. Does not: what lies in them.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+CACHE_VARIABLE = "FEATURESTORE_CACHE"
+
+
+def cache_directory() -> Path:
+    """Give the folder for what can be made again; removing it costs time, and nothing else.
+
+    `$FEATURESTORE_CACHE`, else `genomic-featurestore` among the user's caches: in `$XDG_CACHE_HOME`, by default
+    `~/.cache`; on macOS `~/Library/Caches`.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("genomic-featurestore")
+
+
+def data_directory() -> Path:
+    """Give the folder for what belongs to the user, such as the list of known stores.
+
+    `featurestore` among the user's data: in `$XDG_DATA_HOME`, by default `~/.local/share`; on macOS
+    `~/Library/Application Support`, unless an earlier version made `~/.local/share/featurestore`.
+    """
+    former = Path.home() / ".local" / "share" / "featurestore"
+    found = platformdirs.user_data_path("featurestore")
+    return former if former.is_dir() and not found.is_dir() and not os.environ.get("XDG_DATA_HOME") else found
