@@ -125,7 +125,7 @@ def apply_settings(settings: "type[Settings] | Settings", values: Mapping[str, o
     for name in values:
         if name not in known:
             raise ValueError(f"no setting is called {name!r}; there {_listed(known)}")
-    changes = {name: _read(name, value, hints[name]) for name, value in values.items()}
+    changes = {name: read_value(name, value, hints[name]) for name, value in values.items()}
     if not isinstance(settings, type):
         changed: Settings = replace(settings, **changes)  # type: ignore[type-var]  # a dataclass, as `_class_of` saw
         return changed
@@ -161,7 +161,7 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _read(name: str, value: object, hint: Any) -> Any:
+def read_value(name: str, value: object, hint: Any) -> Any:
     """Read one value: text in its plain form, as JSON, or as a list with commas, whichever fits the type first."""
     if isinstance(value, str) and value.strip().lower() in _NONE and type(None) in get_args(hint):
         return None
