@@ -145,7 +145,7 @@ def agreement(genes: Genes, encoder: Path, precision: str) -> float:
     prompts = written_prompts(genes.annotations[:: len(genes.target) // 100])
     one, other = (
         embed_prompts(prompts, encoder, max_tokens=MAX_TOKENS, precision=p, device="cpu").values
-        for p in ("float32", precision)
+        for p in ("fp32", precision)
     )
     length = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return float(((one * other).sum(axis=1) / length).min())
@@ -285,7 +285,7 @@ def draw(rows: Sequence[dict[str, Any]], n_genes: int) -> Figure:
 
 def native_precision() -> str:
     flags = Path("/proc/cpuinfo")
-    return "bfloat16" if flags.exists() and "avx512_bf16" in flags.read_text() else "float32"
+    return "bf16" if flags.exists() and "avx512_bf16" in flags.read_text() else "fp32"
 
 
 def packaged_encoder() -> Path | None:
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="every twentieth gene; writes no figure")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared/data", help="folder of real data")
     parser.add_argument("--encoder", type=Path, default=packaged_encoder(), help="Hugging Face model directory")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default=native_precision())
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default=native_precision())
     parser.add_argument("--cache", type=Path, default=cache_directory() / "prompts", help="folder for prompts' vectors")
     parser.add_argument("--out", type=Path, default=None, help="JSON (benchmarks/results/expression_real.json)")
     args = parser.parse_args()

@@ -70,7 +70,7 @@ class Shape:
     blocks_on_disk: int = 8
     prompt: int = 350
     bins: tuple[int, ...] = (251, 51)
-    precision: str = "float32"
+    precision: str = "fp32"
 
     @property
     def weights(self) -> int:
@@ -96,7 +96,7 @@ SHAPES = {
         vocabulary=128_256,
         batch=16,
         rounds=15,
-        precision="bfloat16",
+        precision="bf16",
     ),
 }
 
@@ -119,7 +119,7 @@ def write_llama(directory: Path, shape: Shape, device: str) -> None:
     )
     torch.manual_seed(0)
     with torch.device(device), quiet_transformers():
-        model = LlamaModel(config).to(torch.bfloat16 if shape.precision == "bfloat16" else torch.float32)
+        model = LlamaModel(config).to(torch.bfloat16 if shape.precision == "bf16" else torch.float32)
         model.save_pretrained(directory)
         train_tokenizer(texts, 300).save_pretrained(directory)
 
@@ -289,7 +289,7 @@ def buckets(backbone: Backbone, shape: Shape, n_bins: int) -> dict[str, Any]:
 def matmul_rate(shape: Shape, device: str) -> float:
     """Time a large square product in the precision of the model, FLOP/s."""
     size, repeats = (8192, 30) if device == "cuda" else (2048, 3)
-    dtype = torch.bfloat16 if shape.precision == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if shape.precision == "bf16" else torch.float32
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
 
     def run() -> None:

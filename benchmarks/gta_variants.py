@@ -27,8 +27,10 @@ VARIANTS: Mapping[str, Variant] = {
     "gta-no-llm, not of unit scale": Variant(config=_SMALL),
     "gta-no-llm, positions learned": Variant(config={"distance_position": "learned"}),
     "gta-no-llm, positions sinusoidal": Variant(config={"distance_position": "sinusoidal"}),
-    "gta-no-llm, prototypes learn 10x faster": Variant(training={"rates": {"prototypes": 10.0}}),
-    "gta-no-llm, alignment learns 3x slower": Variant(training={"rates": {"alignment": 1 / 3, "prototypes": 1 / 3}}),
+    "gta-no-llm, prototypes learn 10x faster": Variant(training={"learning_rate_multipliers": {"prototypes": 10.0}}),
+    "gta-no-llm, alignment learns 3x slower": Variant(
+        training={"learning_rate_multipliers": {"alignment": 1 / 3, "prototypes": 1 / 3}}
+    ),
     "gta-no-llm, half the rate": Variant(training={"learning_rate": 1e-3}),
     "gta-no-llm, twice the rate": Variant(training={"learning_rate": 4e-3}),
     "gta-no-llm, twice the epochs": Variant(training={"epochs": 10}),
@@ -37,7 +39,7 @@ VARIANTS: Mapping[str, Variant] = {
     "gta-no-llm, alignment pretrained": Variant(training=_PRETRAINED),
     "gta-best": Variant(model="gta-best"),
     "gta-best, alignment pretrained": Variant(model="gta-best", training=_PRETRAINED),
-    "gta-best, without the tokens beside": Variant(model="gta-best", config={"tokens_beside": False}),
+    "gta-best, without the tokens beside": Variant(model="gta-best", config={"skip_connection": False}),
     "gta-best, bins see each other both ways": Variant(model="gta-best", config={"data_attention": "bidirectional"}),
     "gta-best, low-rank adapters (LoRA, rank 8)": Variant(model="gta-best", config={"lora_rank": 8}),
 }

@@ -1,9 +1,33 @@
-"""Which device a model runs on.
+"""Which device a model runs on, and in which arithmetic.
 
-Belongs here: from `auto`, `cpu` or `cuda` to a device. Does not: several devices (`model.training.fit`).
+Belongs here: from `auto`, `cpu` or `cuda` to a device, from `fp32` or `bf16` to a dtype. Does not: several devices
+(`model.training.fit`).
 """
 
 import torch
+
+PRECISIONS = ("fp32", "bf16")
+_EARLIER = {"float32": "fp32", "bfloat16": "bf16"}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def precision_name(name: str) -> str:
+    """Give today's name of a precision: earlier versions wrote `float32` and `bfloat16`, in saved runs too."""
+    return _EARLIER.get(name, name)
+
+
+def choose_dtype(precision: str) -> torch.dtype:
+    """Turn `fp32` or `bf16` into a dtype.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    name = precision_name(precision)
+    if name not in _DTYPES:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {precision!r}")
+    return _DTYPES[name]
 
 
 def choose_device(name: str) -> torch.device:

@@ -161,7 +161,7 @@ def train(
         seeds=_whole(seeds, "--seeds"),
         settings=tuple(settings or ()),
         tasks=columns if len(columns) > 1 else (),
-        precision=_PRECISIONS[precision],
+        precision=precision,
         device=device,
         devices=devices,
         log=log,
@@ -271,7 +271,7 @@ def sweep(
         batch_size=batch_size,
         seed=seed,
         settings=tuple(settings or ()),
-        precision=_PRECISIONS[precision],
+        precision=precision,
         device=device,
         devices=devices,
         prefix_folder=prefix_cache,
@@ -294,7 +294,6 @@ def sweep(
     print(json.dumps(found.rows(named=True), indent=1) if as_json else (out / "tables.md").read_text(encoding="utf-8"))
 
 
-_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 _INTERRUPTED = 130
 """What the command line takes as: stopped, the same command goes on."""
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.device import choose_dtype
 from model.language.data_attention import attention_windows, check_masks_are_obeyed, data_mask
 from model.language.directory import (
     UNTRAINED_MARK,
@@ -28,7 +29,6 @@ from model.language.directory import (
 )
 
 DataAttention = Literal["causal", "bidirectional"]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _ROWS_KEPT = 1 << 16
 
 
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
     max_positions
         Use at most this many positions (prompt + data), however many the model has.
     precision
-        `float32` or `bfloat16`: of the frozen weights and of the arithmetic in them.
+        `fp32` or `bf16`: of the frozen weights and of the arithmetic in them.
     data_attention
         `bidirectional` lets the data tokens of a causal model see each other in both directions.
 
@@ -73,19 +73,21 @@ class Backbone(nn.Module):
         *,
         max_layers: int | None = None,
         max_positions: int = 2048,
-        precision: str = "float32",
+        precision: str = "fp32",
         data_attention: DataAttention = "causal",
     ) -> None:
         super().__init__()
-        if precision not in PRECISIONS:
-            raise BackboneError(f"precision is one of {', '.join(PRECISIONS)}; got {precision!r}")
+        try:
+            dtype = choose_dtype(precision)
+        except ValueError as error:
+            raise BackboneError(str(error)) from error
         if data_attention not in get_args(DataAttention):
             raise BackboneError(
                 f"data_attention is one of {', '.join(get_args(DataAttention))}; got {data_attention!r}"
             )
         self.directory = find_directory(directory)
         check_files(self.directory)
-        self.model = load_model(self.directory, max_layers, PRECISIONS[precision])
+        self.model = load_model(self.directory, max_layers, dtype)
         self.tokenizer = load_tokenizer(self.directory)
         config = self.model.config
         self.layers: int = config.num_hidden_layers

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from catalog.files import replacing
 from catalog.tables import listed
-from model.device import choose_device
-from model.language.backbone import PRECISIONS, Backbone
+from model.device import choose_device, choose_dtype
+from model.language.backbone import Backbone
 from model.language.directory import BackboneError, directory_digest, quiet_transformers
 
 Pooling = Literal["mean", "last"]
@@ -52,7 +52,7 @@ def embed_prompts(
     *,
     pooling: Pooling = "mean",
     max_tokens: int = 256,
-    precision: str = "float32",
+    precision: str = "fp32",
     device: str = "auto",
     cache: str | os.PathLike[str] | None = None,
 ) -> PromptEmbeddings:
@@ -70,7 +70,7 @@ def embed_prompts(
     max_tokens
         Longer prompts lose their end.
     precision
-        `float32` or `bfloat16`: twice as fast on a CPU with AVX512-BF16.
+        `fp32` or `bf16`: twice as fast on a CPU with AVX512-BF16.
     device
         `auto`, `cpu` or `cuda`.
     cache
@@ -86,8 +86,7 @@ def embed_prompts(
     """
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling must be 'mean' (over all tokens) or 'last' (the last token), got {pooling!r}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {precision!r}")
+    dtype = choose_dtype(precision)
     if max_tokens < 1 or not prompts:
         raise ValueError(
             f"embedding takes at least 1 prompt and 1 token of each; got {len(prompts)} prompts and "
@@ -98,7 +97,11 @@ def embed_prompts(
         raise BackboneError(
             f"there is no model directory at {directory}; give the folder that `save_pretrained` or `hf download` wrote"
         )
-    options: dict[str, object] = {"pooling": pooling, "max_tokens": max_tokens, "precision": precision}
+    options: dict[str, object] = {
+        "pooling": pooling,
+        "max_tokens": max_tokens,
+        "precision": str(dtype).removeprefix("torch."),
+    }
     distinct = list(dict.fromkeys(prompts))
     place = {prompt: index for index, prompt in enumerate(distinct)}
     rows = [place[prompt] for prompt in prompts]

@@ -18,6 +18,7 @@ from model.networks.base import ExpressionModel, FeatureScale, TargetScale
 from model.networks.kernels import exponential_kernels
 from model.networks.positions import SinusoidalPositions
 from model.networks.readout import CentreReadout, PooledReadout
+from model.saved_config import from_json
 
 BinModelKind = Literal["mlp", "cnn", "transformer"]
 
@@ -65,8 +66,7 @@ class BinModelConfig:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "BinModelConfig":
         """Take back what `to_json` gave."""
-        # JSON has no tuples.
-        return cls(**{**document, "tasks": tuple(document.get("tasks", ()))})
+        return from_json(cls, document)
 
 
 BIN_MODELS: Mapping[str, BinModelConfig] = MappingProxyType(

@@ -90,7 +90,7 @@ class GTA(ExpressionModel):
             self._make_tokens(token_width)
         else:
             self.token = nn.Parameter(torch.randn(token_width))
-        self.readout = _make_readout(config, width + token_width * config.tokens_beside, n_bins)
+        self.readout = _make_readout(config, width + token_width * config.skip_connection, n_bins)
         self.check_window(n_bins)
         self.prefix_cache: PrefixCache | None = None
         if self.backbone is not None and config.lora_rank:
@@ -189,7 +189,7 @@ class GTA(ExpressionModel):
                 tokens = tokens.repeat_interleave(len(lines), dim=0)
             read_all = self.backbone if self.prefix_cache is None else self.prefix_cache
             hidden = read_all(tokens, texts)
-            tokens = torch.cat([tokens, hidden], dim=-1) if self.config.tokens_beside else hidden
+            tokens = torch.cat([tokens, hidden], dim=-1) if self.config.skip_connection else hidden
         read: Tensor = self.readout(tokens)
         if lines:
             read = read.reshape(-1, len(lines), len(lines)).diagonal(dim1=1, dim2=2)
@@ -236,5 +236,5 @@ def _make_readout(config: GtaConfig, width: int, n_bins: int) -> Readout:
     if config.readout == "topk":
         return TopKReadout(width, n_bins=n_bins, k=config.top_k, gradient=config.selector_gradient, outputs=outputs)
     if config.readout == "summed":
-        return SummedReadout(width, sums=config.sums, **network)
+        return SummedReadout(width, n_kernels=config.n_kernels, **network)
     return PooledReadout(width, n_bins=n_bins, queries=config.queries, **network)

@@ -10,13 +10,15 @@ The paper is Honig et al., "Long-range gene expression prediction with token ali
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+from model.device import PRECISIONS, precision_name
 from model.language.backbone import DataAttention
 from model.networks.alignment import Scale
 from model.networks.base import FeatureScale, TargetScale
 from model.networks.positions import PositionKind
 from model.networks.readout import SelectorGradient
+from model.saved_config import from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,8 @@ class GtaConfig:
     """Blocks of the language model to keep, at most."""
     positions: int = 2048
     """Positions to use (prompt + bins), at most."""
-    precision: str = "float32"
-    """Of the frozen model: `float32` or `bfloat16`."""
+    precision: str = "fp32"
+    """Of the frozen model: `fp32` or `bf16`."""
     data_attention: DataAttention = "causal"
     """How bins see each other in a causal language model: those to their left, or all (the paper names the first as a
     limitation). An encoder always sees all."""
@@ -64,9 +66,9 @@ class GtaConfig:
     distance_position: PositionKind = "none"
     """What is added to the token of a bin for its distance from the TSS: nothing, a trainable vector for each distance,
     or sines and cosines times a trainable gain. Both start at 0."""
-    tokens_beside: bool = False
-    """Read out the aligned token of each bin beside what the language model makes of it, so that a model that mixes the
-    bins of a window up does not hide what each of them holds."""
+    skip_connection: bool = False
+    """Carry the aligned token of each bin past the language model to the readout, beside what the model makes of it, so
+    that a model that mixes the bins of a window up does not hide what each of them holds."""
     readout: Literal["topk", "pooled", "summed"] = "topk"
     top_k: int = 25
     """`topk`: bins kept."""
@@ -74,8 +76,8 @@ class GtaConfig:
     """`topk`: how the choice of bins learns."""
     queries: int = 4
     """`pooled`: learned averages of the bins."""
-    sums: int = 8
-    """`summed`: weighted sums over the bins."""
+    n_kernels: int = 8
+    """`summed`: learned kernels of distance, each a weighted sum over the bins."""
     hidden: int = 32
     """`pooled`, `summed`: hidden units of the network that reads them."""
     dropout: float = 0.0
@@ -90,7 +92,11 @@ class GtaConfig:
     features: FeatureScale = "standardised"
     """Features as they come, or each channel standardised on the training genes."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"tokens_beside": "skip_connection", "sums": "n_kernels"}
+    """What earlier versions called some of these, in saved runs."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", precision_name(self.precision))
         if self.attention_width % self.attention_heads:
             raise ValueError(
                 f"attention_width is shared by the heads, so it is a multiple of attention_heads; "
@@ -106,10 +112,10 @@ class GtaConfig:
             raise ValueError(f"dropout is a fraction in [0, 1), got {self.dropout}")
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank is 0 for no adapters, or their rank; got {self.lora_rank}")
-        if self.tokens_beside and not (self.llm and self.sequence):
+        if self.skip_connection and not (self.llm and self.sequence):
             raise ValueError(
-                "tokens_beside=True puts the tokens of bins beside what the language model makes of them, so it goes "
-                "with llm=True and sequence=True; set it to False"
+                "skip_connection=True carries the tokens of bins past the language model, so it goes with llm=True and "
+                "sequence=True; set it to False"
             )
         if not self.sequence and not (self.llm and self.prompt):
             raise ValueError(
@@ -134,12 +140,11 @@ class GtaConfig:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "GtaConfig":
         """Take back what `to_json` gave."""
-        # JSON has no tuples.
-        return cls(**{**document, "tasks": tuple(document.get("tasks", ()))})
+        return from_json(cls, document)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "precision": ("float32", "bfloat16"),
+    "precision": PRECISIONS,
     "data_attention": get_args(DataAttention),
     "attention_scale": get_args(Scale),
     "distance_position": get_args(PositionKind),
@@ -157,7 +162,7 @@ _COUNTS = (
     "free_width",
     "top_k",
     "queries",
-    "sums",
+    "n_kernels",
     "hidden",
 )
 
@@ -165,7 +170,7 @@ _BEST = GtaConfig(
     normalise_prototypes=True,
     attention_scale="head",
     normalise_tokens=True,
-    tokens_beside=True,
+    skip_connection=True,
     readout="summed",
     hidden=64,
     dropout=0.1,
@@ -174,9 +179,9 @@ PRESETS: Mapping[str, GtaConfig] = MappingProxyType(
     {
         "paper": GtaConfig(),
         "best": _BEST,
-        "no-llm": replace(_BEST, llm=False, tokens_beside=False),
+        "no-llm": replace(_BEST, llm=False, skip_connection=False),
         "sequence-only": replace(_BEST, prompt=False),
-        "prompt-only": replace(_BEST, sequence=False, tokens_beside=False),
+        "prompt-only": replace(_BEST, sequence=False, skip_connection=False),
     }
 )
 """`paper`: as printed. `best`: what learned from 1,400 genes here. The others are its controls: one part taken away."""

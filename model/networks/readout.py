@@ -21,7 +21,7 @@ _KNOTS, _LAST_KNOT = 16, 125
 class TopKReadout(nn.Module):
     """The readout that the paper prints: the `k` bins of the largest logits, flattened, into one linear layer.
 
-    The kept bins stay in genome order, so that a slot keeps some meaning from gene to gene.
+    The kept bins stay in genome order, so that a place in the flattened vector keeps some meaning from gene to gene.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class TopKReadout(nn.Module):
         return read
 
 
-class AcrossGenes(nn.BatchNorm1d):
+class GeneBatchNorm(nn.BatchNorm1d):
     """Bring each component to unit scale over the genes of a batch; over those of the past where a batch has one."""
 
     def forward(self, activations: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class CentreReadout(nn.Module):
 
     def __init__(self, width: int, *, hidden: int, dropout: float, outputs: int = 1) -> None:
         super().__init__()
-        self.norm = AcrossGenes(width)
+        self.norm = GeneBatchNorm(width)
         self.head = _network(width, hidden=hidden, dropout=dropout, outputs=outputs)
 
     def check_window(self, n_bins: int) -> None:
@@ -147,7 +147,7 @@ class PooledReadout(nn.Module):
         self.register_buffer("decay", 1 / reach[:, None], persistent=False)
         self.decay: Tensor
         self.place = nn.Parameter(-distances(n_bins).abs() * self.decay)
-        self.norm = AcrossGenes((queries + 1) * width)
+        self.norm = GeneBatchNorm((queries + 1) * width)
         self.head = _network((queries + 1) * width, hidden=hidden, dropout=dropout, outputs=outputs)
 
     def check_window(self, n_bins: int) -> None:
@@ -187,7 +187,7 @@ class SummedReadout(nn.Module):
     ----------
     width
         Components of an activation.
-    sums
+    n_kernels
         How many.
     hidden
         Units of the hidden layers.
@@ -197,28 +197,28 @@ class SummedReadout(nn.Module):
         Numbers a gene.
     """
 
-    def __init__(self, width: int, *, sums: int, hidden: int, dropout: float, outputs: int = 1) -> None:
+    def __init__(self, width: int, *, n_kernels: int, hidden: int, dropout: float, outputs: int = 1) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, sums))
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, n_kernels))
         knots = torch.linspace(0, math.log1p(_LAST_KNOT), _KNOTS)
-        reach = torch.logspace(math.log10(2.0), math.log10(200.0), sums)
+        reach = torch.logspace(math.log10(2.0), math.log10(200.0), n_kernels)
         self.register_buffer("knots", knots, persistent=False)
         self.knots: Tensor
         self.log_weight = nn.Parameter(-knots.expm1() / reach[:, None])
-        self.norm = AcrossGenes(width + sums)
-        self.head = _network(width + sums, hidden=hidden, dropout=dropout, outputs=outputs)
+        self.norm = GeneBatchNorm(width + n_kernels)
+        self.head = _network(width + n_kernels, hidden=hidden, dropout=dropout, outputs=outputs)
 
     def check_window(self, n_bins: int) -> None:
         """Take windows of any length."""
 
     def by_distance(self, n_bins: int) -> Tensor:
-        """Give the weight of each bin of a window in each sum, shape `(sums, n_bins)`; they are above 0."""
+        """Give the weight of each bin of a window in each sum, shape `(n_kernels, n_bins)`; they are above 0."""
         place = distances(n_bins).abs().to(self.knots.device).log1p().clamp(max=self.knots[-1])
         shares = (1 - (place[:, None] - self.knots).abs() / self.knots[1]).clamp(min=0)
         return (self.log_weight @ shares.T).exp()
 
     def amounts(self, activations: Tensor) -> Tensor:
-        """Give what each bin adds to each sum before it is weighed, shape `(batch, bins, sums)`, not negative."""
+        """Give what each bin adds to each sum before it is weighed, shape `(batch, bins, n_kernels)`, not negative."""
         # Shifted, so that a bin begins by adding little: most of a window holds nothing that acts.
         return nn.functional.softplus(self.score(activations) - 2)
 

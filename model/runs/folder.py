@@ -18,10 +18,12 @@ from typing import Any
 
 from catalog import Split
 from catalog.files import write_atomic
+from model.device import precision_name
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.predictors.ensemble import Ensemble
 from model.predictors.predictor import Predictor, TorchPredictor
 from model.predictors.saved import load_predictor
+from model.saved_config import current_names
 from model.training.resume import clear_progress, has_progress, refuse_other
 
 SUBSETS = ("train", "validation", "test")
@@ -56,13 +58,15 @@ class Run:
         return self.predictor.n_bins
 
 
-def finished_run(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def finished_run(out: Path, asked: Mapping[str, Any], *, configs: Sequence[type] = ()) -> dict[str, Any] | None:
     """Give the summary of the run that a folder holds; None where it is not finished, or there is none.
 
     Parameters
     ----------
     asked
         Everything that decides what is learned; plain JSON.
+    configs
+        The dataclasses whose fields are in it: they say what a field was called when the folder was written.
 
     Raises
     ------
@@ -73,7 +77,10 @@ def finished_run(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (out / _RUN).exists() or not (is_whole or any(map(has_progress, _folders(out)))):
         return None
     there = _read(out)
-    refuse_other(out, there.get("asked", {}), asked)
+    before = current_names(there.get("asked", {}), *configs)
+    if "precision" in before:
+        before["precision"] = precision_name(before["precision"])
+    refuse_other(out, before, asked)
     return dict(there["summary"]) if is_whole and "summary" in there else None
 
 

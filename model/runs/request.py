@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from catalog import Split
 from loaders import GeneDataset
+from model.device import choose_dtype
 from model.language.backbone import Backbone
 from model.language.prefix_cache import PrefixCache
 from model.language.prefix_store import PrefixStore
@@ -46,8 +49,8 @@ class TrainRequest:
     """Changes to the model's configuration and its recipe, as `NAME=VALUE` (`model.runs.settings`)."""
     tasks: tuple[str, ...] = ()
     """Names of the targets' columns, where there are several."""
-    precision: str = "float32"
-    """`bfloat16` for a frozen language model in it and training under autocast."""
+    precision: str = "fp32"
+    """`bf16` for a frozen language model in it and training under autocast."""
     device: str = "auto"
     devices: int = 1
     log: Log = "csv"
@@ -80,10 +83,8 @@ def set_up(request: TrainRequest) -> tuple[GtaConfig | BinModelConfig | None, Tr
         batch_size=training.batch_size if request.batch_size is None else request.batch_size,
     )
     config: GtaConfig | BinModelConfig
-    if request.precision not in ("float32", "bfloat16"):
-        raise ValueError(f"precision is float32 or bfloat16, got {request.precision!r}")
     require_log(training)
-    if request.precision == "bfloat16":
+    if choose_dtype(request.precision) is torch.bfloat16:
         training = replace(training, autocast=True)
     if request.model in BIN_MODELS:
         return apply_settings(replace(BIN_MODELS[request.model], tasks=request.tasks), training, request.settings)

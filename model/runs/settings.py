@@ -36,11 +36,13 @@ def apply_settings(
         If a name is not known (the known ones are listed), or a value is of another type or out of range.
     """
     of_model, of_training = _names(config), _names(training)
+    current = {**getattr(config, "RENAMED", {}), **training.RENAMED}
     changes: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"a setting is NAME=VALUE, such as layers=4; got {setting!r}")
+        name = current.get(name, name)
         if name in _ELSEWHERE:
             raise ValueError(f"{name} is set by {_ELSEWHERE[name]}")
         if name not in {**of_model, **of_training}:

@@ -158,7 +158,7 @@ def _train_one(
             raise ValueError(f"the split leaves no {name} genes; name other contigs, or take a random split")
     config, training = set_up(request)
     asked = decided_by(dataset, split, request, config, training)
-    summary = None if request.restart else finished_run(out, asked)
+    summary = None if request.restart else finished_run(out, asked, configs=(type(config), type(training)))
     if summary is not None:
         say(f"{out} holds this run, finished; --restart trains it again")
         return summary

@@ -7,7 +7,9 @@ Belongs here: the settings, checked. Does not: the loop that reads them (`model.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from model.saved_config import from_json
 
 Log = Literal["csv", "tensorboard"]
 
@@ -22,17 +24,17 @@ class TrainConfig:
     """Genes a step, over all devices together."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
-    rates: Mapping[str, float] = field(default_factory=dict)
-    """Factors on that rate for parts of the model, such as `{"prototypes": 10.0}`; `parameter_table` names them."""
-    warm_up: float = 0.2
-    """Fraction of the steps in which the rate rises."""
+    learning_rate_multipliers: Mapping[str, float] = field(default_factory=dict)
+    """Learning-rate multipliers of parts of the model, such as `{"prototypes": 10.0}`; `parameter_table` names them."""
+    warmup_fraction: float = 0.2
+    """Warm-up: the fraction of the steps in which the learning rate rises."""
     weight_decay: float = 0.01
-    clip: float = 1.0
-    """Norm that gradients are cut to."""
+    gradient_clip_norm: float = 1.0
+    """Gradient clipping: the norm that gradients are cut to."""
     monitor: Literal["mse", "spearman"] = "mse"
     """What decides, on the validation genes, which epoch is kept. Ranks of a few hundred genes are the noisier."""
-    patience: int = 10
-    """Stop after this many epochs without a better one."""
+    early_stopping_patience: int = 10
+    """Early stopping: end after this many epochs without a better one."""
     pretrain_steps: int = 0
     """Steps, of 2,048 bins each, in which the alignment of a GTA first learns from features alone, all over the contigs
     of the training genes (`model.training.pretraining`)."""
@@ -50,6 +52,14 @@ class TrainConfig:
     log: Log = "csv"
     """`metrics.csv` alone, or TensorBoard's files beside it."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "rates": "learning_rate_multipliers",
+        "warm_up": "warmup_fraction",
+        "clip": "gradient_clip_norm",
+        "patience": "early_stopping_patience",
+    }
+    """What earlier versions called some of these, in saved runs."""
+
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
@@ -60,13 +70,15 @@ class TrainConfig:
             raise ValueError(f"device is 'auto', 'cpu' or 'cuda', got {self.device!r}")
         if self.log not in ("csv", "tensorboard"):
             raise ValueError(f"log is 'csv' or 'tensorboard', got {self.log!r}")
-        if not self.learning_rate > 0 or not 0 < self.warm_up < 1:
+        if not self.learning_rate > 0 or not 0 < self.warmup_fraction < 1:
             raise ValueError(
-                f"learning_rate is above 0 and warm_up a fraction between 0 and 1; got {self.learning_rate} and "
-                f"{self.warm_up}"
+                f"learning_rate is above 0 and warmup_fraction a fraction between 0 and 1; got "
+                f"{self.learning_rate} and {self.warmup_fraction}"
             )
-        if not all(factor > 0 for factor in self.rates.values()):
-            raise ValueError(f"rates are factors above 0, got {dict(self.rates)}")
+        if not all(factor > 0 for factor in self.learning_rate_multipliers.values()):
+            raise ValueError(
+                f"learning_rate_multipliers are factors above 0, got {dict(self.learning_rate_multipliers)}"
+            )
         if self.batch_size % self.devices:
             raise ValueError(
                 f"each of {self.devices} devices takes an equal part of a batch, so batch_size is a multiple of "
@@ -80,10 +92,10 @@ class TrainConfig:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "TrainConfig":
         """Take back what `to_json` gave."""
-        return cls(**document)
+        return from_json(cls, document)
 
 
-_LEAST = {"epochs": 1, "batch_size": 1, "patience": 1, "devices": 1, "seed": 0, "pretrain_steps": 0}
+_LEAST = {"epochs": 1, "batch_size": 1, "early_stopping_patience": 1, "devices": 1, "seed": 0, "pretrain_steps": 0}
 
 WITHOUT_EFFECT = ("device", "devices", "log")
 """Settings that do not decide what is learned, but for rounding: a training may go on with others."""

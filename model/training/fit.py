@@ -127,7 +127,7 @@ def _train(
     before: Progress | None,
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
     """Run the epochs that are left; give the state of the best one, and all epochs."""
-    lesson = ExpressionModule(model, train, validation, config, before=before)
+    module = ExpressionModule(model, train, validation, config, before=before)
     each_epoch = EpochCheckpoint(config, folder=folder, identity=identity)
     each_epoch.best = {} if before is None else dict(before.best)
     with torch.random.fork_rng(), _quiet_lightning(), _ctrl_c():
@@ -138,8 +138,8 @@ def _train(
             # torch has it on GPUs alone: on CPUs a batch norm sees its own process's part of a batch.
             sync_batchnorm=config.devices > 1 and device.type == "cuda",
             precision="bf16-mixed" if config.autocast else "32-true",
-            max_epochs=config.epochs - len(lesson.epochs),
-            gradient_clip_val=config.clip,
+            max_epochs=config.epochs - len(module.epochs),
+            gradient_clip_val=config.gradient_clip_norm,
             callbacks=[each_epoch],
             logger=_loggers(config, folder),
             # Ours is tensors and JSON; Lightning's is a pickle, with the frozen model in it.
@@ -149,9 +149,9 @@ def _train(
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-        trainer.fit(lesson)
+        trainer.fit(module)
     if config.devices == 1:
-        return each_epoch.best, lesson.epochs
+        return each_epoch.best, module.epochs
     assert folder is not None
     left = read_progress(folder, identity)
     assert left is not None, "the first rank writes its state after every epoch"

@@ -62,14 +62,14 @@ class ExpressionModule(LightningModule):
         """See to it that processes that train together part in order."""
         # Lightning does so for nccl. Threads of gloo that live until the interpreter has ended may abort it.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            atexit.register(_part)
+            atexit.register(_leave_process_group)
 
     def train_dataloader(self) -> BatchLoader:
         """Give this rank's part of each batch; all ranks together see the batches of a single one."""
         config, ranks = self.config, self.trainer.world_size
         genes: Any = self._train
         if config.bucket_prompts:
-            genes = _LikePrompts(genes, self._prompt_lengths(), config)
+            genes = _LengthBucketed(genes, self._prompt_lengths(), config)
         loader = data_loader(
             genes,
             batch_size=config.batch_size // ranks,
@@ -139,7 +139,7 @@ class ExpressionModule(LightningModule):
         return np.zeros(len(self._train), dtype=np.int64)
 
 
-def _part() -> None:
+def _leave_process_group() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -152,28 +152,32 @@ def make_optimiser(
     Raises
     ------
     ValueError
-        If `config.rates` names a part that the model does not have.
+        If `config.learning_rate_multipliers` names a part that the model does not have.
     """
     parts: dict[float, list[Tensor]] = {}
     known = [part for part in model.parameter_table() if part != "frozen"]
-    unknown = sorted(set(config.rates) - set(known))
+    unknown = sorted(set(config.learning_rate_multipliers) - set(known))
     if unknown:
-        raise ValueError(f"rates names {', '.join(unknown)}, but the parts of this model are {', '.join(known)}")
+        raise ValueError(
+            f"learning_rate_multipliers names {', '.join(unknown)}, but the parts of this model are {', '.join(known)}"
+        )
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             first = name.split(".")[0]
-            parts.setdefault(config.rates.get(model.PARTS.get(first, first), 1.0), []).append(parameter)
+            parts.setdefault(config.learning_rate_multipliers.get(model.PARTS.get(first, first), 1.0), []).append(
+                parameter
+            )
     groups = [{"params": part, "lr": config.learning_rate * factor} for factor, part in parts.items()]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
     # One step alone would be the end of the schedule, where the rate is next to nothing.
     steps = max(2, config.epochs * -(-n_genes // config.batch_size))
     # The peak falls on step `rising - 1`, by which OneCycleLR divides: at 0, let it come a trace before the first step.
-    rising = config.warm_up * steps
+    rising = config.warmup_fraction * steps
     schedule = OneCycleLR(
         optimiser,
         max_lr=[config.learning_rate * factor for factor in parts],
         total_steps=steps,
-        pct_start=config.warm_up * (0.999 if rising == 1 else 1.0),
+        pct_start=config.warmup_fraction * (0.999 if rising == 1 else 1.0),
     )
     return optimiser, schedule
 
@@ -193,29 +197,29 @@ class EpochCheckpoint(Callback):
         self.identity = identity
         self.best: dict[str, Tensor] = {}
 
-    def on_train_epoch_end(self, trainer: Trainer, lesson: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Look at the epoch that has just ended, which its validation belongs to."""
-        assert isinstance(lesson, ExpressionModule)
-        best = best_epoch(lesson.epochs, self.config)
-        if best == len(lesson.epochs) - 1:
-            self.best = {name: value.detach().cpu().clone() for name, value in lesson.model.own_state().items()}
+        assert isinstance(module, ExpressionModule)
+        best = best_epoch(module.epochs, self.config)
+        if best == len(module.epochs) - 1:
+            self.best = {name: value.detach().cpu().clone() for name, value in module.model.own_state().items()}
         is_stopped = trainer.strategy.reduce_boolean_decision(
-            len(lesson.epochs) - 1 - best >= self.config.patience, all=False
+            len(module.epochs) - 1 - best >= self.config.early_stopping_patience, all=False
         )
         trainer.should_stop = trainer.should_stop or is_stopped
         if self.folder is not None and trainer.is_global_zero:
             for logger in trainer.loggers:
-                logger.log_metrics(dict(lesson.epochs[-1]._asdict()), step=len(lesson.epochs) - 1)
+                logger.log_metrics(dict(module.epochs[-1]._asdict()), step=len(module.epochs) - 1)
             (optimiser,), (schedule,) = trainer.optimizers, trainer.lr_scheduler_configs
             state = optimiser.state_dict()
-            write_metrics(self.folder, lesson.epochs)
+            write_metrics(self.folder, module.epochs)
             write_progress(
                 self.folder,
                 Progress(
                     identity=self.identity,
-                    epochs=tuple(lesson.epochs),
+                    epochs=tuple(module.epochs),
                     best=self.best,
-                    model=lesson.model.own_state(),
+                    model=module.model.own_state(),
                     moments=moments_of(state),
                     groups=state["param_groups"],
                     schedule=schedule.scheduler.state_dict(),
@@ -223,7 +227,7 @@ class EpochCheckpoint(Callback):
                 ),
             )
         if sys.stderr.isatty() and trainer.is_global_zero:
-            print(_line(lesson.epochs, best), file=sys.stderr)
+            print(_line(module.epochs, best), file=sys.stderr)
 
 
 def best_epoch(epochs: Sequence[Epoch], config: TrainConfig) -> int:
@@ -258,7 +262,7 @@ def _line(epochs: Sequence[Epoch], best: int) -> str:
     )
 
 
-class _LikePrompts:
+class _LengthBucketed:
     """The genes of a dataset, put in another order each epoch, in which a batch has prompts of like length."""
 
     def __init__(self, genes: GeneDataset, lengths: NDArray[np.int64], config: TrainConfig) -> None:

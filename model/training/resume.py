@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog.files import write_atomic
+from model.saved_config import current_names
+from model.training.config import TrainConfig
 from model.training.report import Epoch
 
 _DOCUMENT = "resume.json"
@@ -109,7 +111,9 @@ def read_progress(folder: Path, identity: Mapping[str, Any]) -> Progress | None:
     """
     try:
         document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
-        refuse_other(folder, dict(document["identity"]), dict(identity))
+        written = dict(document["identity"])
+        written["training"] = current_names(written["training"], TrainConfig)
+        refuse_other(folder, written, dict(identity))
         tensors = load_file(folder / document["tensors"])
         named = [name.split("/", 1) for name in tensors]
         parts: dict[str, dict[str, Tensor]] = {"best": {}, "model": {}, "moments": {}}

@@ -45,7 +45,7 @@ def test_a_vector_is_that_of_the_prompt_read_by_itself(backbone: Path, pooling: 
 
 
 def test_bfloat16_points_the_same_way(backbone: Path) -> None:
-    one, other = (embed_prompts(PROMPTS, backbone, precision=p).values for p in ("float32", "bfloat16"))
+    one, other = (embed_prompts(PROMPTS, backbone, precision=p).values for p in ("fp32", "bf16"))
     cosine = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     assert cosine.min() > 0.99
 
@@ -64,7 +64,7 @@ def test_another_option_prompt_or_model_is_another_entry_of_the_cache(backbone: 
     embed_prompts(PROMPTS, backbone, cache=cache)
     embed_prompts(PROMPTS, backbone, cache=cache, pooling="last")
     embed_prompts(PROMPTS, backbone, cache=cache, max_tokens=6)
-    embed_prompts(PROMPTS, backbone, cache=cache, precision="bfloat16")
+    embed_prompts(PROMPTS, backbone, cache=cache, precision="bf16")
     embed_prompts(PROMPTS[::-1], backbone, cache=cache)
     embed_prompts(PROMPTS, untrained_copy(backbone, tmp_path / "other", seed=1), cache=cache)
     assert len(list(cache.iterdir())) == 6
@@ -87,7 +87,7 @@ def test_a_damaged_entry_is_made_again(backbone: Path, tmp_path: Path, caplog: p
         pytest.param(("x", ""), {}, "no tokens: ''; leave them out", id="an empty prompt"),
         pytest.param(("x",), {"max_tokens": 0}, "1 token of each", id="no token"),
         pytest.param(("x",), {"pooling": "max"}, "'mean'.*'last'", id="another pooling"),
-        pytest.param(("x",), {"precision": "int8"}, "float32, bfloat16", id="another precision"),
+        pytest.param(("x",), {"precision": "int8"}, "fp32, bf16", id="another precision"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused(

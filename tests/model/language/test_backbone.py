@@ -189,7 +189,7 @@ def test_fewer_positions_can_be_asked_for(directories: dict[Family, Path]) -> No
 
 
 def test_half_precision_stays_near(directories: dict[Family, Path]) -> None:
-    full, half = (Backbone(directories["llama"], precision=name) for name in ("float32", "bfloat16"))
+    full, half = (Backbone(directories["llama"], precision=name) for name in ("fp32", "bf16"))
     assert half.embeddings.dtype == torch.bfloat16
     assert half(_data(half), PROMPTS).dtype == torch.float32
     torch.testing.assert_close(half(_data(half), PROMPTS), full(_data(full), PROMPTS), rtol=0.1, atol=0.2)
@@ -264,7 +264,7 @@ def test_a_tokenizer_of_another_model_is_refused(directories: dict[Family, Path]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"precision": "int4"}, "float32, bfloat16", id="unknown precision"),
+        pytest.param({"precision": "int4"}, "fp32, bf16", id="unknown precision"),
         pytest.param({"max_layers": 0}, "at least 1 block", id="no block"),
     ],
 )

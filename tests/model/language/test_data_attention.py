@@ -103,7 +103,7 @@ def test_a_prompt_beside_longer_ones_reads_as_it_does_alone(directories: dict[Fa
 def test_half_precision_can_be_bidirectional_too(directories: dict[Family, Path]) -> None:
     full, half = (
         Backbone(directories["llama"], precision=precision, data_attention="bidirectional")
-        for precision in ("float32", "bfloat16")
+        for precision in ("fp32", "bf16")
     )
     data = torch.randn(len(PROMPTS), N_DATA, full.embedding_width, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(half(data, PROMPTS), full(data, PROMPTS), rtol=0.1, atol=0.2)

@@ -81,7 +81,7 @@ def test_the_state_of_adapters_comes_back(directories: dict[Family, Path], famil
 
 
 def test_beside_a_model_in_half_precision_adapters_learn_in_full(directories: dict[Family, Path]) -> None:
-    backbone = Backbone(directories["llama"], precision="bfloat16")
+    backbone = Backbone(directories["llama"], precision="bf16")
     adapters = add_lora(backbone, rank=RANK)
     _shake(adapters)
     backbone(_data(backbone), PROMPTS).square().sum().backward()

@@ -103,11 +103,11 @@ def test_adapters_refuse_the_cache_even_when_it_was_there_first(directories: dic
 
 
 def test_a_store_spares_the_next_run_the_prompts(directories: dict[Family, Path], tmp_path: Path) -> None:
-    backbone = Backbone(directories["mistral"], precision="bfloat16")
+    backbone = Backbone(directories["mistral"], precision="bf16")
     data = _data(backbone)
     first = PrefixCache(backbone, store=PrefixStore(tmp_path, max_bytes=1 << 20))
     expected = first(data, PROMPTS)
-    next_run = Backbone(directories["mistral"], precision="bfloat16")
+    next_run = Backbone(directories["mistral"], precision="bf16")
     again = PrefixCache(next_run, store=PrefixStore(tmp_path, max_bytes=1 << 20))
     # With its embeddings gone, the model could not read a prompt any more.
     next_run.embeddings.fill_(torch.nan)
@@ -130,7 +130,7 @@ def test_a_store_keeps_models_layers_and_precisions_apart(directories: dict[Fami
     backbones = [
         Backbone(directories["llama"]),
         Backbone(directories["llama"], max_layers=2),
-        Backbone(directories["llama"], precision="bfloat16"),
+        Backbone(directories["llama"], precision="bf16"),
         Backbone(directories["qwen3"]),
     ]
     for number, backbone in enumerate(backbones, start=1):

@@ -31,7 +31,7 @@ VARIANTS = {
     "normalised": _NORMALISED,
     "normalised and pooled": _NORMALISED | {"readout": "pooled", "dropout": 0.1},
     "normalised and summed": _NORMALISED | {"readout": "summed", "dropout": 0.1},
-    "summed, with the tokens beside": _NORMALISED | {"readout": "summed", "tokens_beside": True},
+    "summed, with the tokens beside": _NORMALISED | {"readout": "summed", "skip_connection": True},
     "with learned positions": _NORMALISED | {"distance_position": "learned"},
     "with sinusoidal positions": _NORMALISED | {"distance_position": "sinusoidal", "readout": "pooled"},
     "with tasks": {"tasks": ("GM12878", "K562"), "task_line": "# Cell: {task}"},
@@ -60,7 +60,7 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(
     directories: dict[Family, Path], family: Family | None, changes: dict[str, Any]
 ) -> None:
     if family is None:
-        changes = changes | {"tokens_beside": False}
+        changes = changes | {"skip_connection": False}
     model = _gta(None if family is None else Backbone(directories[family], max_layers=2), **changes).train()
     model(_features(), PROMPTS).square().sum().backward()
     for name, parameter in model.named_parameters():
@@ -160,9 +160,9 @@ def test_a_configuration_without_the_newer_options_has_their_defaults() -> None:
 
 def test_each_control_differs_from_the_best_by_one_part() -> None:
     # Without a language model there is nothing that tokens could lie beside.
-    assert replace(PRESETS["no-llm"], llm=True, tokens_beside=True) == PRESETS["best"]
+    assert replace(PRESETS["no-llm"], llm=True, skip_connection=True) == PRESETS["best"]
     assert replace(PRESETS["sequence-only"], prompt=True) == PRESETS["best"]
-    assert replace(PRESETS["prompt-only"], sequence=True, tokens_beside=True) == PRESETS["best"]
+    assert replace(PRESETS["prompt-only"], sequence=True, skip_connection=True) == PRESETS["best"]
 
 
 def test_of_the_prompt_alone_nothing_is_read_from_the_bins(directories: dict[Family, Path]) -> None:
@@ -410,7 +410,7 @@ def test_the_pooled_readout_starts_with_weights_that_fall_with_distance() -> Non
 
 def test_a_sum_counts_what_lies_in_a_window_by_its_distance_alone() -> None:
     torch.manual_seed(0)
-    readout = SummedReadout(6, sums=3, hidden=4, dropout=0.0).eval()
+    readout = SummedReadout(6, n_kernels=3, hidden=4, dropout=0.0).eval()
     weight = readout.by_distance(251).detach()
     reach = torch.logspace(math.log10(2), math.log10(200), 3)
     assert (weight.argmax(dim=1) == 125).all()
@@ -457,7 +457,7 @@ def test_a_window_that_leaves_no_room_for_a_prompt_is_refused(directories: dict[
     ("changes", "message"),
     [
         pytest.param({"attention_width": 30}, "multiple of attention_heads", id="heads that do not share the width"),
-        pytest.param({"tokens_beside": True, "llm": False}, "goes with llm=True", id="tokens beside nothing"),
+        pytest.param({"skip_connection": True, "llm": False}, "goes with llm=True", id="tokens beside nothing"),
         pytest.param({"readout": "mean"}, "topk, pooled, summed", id="unknown readout"),
         pytest.param({"top_k": 0}, "top_k counts from 1", id="nothing selected"),
         pytest.param({"dropout": 1.0}, r"\[0, 1\)", id="all dropped"),

@@ -130,8 +130,10 @@ def test_restart_trains_anew(place: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_request_that_cannot_be_trained_leaves_the_folder_free(place: Path, tmp_path: Path) -> None:
-    assert _train(place, tmp_path / "run", "--preset", "no-llm", "--set", 'rates={"heads":2}') == 2
-    assert _train(place, tmp_path / "run", "--preset", "no-llm", "--set", 'rates={"alignment":2}') == 0
+    assert _train(place, tmp_path / "run", "--preset", "no-llm", "--set", 'learning_rate_multipliers={"heads":2}') == 2
+    assert (
+        _train(place, tmp_path / "run", "--preset", "no-llm", "--set", 'learning_rate_multipliers={"alignment":2}') == 0
+    )
 
 
 def test_parameters_and_baselines_are_printed_beside_a_model(
@@ -298,7 +300,7 @@ def test_prompts_are_kept_between_runs_and_change_nothing(place: Path, tmp_path:
 def test_bf16_trains_and_keeps_float32_weights(place: Path, tmp_path: Path) -> None:
     assert _train(place, tmp_path / "run", "--precision", "bf16", "--no-baselines") == 0
     document = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
-    assert document["settings"]["config"]["precision"] == "bfloat16"
+    assert document["settings"]["config"]["precision"] == "bf16"
     learned = load_file(tmp_path / "run" / "model.safetensors").values()
     assert {value.dtype for value in learned if value.is_floating_point()} == {torch.float32}
 

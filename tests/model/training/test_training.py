@@ -67,10 +67,10 @@ def test_a_last_batch_of_one_gene_is_trained_on() -> None:
 
 
 def test_training_stops_when_no_better_epoch_comes() -> None:
-    config = TrainConfig(epochs=30, learning_rate=0.3, batch_size=8, patience=2)
+    config = TrainConfig(epochs=30, learning_rate=0.3, batch_size=8, early_stopping_patience=2)
     report = fit(_model(), tiny_genes(40), tiny_genes(20, seed=1), config)
     assert report.best_epoch is not None
-    assert len(report.epochs) == report.best_epoch + 1 + config.patience < 30
+    assert len(report.epochs) == report.best_epoch + 1 + config.early_stopping_patience < 30
 
 
 def test_the_epoch_of_the_best_ranks_can_be_kept_instead() -> None:
@@ -110,7 +110,11 @@ def test_training_says_nothing_and_writes_one_line_an_epoch(
 ) -> None:
     for _ in range(2):
         report = fit(
-            _model(), tiny_genes(20), tiny_genes(10, seed=1), TrainConfig(epochs=3, patience=3), out=tmp_path / "run"
+            _model(),
+            tiny_genes(20),
+            tiny_genes(10, seed=1),
+            TrainConfig(epochs=3, early_stopping_patience=3),
+            out=tmp_path / "run",
         )
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
@@ -215,7 +219,7 @@ def test_a_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(tmp_path: Path
 
 
 def test_a_training_that_stopped_early_does_not_go_on(tmp_path: Path) -> None:
-    config = TrainConfig(epochs=30, learning_rate=0.3, batch_size=8, patience=2)
+    config = TrainConfig(epochs=30, learning_rate=0.3, batch_size=8, early_stopping_patience=2)
     reports = [fit(_model(), tiny_genes(40), tiny_genes(20, seed=1), config, out=tmp_path / "run") for _ in range(2)]
     assert len(reports[0].epochs) < 30
     assert reports[0].epochs == reports[1].epochs
@@ -291,9 +295,9 @@ def test_batches_of_like_prompts_hold_every_gene_once_an_epoch(tmp_path: Path) -
     assert sum(map(len, kinds)) / len(kinds) < 1.5, "four prompts, equally often: batches of one each but at the seams"
 
 
-@given(steps=st.integers(1, 40), warm_up=st.sampled_from([0.1, 0.2, 0.25, 0.5, 1 / 3]))
-def test_the_learning_rate_peaks_once_and_is_above_zero_at_every_step(steps: int, warm_up: float) -> None:
-    config = TrainConfig(epochs=steps, batch_size=100, warm_up=warm_up, learning_rate=1.0)
+@given(steps=st.integers(1, 40), warmup_fraction=st.sampled_from([0.1, 0.2, 0.25, 0.5, 1 / 3]))
+def test_the_learning_rate_peaks_once_and_is_above_zero_at_every_step(steps: int, warmup_fraction: float) -> None:
+    config = TrainConfig(epochs=steps, batch_size=100, warmup_fraction=warmup_fraction, learning_rate=1.0)
     optimiser, schedule = make_optimiser(_model(), config, n_genes=100)
     rates = []
     for _ in range(steps):
@@ -308,20 +312,24 @@ def test_the_learning_rate_peaks_once_and_is_above_zero_at_every_step(steps: int
 
 
 def test_one_epoch_of_five_steps_is_trained() -> None:
-    report = fit(_model(), tiny_genes(40), tiny_genes(10, seed=1), TrainConfig(epochs=1, batch_size=8, warm_up=0.2))
+    report = fit(
+        _model(), tiny_genes(40), tiny_genes(10, seed=1), TrainConfig(epochs=1, batch_size=8, warmup_fraction=0.2)
+    )
     assert math.isfinite(report.epochs[0].train_mse)
 
 
 def test_parts_may_have_learning_rates_of_their_own() -> None:
     model = _model()
-    config = TrainConfig(rates={"prototypes": 5.0}, learning_rate=1e-3)
+    config = TrainConfig(learning_rate_multipliers={"prototypes": 5.0}, learning_rate=1e-3)
     optimiser, _ = make_optimiser(model, config, n_genes=20)
     peaks = {id(parameter): group["max_lr"] for group in optimiser.param_groups for parameter in group["params"]}
     assert len(peaks) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         assert peaks[id(parameter)] == pytest.approx(5e-3 if name == "free_prototypes" else 1e-3)
-    with pytest.raises(ValueError, match=r"rates names heads, but the parts of this model are .*prototypes"):
-        make_optimiser(model, TrainConfig(rates={"heads": 2.0}), n_genes=20)
+    with pytest.raises(
+        ValueError, match=r"learning_rate_multipliers names heads, but the parts of this model are .*prototypes"
+    ):
+        make_optimiser(model, TrainConfig(learning_rate_multipliers={"heads": 2.0}), n_genes=20)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
@@ -337,10 +345,12 @@ def test_tensorboards_log_without_the_package_says_how_to_get_it(tmp_path: Path)
         pytest.param({"monitor": "loss"}, "'mse' or 'spearman'", id="unknown monitor"),
         pytest.param({"device": "tpu"}, "'auto', 'cpu' or 'cuda'", id="unknown device"),
         pytest.param({"learning_rate": 0.0}, "above 0", id="no learning"),
-        pytest.param({"warm_up": 1.0}, "between 0 and 1", id="warm-up without end"),
+        pytest.param({"warmup_fraction": 1.0}, "between 0 and 1", id="warm-up without end"),
         pytest.param({"seed": -1}, "seed counts from 0", id="a seed below 0"),
         pytest.param({"devices": 3}, "batch_size is a multiple of devices; got 16", id="an odd share"),
-        pytest.param({"rates": {"alignment": 0.0}}, "factors above 0", id="a part that does not learn"),
+        pytest.param(
+            {"learning_rate_multipliers": {"alignment": 0.0}}, "factors above 0", id="a part that does not learn"
+        ),
         pytest.param({"log": "wandb"}, "'csv' or 'tensorboard'", id="unknown log"),
     ],
 )
