@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from catalog.fasta.file import Fasta
     from catalog.fasta.index import FastaIndex
     from catalog.fasta.source import FastaChanged, FastaError
-    from catalog.feature_set import Channel, FeatureSet
+    from catalog.feature_set import Channel, FeatureIdentity, FeatureSet
     from catalog.genes.anchors import Anchor, read_anchors
     from catalog.genes.lifting import lift_genes, lift_positions
     from catalog.genes.report import GeneReport, GeneTable
@@ -47,6 +47,7 @@ __all__ = [
     "FastaChanged",
     "FastaError",
     "FastaIndex",
+    "FeatureIdentity",
     "FeatureSet",
     "GeneReport",
     "GeneTable",
@@ -110,6 +111,7 @@ _MORE = {
     "FastaChanged": "catalog.fasta.source",
     "FastaError": "catalog.fasta.source",
     "FastaIndex": "catalog.fasta.index",
+    "FeatureIdentity": "catalog.feature_set",
     "GeneReport": "catalog.genes.report",
     "KnownSet": "catalog.registry",
     "KnownStore": "catalog.registry",

@@ -5,6 +5,7 @@ Belongs here: the documents that describe features. Does not: computing them (`b
 """
 
 import math
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -28,6 +29,54 @@ class Channel(BaseModel):
     """Channels of one kind share a group (`E` for the enhancer classes of Sei)."""
     low_signal: bool = False
     """Loaders may drop it: the model's authors say that it carries little."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureIdentity:
+    """What two sets of features share if their numbers mean the same: `first_difference` compares two.
+
+    None stands for what an earlier version did not record: it is not compared.
+    """
+
+    assembly_digest: str | None
+    name: str | None
+    """Of the feature set."""
+    extractor: str | None
+    bin_size: int | None
+    """(bp)"""
+    channels: tuple[str, ...] | None
+    """Names in the order of the last axis; of a dataset that shows some of them, those."""
+    fingerprint: str | None
+
+    def first_difference(self, other: "FeatureIdentity") -> str | None:
+        """Name what differs first, as in `bins of 16 bp, not 64 bp`: of this one, then of the other; None if nothing.
+
+        What says most comes first, and the fingerprint, which says least, comes last.
+        """
+        for difference in (
+            _differing("assembly", self.assembly_digest, other.assembly_digest),
+            _differing("name", self.name, other.name),
+            _differing("extractor", self.extractor, other.extractor),
+            _differing("bins of", self.bin_size, other.bin_size, unit=" bp"),
+            _differing_channels(self.channels, other.channels),
+            _differing("fingerprint", self.fingerprint, other.fingerprint),
+        ):
+            if difference is not None:
+                return difference
+        return None
+
+
+def _differing(label: str, one: object, other: object, *, unit: str = "") -> str | None:
+    return None if None in (one, other) or one == other else f"{label} {one}{unit}, not {other}{unit}"
+
+
+def _differing_channels(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> str | None:
+    if one is None or other is None or one == other:
+        return None
+    if len(one) != len(other):
+        return f"{len(one):,} channels, not {len(other):,}"
+    place = next(place for place, names in enumerate(zip(one, other, strict=True)) if names[0] != names[1])
+    return f"channel {one[place]!r} in column {place}, not {other[place]!r}"
 
 
 class FeatureSet(BaseModel):
@@ -72,6 +121,17 @@ class FeatureSet(BaseModel):
         if self.shard_bins % self.chunk_bins:
             raise ValueError(f"a shard is whole chunks: {self.shard_bins} bins is no multiple of {self.chunk_bins}")
         return self
+
+    def identity(self, assembly_digest: str) -> "FeatureIdentity":
+        """Say what makes the set the one that it is, on an assembly; its phases, licence and chunks do not."""
+        return FeatureIdentity(
+            assembly_digest=assembly_digest,
+            name=self.name,
+            extractor=self.extractor,
+            bin_size=self.bin_size,
+            channels=self.channel_names,
+            fingerprint=self.fingerprint,
+        )
 
     @property
     def grid(self) -> Grid:

@@ -169,14 +169,13 @@ class Store:
         return self._merged(self.feature_set(wanted.name), wanted)
 
     def _merged(self, present: FeatureSet, wanted: FeatureSet) -> FeatureSet:
-        for field in ("extractor", "fingerprint", "bin_size", "channel_names"):
-            here, there = getattr(present, field), getattr(wanted, field)
-            if here != there:
-                shown = "other channels" if field == "channel_names" else f"{field} {here}, not {there}"
-                raise FingerprintMismatch(
-                    f"{self.url} already has {present.name!r} with {shown}: other weights, code or settings made it. "
-                    "Build with those, or into another store"
-                )
+        digest = self.assembly.digest
+        difference = present.identity(digest).first_difference(wanted.identity(digest))
+        if difference is not None:
+            raise FingerprintMismatch(
+                f"{self.url} already has {present.name!r} with {difference}: other weights, code or settings made it. "
+                "Build with those, or into another store"
+            )
         added = tuple(offset for offset in wanted.offsets if offset not in present.offsets)
         # What was not stated before is taken over, so that it reaches whoever reads the store.
         stated = {field: getattr(present, field) or getattr(wanted, field) for field in ("licence", "citation")}

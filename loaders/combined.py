@@ -245,12 +245,14 @@ def refuse_disagreement(parts: Sequence[WindowDataset]) -> None:
                 f"{reader.assembly.name} ({reader.assembly.digest}): one position means two places; open stores of one "
                 "assembly, or train on them one after the other"
             )
-        before = made.setdefault(reader.name, part)
-        if before.fingerprint != part.fingerprint:
+        before = made.setdefault(reader.name, part).reader
+        identities = (one.feature_set.identity(one.assembly.digest) for one in (reader, before))
+        difference = next(identities).first_difference(next(identities))
+        if difference is not None:
             raise FingerprintMismatch(
-                f"{reader.name} of {reader.url} was made with {part.fingerprint}, that of {before.reader.url} with "
-                f"{before.fingerprint}: equal columns mean different things; build both with the same extractor and "
-                "options (`featurestore diff` shows what differs)"
+                f"{reader.name} of {reader.url} was made with {difference} as that of {before.url}: equal columns "
+                "mean different things; build both with the same extractor and options (`featurestore diff` shows what "
+                "differs)"
             )
 
 

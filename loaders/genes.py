@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
 from catalog.ncbi import annotations as ncbi
 from featurestore import StorageOptions
 from featurestore import open as open_store
 from loaders.stats import Stats
-from loaders.windows import WindowDataset
+from loaders.windows import Orientation, WindowDataset
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,6 +107,16 @@ class GeneDataset(Dataset[GeneBatch]):
     def gene_ids(self) -> list[str]:
         """Identifier of each gene."""
         return self.genes["gene_id"].to_list()
+
+    @property
+    def identity(self) -> FeatureIdentity:
+        """What decides the meaning of the features, with the channels that are shown."""
+        return self.windows.identity
+
+    @property
+    def orient(self) -> Orientation:
+        """Which way the bins run: along the forward strand, or along each gene."""
+        return self.windows.orient
 
     @property
     def fingerprint(self) -> str:

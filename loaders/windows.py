@@ -7,6 +7,7 @@ and their order (`loaders.batching.loader`), genes (`loaders.genes`).
 import copy
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from catalog import FeatureIdentity
 from featurestore import StorageOptions
 from loaders.channels import ChannelView, Projection
 from loaders.counter_rng import draw_within
@@ -138,6 +140,8 @@ class WindowDataset(Dataset[Tensor]):
         own = {name: self.reader.assembly.resolve(name) for name in set(names)}
         self.contigs: tuple[str, ...] = tuple(own[name] for name in names)
         """Contig of each window, under the assembly's own name."""
+        self.orient: Orientation = orient
+        """Which way the bins run."""
         self._reversed = _reversed_windows(strands, orient, len(self.contigs))
         self._view = ChannelView(self.reader.feature_set, channels, projection)
         self._jitter = (jitter_bins, jitter_bp)
@@ -177,6 +181,12 @@ class WindowDataset(Dataset[Tensor]):
     def channel_names(self) -> tuple[str, ...]:
         """Names of the tensors' last axis."""
         return self._view.names
+
+    @property
+    def identity(self) -> FeatureIdentity:
+        """What decides the meaning of the features, with the channels that are shown."""
+        reader = self.reader
+        return replace(reader.feature_set.identity(reader.assembly.digest), channels=self.channel_names)
 
     @property
     def fingerprint(self) -> str:
@@ -282,6 +292,7 @@ class WindowDataset(Dataset[Tensor]):
         moved = self.unjittered()
         moved.contigs = tuple(map(self.reader.assembly.resolve, contigs))
         moved.centres = np.asarray(centres, dtype=np.int64)
+        moved.orient = "forward"
         moved._reversed = np.zeros(len(moved.contigs), dtype=np.bool_)
         moved._numbers = np.arange(len(moved.contigs), dtype=np.int64)
         return moved

@@ -24,7 +24,9 @@ from transformers import (
     Qwen3Model,
 )
 
+from catalog import FeatureIdentity
 from loaders import GeneBatch, GeneDataset
+from loaders.windows import Orientation
 from model.language.directory import quiet_transformers
 from model.language.untrained import train_tokenizer
 
@@ -58,12 +60,16 @@ class TinyGenes(GeneDataset):
         prompts: Sequence[str] | None = None,
         channel_names: Sequence[str] | None = None,
         fingerprint: str = "tiny",
+        bin_size: int = 128,
+        orient: Orientation = "forward",
     ) -> None:
         genes, bins, channels = features.shape
         self._features = features
         self._n_bins = bins
         self._names = tuple(channel_names or (f"channel {index}" for index in range(channels)))
         self._fingerprint = fingerprint
+        self._bin_size = bin_size
+        self._orient = orient
         self.targets = targets
         self.prompts = list(prompts or (PROMPTS[index % len(PROMPTS)] for index in range(genes)))
 
@@ -90,6 +96,23 @@ class TinyGenes(GeneDataset):
     def fingerprint(self) -> str:
         """What the features were made with: nothing."""
         return self._fingerprint
+
+    @property
+    def identity(self) -> FeatureIdentity:
+        """What decides the meaning of the features."""
+        return FeatureIdentity(
+            assembly_digest="tiny",
+            name="tiny",
+            extractor="tiny",
+            bin_size=self._bin_size,
+            channels=self._names,
+            fingerprint=self._fingerprint,
+        )
+
+    @property
+    def orient(self) -> Orientation:
+        """Which way the bins run."""
+        return self._orient
 
     def set_epoch(self, epoch: int) -> None:
         """Change nothing: there is no jitter."""

@@ -6,7 +6,7 @@ Belongs here: the format, and what a predictor was trained on. Does not: what th
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from catalog import FeatureIdentity
 from catalog.files import replacing, write_atomic
 from loaders import GeneDataset
+from loaders.windows import Orientation
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 a checkpoint records the whole identity of the features, and which way the bins ran."""
 TENSORS, DOCUMENT = "model.safetensors", "checkpoint.json"
 _VERSIONS = ("genomic-featurestore", "torch", "transformers", "lightning", "numpy")
 
@@ -35,15 +38,33 @@ class OtherStore(ValueError):
 class TrainedOn:
     """The features that a predictor reads: those of other stores mean something else, whatever their shape."""
 
-    fingerprint: str
-    """Of the feature set (`FeatureSet.fingerprint`)."""
-    channel_names: tuple[str, ...]
+    identity: FeatureIdentity
+    """Of the feature set, with the channels that were read."""
     n_bins: int
+    orient: Orientation | None
+    """Which way the bins ran; None for a checkpoint of format 1, which does not say: it is not compared."""
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels that were read, in order."""
+        assert self.identity.channels is not None, "every checkpoint names its channels"
+        return self.identity.channels
 
     @classmethod
     def of(cls, dataset: GeneDataset) -> "TrainedOn":
         """Say what a dataset holds."""
-        return cls(fingerprint=dataset.fingerprint, channel_names=tuple(dataset.channel_names), n_bins=dataset.n_bins)
+        return cls(identity=dataset.identity, n_bins=dataset.n_bins, orient=dataset.orient)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "TrainedOn":
+        """Read what `asdict` gave, or what a checkpoint of format 1 has in its place."""
+        recorded = document.get("identity") or {
+            "fingerprint": document["fingerprint"],
+            "channels": document["channel_names"],
+        }
+        names = dict.fromkeys(field.name for field in fields(FeatureIdentity)) | recorded
+        identity = FeatureIdentity(**names | {"channels": tuple(recorded["channels"])})
+        return cls(identity=identity, n_bins=document["n_bins"], orient=document.get("orient"))
 
     def check(self, dataset: GeneDataset, *, allow_other_store: bool = False) -> None:
         """Refuse windows that a predictor cannot read.
@@ -51,20 +72,22 @@ class TrainedOn:
         Parameters
         ----------
         allow_other_store
-            Take features of another fingerprint or with other channel names, as long as there are as many.
+            Take features of another extractor, fingerprint or assembly, or with other channel names, as long as there
+            are as many; not other windows.
 
         Raises
         ------
         OtherStore
             If the features are others.
         ValueError
-            If the windows have another length.
+            If the windows have another length, other bins, or run another way.
         """
         if dataset.n_bins != self.n_bins:
             raise ValueError(
                 f"the predictor reads {self.n_bins} bins, but the windows have {dataset.n_bins}; "
                 f"set dataset.n_bins = {self.n_bins}"
             )
+        self._check_windows(dataset)
         names = tuple(dataset.channel_names)
         if len(names) != len(self.channel_names):
             raise OtherStore(
@@ -74,17 +97,25 @@ class TrainedOn:
             )
         if allow_other_store:
             return
-        if names != self.channel_names:
-            ours, other = next(pair for pair in zip(self.channel_names, names, strict=True) if pair[0] != pair[1])
+        difference = self.identity.first_difference(dataset.identity)
+        if difference is not None:
             raise OtherStore(
-                f"the predictor reads channel {ours!r} where the dataset has {other!r}; open the dataset with the "
-                "channels of training, in that order, or force it with allow_other_store=True"
+                f"the predictor was trained on {difference} as the dataset has; use the store and channels that it was "
+                "trained on, train again, or force it with allow_other_store=True"
             )
-        if dataset.fingerprint != self.fingerprint:
-            raise OtherStore(
-                f"the predictor was trained on features {self.fingerprint}, but the dataset has {dataset.fingerprint}: "
-                "other weights, options or code made them; use the store it was trained on, train again, or force it "
-                "with allow_other_store=True (--allow-other-store)"
+
+    def _check_windows(self, dataset: GeneDataset) -> None:
+        """Refuse windows of other bins, or that run another way: there is no forcing those."""
+        bin_size, other = self.identity.bin_size, dataset.identity.bin_size
+        if bin_size is not None and bin_size != other:
+            raise ValueError(
+                f"the predictor was trained on bins of {bin_size} bp, but those of the dataset have {other} bp; use a "
+                "store of such bins, or train again"
+            )
+        if self.orient not in (None, dataset.orient):
+            raise ValueError(
+                f"the predictor was trained on windows of orient={self.orient!r}, but the dataset has "
+                f"orient={dataset.orient!r}; open it with orient={self.orient!r}, or train again"
             )
 
 
@@ -144,10 +175,9 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
                 f"{directory} is a checkpoint of format {document['format']}, and this version reads {FORMAT}; "
                 "update genomic-featurestore"
             )
-        trained_on = document["trained_on"]
         return Checkpoint(
             kind=document["kind"],
-            trained_on=TrainedOn(**trained_on | {"channel_names": tuple(trained_on["channel_names"])}),
+            trained_on=TrainedOn.from_json(document["trained_on"]),
             settings=document["settings"],
             tensors=load_file(directory / TENSORS),
         )

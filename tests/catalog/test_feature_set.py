@@ -1,6 +1,7 @@
 """The description of a feature set survives JSON, and proves itself when it is made."""
 
 import json
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from catalog import Channel, FeatureSet, Grid
+from catalog import Channel, FeatureIdentity, FeatureSet, Grid
 from featurestore.testing import feature_set_of, grids
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -95,3 +96,48 @@ def test_a_description_that_does_not_hold_together_is_refused(changes: dict[str,
 def test_a_feature_set_does_not_change_after_it_was_made() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         feature_set_of(Grid(bin_size=16)).bin_size = 32
+
+
+# Identity
+
+IDENTITY = FeatureIdentity(
+    assembly_digest="A", name="motif", extractor="motif", bin_size=64, channels=("x", "y"), fingerprint="f0"
+)
+
+
+@given(feature_sets(), feature_sets())
+@settings(deadline=None)
+def test_two_sets_differ_somewhere_unless_they_are_one(one: FeatureSet, other: FeatureSet) -> None:
+    a, b = one.identity("A"), other.identity("A")
+    assert a.first_difference(a) is None
+    assert (a.first_difference(b) is None) == (a == b) == (b.first_difference(a) is None)
+
+
+@given(feature_sets())
+@settings(deadline=None)
+def test_phases_chunks_licence_and_options_leave_the_identity_as_it_is(feature_set: FeatureSet) -> None:
+    changes = {"offsets": (0,), "chunk_bins": 1, "licence": "other", "citation": "other", "options": {"other": 1}}
+    assert feature_set.model_copy(update=changes).identity("A") == feature_set.identity("A")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"assembly_digest": "B"}, "assembly A, not B", id="assembly"),
+        pytest.param({"name": "sei"}, "name motif, not sei", id="name"),
+        pytest.param({"extractor": "sei", "fingerprint": "f1"}, "extractor motif, not sei", id="extractor first"),
+        pytest.param({"bin_size": 16, "fingerprint": "f1"}, "bins of 64 bp, not 16 bp", id="bins before fingerprint"),
+        pytest.param({"channels": ("x", "z")}, "channel 'y' in column 1, not 'z'", id="a channel"),
+        pytest.param({"channels": ("x",)}, "2 channels, not 1", id="fewer channels"),
+        pytest.param({"fingerprint": "f1"}, "fingerprint f0, not f1", id="fingerprint"),
+    ],
+)
+def test_the_first_difference_is_named_in_words(changes: dict[str, Any], words: str) -> None:
+    assert IDENTITY.first_difference(replace(IDENTITY, **changes)) == words
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(FeatureIdentity)])
+def test_what_was_not_recorded_is_not_compared(field: str) -> None:
+    partial = replace(IDENTITY, **{field: None})
+    assert IDENTITY.first_difference(partial) is None
+    assert partial.first_difference(IDENTITY) is None

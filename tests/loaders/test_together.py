@@ -183,6 +183,7 @@ def test_mixed_assemblies_and_fingerprints_are_refused(tmp_path: Path, together:
     built_store(tmp_path / "a", LENGTHS, WIDE)
     built_store(tmp_path / "b", {"chr1": 1000, "chr2": 78}, WIDE)
     built_store(tmp_path / "c", LENGTHS, WIDE, fingerprint="f1")
+    built_store(tmp_path / "d", LENGTHS, Grid(bin_size=2 * WIDE.bin_size))
 
     def put_together(*names: str) -> Any:
         parts = {name: WindowDataset(tmp_path / name, "demo", contigs="chr1", centres=[5]) for name in names}
@@ -191,8 +192,10 @@ def test_mixed_assemblies_and_fingerprints_are_refused(tmp_path: Path, together:
     assert put_together("a").fingerprints in ({"a": "f0"}, {"demo": "f0"})
     with pytest.raises(AssemblyMismatch, match="one position means two places; open stores of one assembly"):
         put_together("a", "b")
-    with pytest.raises(FingerprintMismatch, match=r"demo of .*c was made with f1, .*a with f0: .*featurestore diff"):
+    with pytest.raises(FingerprintMismatch, match=r"demo of .*c was made with fingerprint f1, not f0 as that of .*a: "):
         put_together("a", "c")
+    with pytest.raises(FingerprintMismatch, match=r"bins of 32 bp, not 16 bp as that of .*a: .*featurestore diff"):
+        put_together("a", "d")
 
 
 # Joined

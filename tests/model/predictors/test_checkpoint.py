@@ -68,7 +68,7 @@ def test_the_frozen_language_model_is_named_but_not_saved(saved: Path, backbone:
     document = json.loads((saved / "checkpoint.json").read_text())
     assert document["settings"]["backbone"]["directory"] == str(backbone)
     assert len(document["settings"]["backbone"]["digest"]) == 64
-    assert document["trained_on"]["fingerprint"] == "tiny"
+    assert document["trained_on"]["identity"]["fingerprint"] == "tiny"
     assert {"torch", "transformers"} <= set(document["versions"])
 
 
@@ -82,9 +82,13 @@ def test_targets_need_not_be_known_to_predict(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"fingerprint": "other"}, "trained on features tiny.*allow_other_store=True", id="other features"),
         pytest.param(
-            {"channel_names": ["a", "b", "c", "d"]}, "'channel 0' where the dataset has 'a'", id="other names"
+            {"fingerprint": "other"},
+            "trained on fingerprint tiny, not other.*allow_other_store=True",
+            id="other features",
+        ),
+        pytest.param(
+            {"channel_names": ["a", "b", "c", "d"]}, "channel 'channel 0' in column 0, not 'a'", id="other names"
         ),
     ],
 )
@@ -103,6 +107,32 @@ def test_another_number_of_channels_cannot_be_forced(saved: Path) -> None:
     fewer = TinyGenes(TEST[range(9)].features[..., :3], TEST.targets)
     with pytest.raises(OtherStore, match=r"reads 4 channels.*has 3.*as in training"):
         load_predictor(saved, dataset=fewer, allow_other_store=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"bin_size": 64}, "bins of 128 bp, but those of the dataset have 64 bp", id="other bins"),
+        pytest.param({"orient": "gene"}, "orient='forward', but the dataset has orient='gene'", id="another way"),
+    ],
+)
+def test_windows_of_other_bins_or_that_run_another_way_cannot_be_forced(
+    saved: Path, changes: dict[str, Any], message: str
+) -> None:
+    other = TinyGenes(TEST[range(9)].features, TEST.targets, prompts=TEST.prompts, **changes)
+    with pytest.raises(ValueError, match=message):
+        load_predictor(saved, dataset=other, allow_other_store=True)
+
+
+def test_what_a_checkpoint_of_format_1_does_not_record_is_not_compared(saved: Path, tmp_path: Path) -> None:
+    recorded = {"fingerprint": "tiny", "channel_names": list(NAMES), "n_bins": 7}
+    old = load_predictor(_copy(saved, tmp_path / "old", format=1, trained_on=recorded))
+    turned = TinyGenes(TEST[range(9)].features, TEST.targets, prompts=TEST.prompts, orient="gene", bin_size=64)
+    np.testing.assert_array_equal(old.predict(turned), load_predictor(saved).predict(TEST))
+    with pytest.raises(OtherStore, match="fingerprint tiny, not other"):
+        old.predict(TinyGenes(TEST[range(9)].features, TEST.targets, fingerprint="other"))
+    old.save(tmp_path / "again")
+    assert load_predictor(tmp_path / "again").trained_on == old.trained_on
 
 
 def test_another_context_length_is_refused(saved: Path) -> None:
@@ -156,7 +186,7 @@ def test_a_damaged_checkpoint_is_refused(saved: Path, tmp_path: Path, file: str)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"format": 2}, "format 2.*update genomic-featurestore", id="a later format"),
+        pytest.param({"format": 3}, "format 3.*update genomic-featurestore", id="a later format"),
         pytest.param({"kind": "gta-next"}, "'gta-next'.*update genomic-featurestore", id="an unknown predictor"),
     ],
 )
