@@ -167,7 +167,7 @@ class Registry(BaseModel):
         taken = next((one.url for one in others if one.name == store.name), None)
         if taken is not None:
             raise ValueError(
-                f"the catalog has a store {store.name!r}, at {taken}; give another --name, "
+                f"the catalog has a store {store.name!r}, at {taken}; give another `name=`, "
                 f"or `featurestore catalog remove {store.name}` first"
             )
         return Registry(stores=(*others, store))
@@ -222,7 +222,7 @@ class Registry(BaseModel):
         if len(data) > _MAX_BYTES:
             raise ValueError(
                 f"a catalog has at most {_MAX_BYTES:,} bytes, and this one would have {len(data):,}; "
-                "`featurestore catalog remove` stores, or add to another --catalog"
+                "`featurestore catalog remove` stores, or add to another: `place=`"
             )
         return data
 

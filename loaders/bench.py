@@ -152,5 +152,5 @@ def random_places(
             return contigs[:n_windows], np.asarray(centres[:n_windows])
     raise NotBuilt(
         f"too little of {reader.name} in {reader.url} is built for random windows of {n_bins} bins; ask for fewer bins "
-        "(--n-bins), or build more of it"
+        "with `n_bins=`, or build more of it"
     )

@@ -272,7 +272,7 @@ def _lead(sets: Mapping[str, FeatureSet]) -> str:
         if lacking:
             raise ValueError(
                 f"{by_width[0]!r} has bins that start where {name!r} has no edge, so windows of both do not cover the "
-                f"same bases; build {name!r} at the offsets {','.join(map(str, lacking))} too (`--offsets`)"
+                f"same bases; build {name!r} at the offsets {','.join(map(str, lacking))} too"
             )
     return by_width[0]
 

@@ -104,7 +104,7 @@ class Eutils:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", self._email):
             raise ValueError(
                 f"NCBI asks every user of its E-utilities for an e-mail address, got {self._email!r}; "
-                "give yours as email= (--email you@lab.org), or set NCBI_EMAIL"
+                "give yours as `email='you@lab.org'`, or set NCBI_EMAIL"
             )
         if urlsplit(base_url).scheme not in ("http", "https"):
             raise ValueError(f"base_url must be an address of http or https, such as {BASE_URL}, got {base_url!r}")

@@ -70,11 +70,11 @@ def present_anchored(store: Store, wanted: AnchorLayout) -> Anchored | None:
     if (present.n_anchors, present.table) != (asked.n_anchors, asked.table):
         raise AnchorsMismatch(
             f"{taken} from another table: {present.n_anchors:,} anchors, and this one has {asked.n_anchors:,} on the "
-            "contigs chosen; give the table and the contigs that they were begun with, or another --name"
+            "contigs chosen; give the table and the contigs that they were begun with, or another `name=`"
         )
     if present.n_bins != asked.n_bins:
         raise AnchorsMismatch(
-            f"{taken} with {present.n_bins} bins, not {asked.n_bins}; give another --name, or read windows of any "
+            f"{taken} with {present.n_bins} bins, not {asked.n_bins}; give another `name=`, or read windows of any "
             f"smaller odd number of bins from those {present.n_bins}"
         )
     return present
@@ -102,7 +102,7 @@ def read_anchored(store: Store, feature_set: str, anchors: str) -> Anchored | No
     if there:
         raise NotAStore(
             f"{store.url}/{path} has a damaged description; put {GROUP} or values/{GROUP} of a copy there, or build "
-            "under another --name"
+            "under another `name=`"
         )
     return None
 

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,23 +21,32 @@ from obstore.exceptions import BaseError
 from rich.console import Console
 from rich.table import Table
 
+from catalog.plugins import PluginError, load_plugin, plugins
 from catalog.simulation.genome import simulate as simulate_genome
 from catalog.simulation.grammar import SimulationConfig
 from featurestore.cli.catalog import app as catalog_app
+from featurestore.cli.errors import explain, verb_of, warn, warnings_in_one_line
 from featurestore.cli.options import AsJson, StoreUrl
 from featurestore.cli.upkeep import app as upkeep_app
 from featurestore.format import layout
 from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
 from featurestore.upkeep.status import status_of
+from featurestore.version import __version__
 
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""
-_EXTRA_OF = dict.fromkeys(("dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
-    ("lightning", "matplotlib", "safetensors", "scipy", "torch", "transformers"), "model"
+_MISTAKES = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    MemoryError,
 )
-"""Which extra brings a library that is not installed."""
-
+"""What verbs raise of the user's making, beside `BaseError` of the object store: no bucket, no answer."""
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -47,7 +55,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
 )
 
 
@@ -57,22 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     # of a small model ten times slower. Read when torch is first imported, which no verb has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _add_verbs()
+    words = sys.argv[1:] if argv is None else list(argv)
+    command = typer.main.get_command(app)
     try:
-        # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
-        status: int = app(args=None if argv is None else list(argv), standalone_mode=False) or 0
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        ImportError,
-        MemoryError,
-    ) as error:
-        return _explain(error)
-    except BaseError as error:  # of the object store: no credentials, no bucket, no answer
-        return _explain(error)
+        with warnings_in_one_line():
+            # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
+            status: int = command(args=words, prog_name="featurestore", standalone_mode=False) or 0
+    except (*_MISTAKES, BaseError) as error:
+        if os.environ.get("FEATURESTORE_DEBUG"):
+            raise
+        print(f"error: {explain(error, verb_of(command, words))}", file=sys.stderr)
+        return 2
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")):  # a wrong option: the usage is the mend
             error.show()  # type: ignore[attr-defined]
@@ -87,24 +89,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _add_verbs() -> None:
     app.add_typer(upkeep_app)
     app.add_typer(catalog_app, name="catalog")
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        app.add_typer(entry.load())
+    for name, entry in plugins(GROUP).items():
+        try:
+            verbs = load_plugin(entry)
+        except PluginError as error:
+            warn(str(error))
+            continue
+        if isinstance(verbs, typer.Typer):
+            app.add_typer(verbs)
+        else:
+            warn(f"the plug-in {name!r} ({GROUP}: {entry.value}) is no typer.Typer, but a {type(verbs).__name__}")
 
 
-def _explain(error: Exception) -> int:
-    if os.environ.get("FEATURESTORE_DEBUG"):
-        raise error
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRA_OF:
-        extra = _EXTRA_OF[(error.name or "").split(".")[0]]
-        print(f"error: this verb needs {error.name}: pip install 'genomic-featurestore[{extra}]'", file=sys.stderr)
-        return 2
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    print(f"error: {text or type(error).__name__}", file=sys.stderr)
-    return 2
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
 
 
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Run a sequence model over a genome once; slice any window of bins from the store."""
 
 

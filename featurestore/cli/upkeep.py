@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from catalog.plugins import load_plugin
 from featurestore.cli.diff_report import describe, write_changes
 from featurestore.cli.options import AsJson, StoreUrl, names_in
 from featurestore.cli.progress import bar
@@ -107,7 +108,7 @@ def _check(name: str) -> Callable[..., list[Fault]]:
     found = list(entry_points(group=CHECKS, name=name))
     if not found:
         raise ImportError(f"--{name} is not installed: pip install 'genomic-featurestore[build]'")
-    check: Callable[..., list[Fault]] = found[0].load()
+    check: Callable[..., list[Fault]] = load_plugin(found[0])
     return check
 
 

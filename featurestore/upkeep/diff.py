@@ -148,7 +148,7 @@ def diff(
         if not pairs:
             raise NotBuilt(
                 f"no feature set is in both: {a.url} has {', '.join(names_a) or 'none'}, {b.url} has "
-                f"{', '.join(names_b) or 'none'}; name one of each with --set-a and --set-b"
+                f"{', '.join(names_b) or 'none'}; name one of each with `pairs=`"
             )
     comparisons = [_Comparison(a, b, *pair, largest=largest) for pair in pairs]
     to_read = sum(stretch.end - stretch.first for item in comparisons for stretch in item.to_read)
@@ -290,14 +290,14 @@ def _common_channels(a: FeatureSet, b: FeatureSet) -> tuple[str, ...]:
     if a.bin_size != b.bin_size:
         raise ValueError(
             f"{a.name!r} has bins of {a.bin_size} bp and {b.name!r} of {b.bin_size} bp; only bins of one size can be "
-            "compared: build one of them again with the --bin-size of the other"
+            "compared: build one of them again with the bins of the other"
         )
     in_b = set(b.channel_names)
     common = tuple(name for name in a.channel_names if name in in_b)
     if not common:
         raise ValueError(
             f"{a.name!r} and {b.name!r} have no channel of the same name ({a.channel_names[0]!r}, ... and "
-            f"{b.channel_names[0]!r}, ...); choose sets that share some with --set, or --set-a and --set-b"
+            f"{b.channel_names[0]!r}, ...); choose sets that share some with `pairs=`"
         )
     return common
 

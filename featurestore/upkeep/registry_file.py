@@ -73,7 +73,7 @@ def describe(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ValueError(
             f"{name!r} is no name for a store: up to 100 letters, digits, '.', '_' and '-', beginning with a letter or "
-            "a digit; give another by --name"
+            "a digit; give another `name=`"
         )
     manifest = store.manifest()
     sizes = (
@@ -273,7 +273,7 @@ def add_store(
 def _parted(place: str | os.PathLike[str] | None) -> tuple[str, str]:
     text = default_place() if place is None else os.fspath(place)
     if not text.endswith(".json"):
-        raise ValueError(f"a catalog is one file of JSON, and {text} is not called so; give --catalog a name in .json")
+        raise ValueError(f"a catalog is one file of JSON, and {text} is not called so; give `place=` a name in .json")
     folder, slash, file = text.rpartition("/")
     return (folder or slash or "."), file
 

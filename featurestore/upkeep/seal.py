@@ -140,7 +140,7 @@ def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool)
     name = next(iter(found.incomplete))
     raise NotSealed(
         f"{store.url} lacks {found.incomplete[name]} shards of {name!r}; {_build_command(store, name)} makes them, and "
-        "`featurestore seal --partial` does without"
+        "`partial=True` seals without"
     )
 
 

@@ -166,7 +166,7 @@ def test_words_are_found_wherever_they_stand_and_all_of_them(place: Path, store:
 def test_a_name_stands_for_one_store_and_a_store_for_one_name(place: Path, store: featurestore.Store) -> None:
     first = add_store(store.url, place)
     other = built_store(place.parent / "demo.store", LENGTHS, GRID)
-    with pytest.raises(ValueError, match=r"has a store 'demo.store', at .*give another --name, or `featurestore cat"):
+    with pytest.raises(ValueError, match=r"has a store 'demo.store', at .*give another `name=`, or `featurestore cat"):
         add_store(other.url, place)
     add_store(other.url, place, name="another")
     assert add_store(store.url, place, name="renamed").url == first.url
@@ -217,7 +217,7 @@ def test_the_entry_of_a_store_that_is_not_finished_says_how_far_it_is(store: fea
 
 def test_a_store_without_a_name_of_its_own_asks_for_one(store: featurestore.Store, place: Path) -> None:
     odd = Path(store.url).rename(place.parents[1] / "my store")
-    with pytest.raises(ValueError, match=r"'my store' is no name for a store: .*give another by --name"):
+    with pytest.raises(ValueError, match=r"'my store' is no name for a store: .*give another `name=`"):
         describe(odd)
     assert describe(odd, name="mine").name == "mine"
 
@@ -282,7 +282,9 @@ def test_a_registry_is_bounded_in_size_when_read_and_when_written(
     add_store(store.url, place)
     before = place.read_bytes()
     monkeypatch.setattr(registry, "_MAX_BYTES", len(before) + 10)
-    with pytest.raises(ValueError, match=r"would have .*`featurestore catalog remove` stores, or add to another --cat"):
+    with pytest.raises(
+        ValueError, match=r"would have .*`featurestore catalog remove` stores, or add to another: `place=`"
+    ):
         add_store(built_store(place.parent / "other", LENGTHS, GRID).url, place)
     assert place.read_bytes() == before
     monkeypatch.setattr(registry, "_MAX_BYTES", 10)
@@ -373,7 +375,7 @@ def test_the_registry_lies_where_the_environment_says(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_place() == str(tmp_path / ".local/share/featurestore/catalog.json")
     assert read_registry() == Registry()
-    with pytest.raises(ValueError, match=r"one file of JSON.*give --catalog a name in \.json"):
+    with pytest.raises(ValueError, match=r"one file of JSON.*give `place=` a name in \.json"):
         read_registry(tmp_path)
 
 

@@ -487,7 +487,7 @@ def test_random_places_lie_on_what_is_built(tmp_path: Path) -> None:
     contigs, centres = random_places(reader, 300, n_bins=3)
     assert set(contigs) == {"chr1"}
     assert reader.windows(contigs, centres, 3).values.shape == (300, 3, 3)
-    with pytest.raises(NotBuilt, match=r"too little of demo .*--n-bins"):
+    with pytest.raises(NotBuilt, match=r"too little of demo .*`n_bins=`"):
         random_places(reader, 300, n_bins=60)
     for commit in list(store.commits("demo").records()):
         store.objects.delete(commit.key)

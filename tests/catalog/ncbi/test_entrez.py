@@ -346,7 +346,7 @@ def test_requests_come_no_faster_than_ncbi_allows(
 def test_arguments_that_cannot_be_say_what_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache"
     for email in (None, "", "nobody"):
-        with pytest.raises(ValueError, match=r"asks every user .* e-mail .*--email you@lab.org.*set NCBI_EMAIL"):
+        with pytest.raises(ValueError, match=r"asks every user .* e-mail .*`email='you@lab.org'`.*set NCBI_EMAIL"):
             fetch_annotations([1], cache=cache, email=email)
     with pytest.raises(ValueError, match=r"batch must be 1 to 500.*got 501"):
         fetch_annotations([1], cache=cache, email=EMAIL, batch=501)

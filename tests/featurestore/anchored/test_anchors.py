@@ -303,7 +303,7 @@ def test_a_poisoned_shard_is_reported_and_the_others_are_built(
 @pytest.mark.parametrize(
     ("changed", "error", "mend"),
     [
-        pytest.param({"n_bins": 5}, AnchorsMismatch, "another --name, or read windows of any smaller", id="other bins"),
+        pytest.param({"n_bins": 5}, AnchorsMismatch, "another `name=`, or read windows of any", id="other bins"),
         pytest.param(
             {"contigs": ["chr1"]},
             AnchorsMismatch,
@@ -342,7 +342,7 @@ def test_of_two_builders_with_different_tables_one_is_refused(tmp_path: Path) ->
     # They have begun, and only their first object is there.
     first = f"{laid_out(theirs).path}/values/zarr.json"
     store.objects.create(first, anchored_documents(laid_out(theirs), theirs)[first])
-    with pytest.raises(AnchorsMismatch, match="another --name"):
+    with pytest.raises(AnchorsMismatch, match="another `name=`"):
         declare_anchored(store, laid_out(mine), mine)
     assert declare_anchored(store, laid_out(theirs), theirs) == laid_out(theirs)
     assert open_anchored(store, "demo", "some").anchors == theirs
@@ -601,4 +601,4 @@ def test_the_command_builds_and_reports(
     assert main([*command, "--name", "new", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["was_there"] == 1
     assert main([*command, "--name", "some"]) == 2
-    assert "give another --name" in capsys.readouterr().err
+    assert "give another `--name`" in capsys.readouterr().err

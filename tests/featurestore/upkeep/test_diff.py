@@ -259,8 +259,8 @@ def test_channels_and_pad_are_compared_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assembly", "first", "differs"),
     [
-        pytest.param(ASSEMBLY, Grid(bin_size=8), "the --bin-size of the other", id="bins of another size"),
-        pytest.param(ASSEMBLY, None, "--set-a and --set-b", id="no set of one name"),
+        pytest.param(ASSEMBLY, Grid(bin_size=8), "the bins of the other", id="bins of another size"),
+        pytest.param(ASSEMBLY, None, "name one of each with `pairs=`", id="no set of one name"),
         pytest.param(
             assembly_of(random_sequences(LENGTHS, seed=1)), Grid(bin_size=BIN), "build one of them on", id="assembly"
         ),

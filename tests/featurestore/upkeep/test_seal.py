@@ -293,7 +293,7 @@ def test_what_is_not_fit_is_not_sealed(store: featurestore.Store) -> None:
     with pytest.raises(NotSealed, match=rf"1 shards without a record.*{key}.*`featurestore build` writes them again"):
         seal(store, partial=True)
     path.unlink()
-    with pytest.raises(NotSealed, match=r"lacks 1 shards .*--extractor demo.*`featurestore seal --partial`"):
+    with pytest.raises(NotSealed, match=r"lacks 1 shards .*--extractor demo.*`partial=True`"):
         seal(store)
     assert MANIFEST not in files_of(store.url)
     with pytest.raises(NotSealed, match="no feature set yet"):

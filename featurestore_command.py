@@ -1,0 +1,32 @@
+"""Where the command `featurestore` begins: it sees to it that its own packages are found.
+
+A `catalog.py` or `model.py` in a folder on PYTHONPATH would come before ours, so our folder goes before it. The current
+folder is searched last, for a `module:factory` of the user's.
+
+Belongs here: the search path, which also the worker processes get. Alone outside the packages, and of the standard
+library only, since the import of a package is what it makes safe. Does not: the verbs (`featurestore.cli.main`).
+"""
+
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent
+_PACKAGES = ("catalog", "featurestore", "builders", "loaders", "model")
+
+
+def main() -> int:
+    """Run one command and return its exit status."""
+    if any(_is_hidden(package) for package in _PACKAGES):
+        sys.path.insert(0, str(_ROOT))
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    from featurestore.cli.main import main as run
+
+    return run()
+
+
+def _is_hidden(package: str) -> bool:
+    spec = PathFinder.find_spec(package)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent.parent != _ROOT

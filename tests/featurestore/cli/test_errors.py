@@ -1,0 +1,66 @@
+"""Errors name parameters of Python below the command line, and options on it."""
+
+import pytest
+import typer
+
+from featurestore.cli.errors import explain, in_options, verb_of
+
+app = typer.Typer()
+inner = typer.Typer()
+app.add_typer(inner, name="catalog")
+
+
+@app.command()
+def build(
+    n_bins: int = 1,
+    dtype: str = "float16",
+    channels: str | None = None,
+    storage_option: str | None = None,
+    crc: bool = typer.Option(False, "--crc/--quick"),
+    feature_set: str | None = typer.Option(None, "--feature-set", "-f", "--set"),
+) -> None:
+    pass
+
+
+@inner.command()
+def add(catalog: str | None = None, name: str | None = None) -> None:
+    pass
+
+
+COMMAND = typer.main.get_command(app)
+BUILD = verb_of(COMMAND, ["build", "--n-bins", "3"])
+ADD = verb_of(COMMAND, ["catalog", "add", "build"])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("give `n_bins=`", "give `--n-bins`"),
+        ("give `n_bins=251`", "give `--n-bins 251`"),
+        ('with `dtype="float32"` it fits', "with `--dtype float32` it fits"),
+        ("name some: `channels=['a', 'b']`", "name some: `--channels a,b`"),
+        ("keys go to `storage_options=`", "keys go to `--storage-option`"),
+        ("`crc=True` reads all, `crc=False` does not", "`--crc` reads all, `--quick` does not"),
+        ("choose with `feature_set=`", "choose with `--feature-set`"),
+        ("`other=3` is not of this verb", "`other=3` is not of this verb"),
+        ("got n_bins=3 and `featurestore.open(url)`", "got n_bins=3 and `featurestore.open(url)`"),
+    ],
+)
+def test_a_parameter_in_backquotes_becomes_the_option_of_the_verb_that_ran(text: str, shown: str) -> None:
+    assert in_options(text, BUILD) == shown
+
+
+def test_the_verb_that_ran_decides() -> None:
+    assert in_options("give another `name=` or `place=`", ADD) == "give another `--name` or `--catalog`"
+    assert in_options("give another `name=` or `place=`", BUILD) == "give another `name=` or `place=`"
+
+
+def test_a_library_that_is_not_installed_is_told_by_its_extra_also_where_a_plug_in_needed_it() -> None:
+    plugin_error = ImportError("the plug-in cannot be loaded")
+    plugin_error.__cause__ = ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
+    assert explain(plugin_error, BUILD) == "this verb needs torch: pip install 'genomic-featurestore[model]'"
+    assert explain(ModuleNotFoundError("No module named 'x'", name="x"), BUILD) == "No module named 'x'"
+
+
+def test_an_error_without_words_is_told_by_its_kind() -> None:
+    assert explain(MemoryError(), BUILD) == "MemoryError"
