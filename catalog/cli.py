@@ -38,8 +38,12 @@ def fetch_annotations(
     tax_id: Annotated[int, typer.Option(help="Organism, in NCBI's taxonomy.")] = 9606,
     batch: Annotated[int, typer.Option(min=1, max=eutils.MOST_UIDS, help="Records a request.")] = 200,
     retry_s: Annotated[
-        float, typer.Option(min=0, help="How long a request is tried if NCBI does not answer (s).")
-    ] = 120,
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long a request is tried if NCBI does not answer (s). [default: $FEATURESTORE_RETRY_S or 120]",
+        ),
+    ] = None,
     base_url: Annotated[str, typer.Option(help="Address of the E-utilities.")] = eutils.BASE_URL,
 ) -> None:
     """Fetch what NCBI knows of genes in words. The same command goes on where one was stopped."""

@@ -9,7 +9,6 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from catalog.retry import StoreUnavailable
     from featurestore.anchored.declare import AnchorsMismatch
     from featurestore.anchored.reader import AnchoredReader, UnknownAnchor, open_anchored
     from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from featurestore.format.layout import ContigLayout
     from featurestore.format.manifest import Manifest
     from featurestore.format.writer import Origin, write_shard
+    from featurestore.objects.errors import StoreUnavailable
     from featurestore.objects.objects import Objects, StorageOptions, connect
     from featurestore.reader import FeatureReader, Window, Windows, parse_place
     from featurestore.rows.row_requests import RowRequest
@@ -147,7 +147,7 @@ _MORE = {
     "RowSource": "featurestore.rows.source",
     "StorageOptions": "featurestore.objects.objects",
     "StoreStatus": "featurestore.upkeep.status",
-    "StoreUnavailable": "catalog.retry",
+    "StoreUnavailable": "featurestore.objects.errors",
     "TensorStoreRows": "featurestore.rows.tensorstore_source",
     "UnknownAnchor": "featurestore.anchored.reader",
     "Verification": "featurestore.upkeep.findings",

@@ -6,6 +6,7 @@ Belongs here: range reads, what names the state of a file, files beside it. Does
 
 import io
 import os
+import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,15 +18,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from catalog.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transient_status, retry_s
+
 T = TypeVar("T")
 
 STEP_BYTES = 1 << 24
 """What is read at a time of a file that is read through (bytes): memory, and the size of a request."""
 _REQUEST_BYTES = 1 << 27
 """The most that one request asks for (bytes): a shard of 67 Mbp is one request, a whole chromosome is two."""
-_WAITS_S = (0.5, 1.0, 2.0, 4.0)
-"""How long to wait before a request that failed is made again (seconds)."""
-_PASSING_STATUS = {408, 425, 429}
+_BOTOCORE_CONNECTION_ERRORS = {
+    f"botocore.exceptions.{name}" for name in ("ConnectionError", "HTTPClientError", "IncompleteReadError")
+}
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "updated", "modify", "created")
 _STAMPS = ("md5Hash", "Content-MD5", "Digest", "ETag", "etag", *_TIMES)
 """What file systems tell of the state of a file, the surest first."""
@@ -120,7 +123,7 @@ class _LocalSource(Source):
 
 
 class _RemoteSource(Source):
-    """A file at a URL, read by ranges. A request that fails is made again for some seconds, unless it is refused."""
+    """A file at a URL, read by ranges; transient errors are tried again as `catalog.retry` says."""
 
     def __init__(self, fs: Any, path: str, *, shown: str) -> None:
         self._fs = fs
@@ -150,7 +153,7 @@ class _RemoteSource(Source):
             # Not through a file object of fsspec, which would read ahead by 5 MB, and which threads cannot share.
             data = bytes(self._fs.cat_file(self._path, start=start, end=end))
             if len(data) < end - start:
-                raise OSError(f"{len(data)} of {end - start} bytes came")
+                raise ConnectionError(f"{len(data)} of {end - start} bytes came")
             return data
 
         return self._whole(self._asked(ask), start, end)
@@ -194,21 +197,22 @@ class _RemoteSource(Source):
         return self._asked(ask)
 
     def _asked(self, ask: Callable[[], T]) -> T:
-        """Make a request, again while the fault may pass."""
-        for wait_s in (*_WAITS_S, None):
+        """Make a request, again after each transient error."""
+        backoff = Backoff()
+        while True:
             try:
                 return ask()
-            except ValueError:
-                raise
             except Exception as error:  # each file system raises what its client library does
-                fault, may_pass = self._fault(error)
-                if wait_s is None or not may_pass:
-                    raise fault from error
-            time.sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
+                if is_mistake(error) or isinstance(error, ValueError):
+                    raise
+                final, is_transient = self._explained(error)
+                wait_s = backoff.wait_s() if is_transient else None
+                if wait_s is None:
+                    raise final from error
+                time.sleep(wait_s)
 
-    def _fault(self, error: Exception) -> tuple[OSError, bool]:
-        """Put the error of any file system in our words, and say whether the same request may succeed later."""
+    def _explained(self, error: Exception) -> tuple[OSError, bool]:
+        """Put the error of any file system in our words, and say whether it is transient."""
         # fsspec reports whatever goes wrong with a web address as a missing file.
         is_hidden = isinstance(error, FileNotFoundError) and "http" in self._fs.protocol
         cause = (error.__cause__ if is_hidden else None) or error
@@ -219,11 +223,24 @@ class _RemoteSource(Source):
         reason = f"HTTP {status} {getattr(cause, 'message', '')}" if status else f"{type(cause).__name__}: {cause}"
         message = (
             f"{self.shown} cannot be read ({reason.strip()}); see that its server answers and lets this machine in "
-            "(storage options: key, secret, endpoint_url, anon), then start again"
+            "(storage options: key, secret, endpoint_url, anon), then start again, or try longer "
+            f"({RETRY_VARIABLE}, now {retry_s():g} s)"
         )
         if status in (401, 403) or isinstance(cause, PermissionError):
             return PermissionError(message), False
-        return OSError(message), status is None or status >= 500 or status in _PASSING_STATUS
+        return OSError(message), is_transient_status(status) if status is not None else _may_reach(cause)
+
+
+def _may_reach(cause: BaseException) -> bool:
+    """Tell whether a connection that failed so, with no status of HTTP, may be had later."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return False
+    if type(cause).__module__ == "builtins":
+        # Plain OSError: what s3fs makes of codes such as SlowDown.
+        return type(cause) is OSError or isinstance(cause, (ConnectionError, TimeoutError))
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(cause).__mro__}
+    # Botocore raises of its own accord, too: for want of credentials, or for settings that it does not take.
+    return "botocore.exceptions.BotoCoreError" not in kinds or not kinds.isdisjoint(_BOTOCORE_CONNECTION_ERRORS)
 
 
 class _ChunkFile(io.RawIOBase):

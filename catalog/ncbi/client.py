@@ -9,7 +9,6 @@ address; its parser fetches what a reply names as its DTD, and fails on that of 
 """
 
 import http.client
-import itertools
 import json
 import os
 import re
@@ -23,6 +22,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from catalog.retry import Backoff, is_transient_status
+
 BASE_URL = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
 TOOL = "genomic-featurestore"
 MOST_UIDS = 500
@@ -31,8 +32,6 @@ MOST_UIDS = 500
 # 3 requests a second, 10 with a key, and some room: replies of 429 are seen at exactly 1/3 s.
 _INTERVAL_S = 0.37
 _INTERVAL_WITH_KEY_S = 0.11
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
 _LARGEST_REPLY = 1 << 25  # bytes; 500 genes take about 5 MB
 _LARGEST_NUMBER = 2**63 - 1
 _NOT_LIVE = (1, 2)  # replaced, discontinued (https://www.ncbi.nlm.nih.gov/books/NBK3841); 0 or empty is live
@@ -78,7 +77,7 @@ class Eutils:
     api_key
         Allows 10 requests a second rather than 3; None takes the environment's `NCBI_API_KEY`, if there is one.
     retry_s
-        How long one request is tried (s).
+        How long one request is tried (s); None for the environment's `FEATURESTORE_RETRY_S`, or 120.
     timeout_s
         How long one try may take (s).
 
@@ -96,7 +95,7 @@ class Eutils:
         email: str | None = None,
         api_key: str | None = None,
         base_url: str = BASE_URL,
-        retry_s: float = 120.0,
+        retry_s: float | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         self._email = (email or os.environ.get("NCBI_EMAIL", "")).strip()
@@ -144,32 +143,34 @@ class Eutils:
     def _ask(self, utility: str, params: dict[str, object], read: Callable[[Any], _Read]) -> _Read:
         who = {"tool": TOOL, "email": self._email, "api_key": self._api_key}
         request = self._request(f"{self._base_url}/{utility}.fcgi", {"db": "gene", "retmode": "json", **params, **who})
-        started = time.monotonic()
-        for tries in itertools.count(1):
+        backoff = Backoff(budget_s=self._retry_s)
+        while True:
             _take_turn(_INTERVAL_WITH_KEY_S if self._api_key else _INTERVAL_S)
-            wait_s = min(_FIRST_WAIT_S * 2 ** (tries - 1), _LONGEST_WAIT_S)
+            asked_s = 0.0
             try:
                 return read(self._reply(request))
             except HTTPError as error:
                 with error:
                     said = f"{error.code} {self._said(error)}".strip()
-                if error.code not in (408, 425, 429) and error.code < 500:
+                if not is_transient_status(error.code):
                     raise EntrezError(
                         f"NCBI refuses the request ({utility}): {said}; check the e-mail address and the API key"
                     ) from error
-                wait_s = max(wait_s, _retry_after_s(error.headers.get("Retry-After")))
+                asked_s = _retry_after_s(error.headers.get("Retry-After"))
                 cause: Exception = error
             except (OSError, http.client.HTTPException, _BadReply) as error:
                 said, cause = str(error) or type(error).__name__, error
-            tried_s = time.monotonic() - started
-            if tried_s + wait_s > self._retry_s:
-                raise EntrezError(
-                    f"NCBI ({urlsplit(self._base_url).netloc}, {utility}) gave no answer to {tries} tries in "
-                    f"{tried_s:.0f} s, at last: {said}; the next try is due in {wait_s:.0f} s, the limit is "
-                    f"{self._retry_s:g} s"
-                ) from cause
+            wait_s = backoff.wait_s(at_least_s=asked_s)
+            if wait_s is None:
+                raise self._no_answer(utility, backoff, said, asked_s) from cause
             time.sleep(wait_s)
-        raise AssertionError  # the count has no end
+
+    def _no_answer(self, utility: str, backoff: Backoff, said: str, asked_s: float) -> EntrezError:
+        due = f" NCBI asks to wait {asked_s:.0f} s," if asked_s else ""
+        return EntrezError(
+            f"NCBI ({urlsplit(self._base_url).netloc}, {utility}) gave no answer to {backoff.failures} tries in "
+            f"{backoff.elapsed_s:.0f} s, at last: {said};{due} the limit is {backoff.budget_s:g} s (retry_s)"
+        )
 
     def _reply(self, request: Request) -> Any:
         deadline = time.monotonic() + self._timeout_s

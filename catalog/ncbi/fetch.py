@@ -93,7 +93,7 @@ def fetch_annotations(
     gene_ids: Mapping[str, str] | None = None,
     batch: int = 200,
     base_url: str = BASE_URL,
-    retry_s: float = 120.0,
+    retry_s: float | None = None,
     timeout_s: float = 60.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FetchedAnnotations:
@@ -123,7 +123,8 @@ def fetch_annotations(
     base_url
         Address of the E-utilities.
     retry_s
-        How long one request is tried (s), if NCBI is busy, unreachable, or stops in mid-reply.
+        How long one request is tried (s), if NCBI is busy, unreachable, or stops in mid-reply; None for the
+        environment's `FEATURESTORE_RETRY_S`, or 120.
     timeout_s
         How long one try may take (s).
     progress

@@ -1,7 +1,8 @@
 """Raw objects of a store: get, put, create-if-absent, list, delete, on a local disk or in an object store.
 
 Belongs here: one adapter over obstore (local, S3, GCS, Azure, HTTP) and one over any other fsspec URL. Does not: what
-the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to try (`catalog.retry`).
+the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to try (`catalog.retry`), what
+an error means (`featurestore.objects.errors`).
 """
 
 import asyncio
@@ -24,7 +25,8 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
-from catalog.retry import Backoff, may_pass, stall_s, waits
+from catalog.retry import Backoff, stall_s, waits
+from featurestore.objects.errors import is_transient, wait_s
 from featurestore.objects.s3_access import S3Access
 
 T = TypeVar("T")
@@ -75,14 +77,14 @@ class Objects(ABC):
         have written the object, and the next try then finds it: so after a failed try an object that is there counts as
         written by this call if it holds these very bytes, and as another's if not.
         """
-        patience = Backoff(self._tried("create", key), allowed_s=_upload_s(data))
+        tried, backoff = self._tried("create", key), Backoff(allowed_s=_upload_s(data))
         is_first = True
         while True:
             try:
                 is_ours = self._create(key, data)
             except Exception as error:
                 is_first = False
-                time.sleep(patience.wait_s(error))
+                time.sleep(wait_s(error, tried, backoff))
             else:
                 return is_ours or (not is_first and self.get(key) == data)
 
@@ -125,13 +127,13 @@ class Objects(ABC):
         return f"{verb} {self.location}/{key}"
 
     def _try(self, verb: str, key: str, action: Callable[[], T], *, allowed_s: float = 0.0) -> T:
-        """Do something until it succeeds or there is no more use in trying."""
-        patience = Backoff(self._tried(verb, key), allowed_s=allowed_s)
+        """Do something idempotent until it succeeds, fails for good, or the budget of time is spent."""
+        backoff = Backoff(allowed_s=allowed_s)
         while True:
             try:
                 return action()
             except Exception as error:
-                time.sleep(patience.wait_s(error))
+                time.sleep(wait_s(error, self._tried(verb, key), backoff))
 
 
 class _ObstoreObjects(Objects):
@@ -185,7 +187,7 @@ class _ObstoreObjects(Objects):
             # One single PUT: the condition is atomic there, and ignored by some servers on a multipart upload.
             obstore.put(self._store_for(data), key, data, mode="create", use_multipart=False)
         except obstore.exceptions.AlreadyExistsError as error:
-            if may_pass(error):
+            if is_transient(error):
                 raise  # S3 answers 409 while another write of the key is under way, which may come to nothing
             return False
         return True
@@ -279,12 +281,12 @@ class _RetryingStore(ObjectStore[Any]):
             yield name
 
     async def _try(self, verb: str, key: str, action: Callable[[], Awaitable[T]]) -> T:
-        patience = Backoff(f"{verb} {self._location}/{key}")
+        backoff = Backoff()
         while True:
             try:
                 return await action()
             except Exception as error:
-                await asyncio.sleep(patience.wait_s(error))
+                await asyncio.sleep(wait_s(error, f"{verb} {self._location}/{key}", backoff))
 
 
 class _FsspecObjects(Objects):
@@ -308,7 +310,7 @@ class _FsspecObjects(Objects):
         try:
             self._fs.pipe_file(self._path(key), data, mode="create")
         except OSError as error:
-            if may_pass(error):
+            if is_transient(error):
                 raise
             # Some file systems raise a plain OSError where others raise FileExistsError.
             self._fs.invalidate_cache()

@@ -1,4 +1,4 @@
-"""Who one is to S3 and where it lies: found once, and the same for every library that reads there.
+"""S3 credentials, endpoint and region: found once, and the same for every library that reads there.
 
 Belongs here: from storage options, environment and profiles to keys, endpoint and region. Does not: requests
 (`featurestore.objects.objects`).
@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from catalog.retry import MEND
+from featurestore.objects.errors import KEYS_MEND
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class S3Access:
         )
         self._credentials: Any = None if self.is_anonymous else self._asked(session.get_credentials)
         if self._credentials is None and not self.is_anonymous:
-            raise PermissionError(f"there are no credentials for {place}: {MEND}")
+            raise PermissionError(f"there are no credentials for {place}: {KEYS_MEND}")
 
     def keys(self) -> Keys:
         """Give the keys as they are now: those of a role or of a single sign-on are renewed in time."""
@@ -122,7 +122,7 @@ class S3Access:
         try:
             return question()
         except BotoCoreError as error:
-            raise PermissionError(f"the credentials for {self._place} cannot be had ({error}): {MEND}") from error
+            raise PermissionError(f"the credentials for {self._place} cannot be had ({error}): {KEYS_MEND}") from error
 
 
 def _flattened(options: Mapping[str, Any]) -> dict[str, Any]:

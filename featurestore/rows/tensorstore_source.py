@@ -14,8 +14,8 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
-from catalog.retry import explained, is_outage
 from featurestore.format.layout import values_path
+from featurestore.objects.errors import explained, is_outage
 from featurestore.rows.row_requests import Block, RowRequest, merged
 from featurestore.rows.source import damaged
 

@@ -25,13 +25,13 @@ from filelock import FileLock, Timeout
 from catalog import FeatureSet
 from catalog.folders import data_directory
 from catalog.registry import UNKNOWN, KnownSet, KnownStore, Registry, StoreSummary, parse_registry, refuse_secrets
-from catalog.retry import explained
 from featurestore.anchored.declare import anchored_names, read_anchored
 from featurestore.anchored.layout import AnchorLayout
 from featurestore.format import layout
 from featurestore.format.layout import ContigLayout
 from featurestore.format.manifest import CARDS, HISTORY, MANIFEST
 from featurestore.format.metadata import GROUP
+from featurestore.objects.errors import explained
 from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.store import Store, open_store
 

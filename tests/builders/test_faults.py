@@ -21,8 +21,8 @@ import featurestore
 from builders.extractors.base import ExtractorOptions
 from builders.run import build
 from builders.scheduling import BuildStopped
-from catalog.retry import StoreUnavailable
 from featurestore import connect, verify
+from featurestore.objects.errors import StoreUnavailable
 from featurestore.testing import random_sequences, write_fasta
 from featurestore.testing.fault_proxy import (
     ACCESS_DENIED,

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from catalog import retry
 from catalog.cli import app
 from catalog.ncbi import client as eutils
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA, annotate, prompts_for, read_annotations, write_annotations
@@ -43,7 +44,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less between requests; what NCBI allows has a test of its own."""
     monkeypatch.setattr(eutils, "_INTERVAL_S", 0.0)
     monkeypatch.setattr(eutils, "_INTERVAL_WITH_KEY_S", 0.0)
-    monkeypatch.setattr(eutils, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.01)
     for name in ("NCBI_EMAIL", "NCBI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -408,7 +409,7 @@ def test_a_server_that_asks_for_more_patience_than_there_is_is_not_waited_for(
     server: EntrezServer, tmp_path: Path
 ) -> None:
     server.faults.append(says(BUSY, status=429, headers={"Retry-After": "3600"}))
-    with pytest.raises(EntrezError, match="429 API rate limit exceeded; the next try is due in 3600 s, the limit is 5"):
+    with pytest.raises(EntrezError, match="429 API rate limit exceeded; NCBI asks to wait 3600 s, the limit is 5"):
         fetch(server, tmp_path / "cache", 1)
     assert len(server.asked) == 1
 

@@ -30,8 +30,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import featurestore
 from catalog import Grid
-from catalog.retry import StoreUnavailable
 from featurestore import Objects, ZarrRows, connect
+from featurestore.objects.errors import StoreUnavailable
 from featurestore.rows.row_requests import RowRequest
 from featurestore.rows.source import DamagedChunk, read_rows
 from featurestore.testing import built_store
