@@ -6,20 +6,26 @@ Names are found on first use, so that `featurestore bench-read` needs no torch.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from loaders.anchored_windows import AnchoredWindows
     from loaders.batching.device_prefetch import prefetch
     from loaders.batching.loader import BatchLoader, data_loader
     from loaders.batching.sampler import GlobalBatchSampler
     from loaders.batching.stream import WindowStream
-    from loaders.channels import Projection
-    from loaders.combined import AlignedDataset, JoinedDataset, aligned_dataset
+    from loaders.combined import AlignedDataset, aligned_dataset
     from loaders.genes import GeneBatch, GeneDataset, collate, gene_dataset
+    from loaders.joined import JoinedDataset
+    from loaders.projection import Projection
     from loaders.residence.memory import MemoryBudgetExceeded
-    from loaders.residence.open import Residence, open_reader
+    from loaders.residence.open import open_reader
+    from loaders.settings import Residence, WindowSettings
+    from loaders.stacked import StackedDataset
     from loaders.stats import Stats
+    from loaders.window_source import WindowSource
     from loaders.windows import WindowDataset
 
 __all__ = [
     "AlignedDataset",
+    "AnchoredWindows",
     "BatchLoader",
     "GeneBatch",
     "GeneDataset",
@@ -28,8 +34,11 @@ __all__ = [
     "MemoryBudgetExceeded",
     "Projection",
     "Residence",
+    "StackedDataset",
     "Stats",
     "WindowDataset",
+    "WindowSettings",
+    "WindowSource",
     "WindowStream",
     "aligned_dataset",
     "collate",
@@ -41,13 +50,16 @@ __all__ = [
 
 _DOOR = {
     "AlignedDataset": "loaders.combined",
+    "AnchoredWindows": "loaders.anchored_windows",
     "BatchLoader": "loaders.batching.loader",
     "GeneBatch": "loaders.genes",
     "GeneDataset": "loaders.genes",
-    "JoinedDataset": "loaders.combined",
-    "Projection": "loaders.channels",
+    "JoinedDataset": "loaders.joined",
+    "Projection": "loaders.projection",
+    "StackedDataset": "loaders.stacked",
     "Stats": "loaders.stats",
     "WindowDataset": "loaders.windows",
+    "WindowSettings": "loaders.settings",
     "WindowStream": "loaders.batching.stream",
     "aligned_dataset": "loaders.combined",
     "data_loader": "loaders.batching.loader",
@@ -59,7 +71,8 @@ _DOOR = {
 _MORE = {
     "GlobalBatchSampler": "loaders.batching.sampler",
     "MemoryBudgetExceeded": "loaders.residence.memory",
-    "Residence": "loaders.residence.open",
+    "Residence": "loaders.settings",
+    "WindowSource": "loaders.window_source",
     "collate": "loaders.genes",
 }
 

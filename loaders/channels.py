@@ -6,41 +6,20 @@ Belongs here: choosing channels by name, group or signal, and projecting them. D
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from catalog import FeatureSet
 from catalog.tables import listed
+from loaders.projection import Projection
 
 SIGNAL = "signal"
 """Stands for every channel that its set does not mark as low-signal."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Projection:
-    """New channels as weighted sums of those that are read: `features @ matrix`, in float32."""
-
-    matrix: ArrayLike
-    """Weights, shape `(channels, len(names))`; rows in the order of the channels that are read."""
-    names: Sequence[str]
-    """Names of the new channels."""
-
-    def __post_init__(self) -> None:
-        matrix = np.array(self.matrix, dtype=np.float32)
-        names = tuple(self.names)
-        if matrix.ndim != 2 or matrix.shape[1] != len(names) or not np.isfinite(matrix).all():
-            raise ValueError(
-                f"a projection is a finite matrix of one row a channel and one column a name: expected shape "
-                f"(channels, {len(names)}), got {matrix.shape}"
-            )
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"a projection has distinct names, one at least; got {listed(names) or 'none'}")
-        object.__setattr__(self, "matrix", matrix)
-        object.__setattr__(self, "names", names)
+ALL = "all"
+"""Stands for every channel."""
 
 
 class ChannelView:
@@ -49,7 +28,7 @@ class ChannelView:
     Parameters
     ----------
     channels
-        Names, groups (`E` for the enhancer classes of Sei) or `"signal"`, one or several; a name goes before a group
+        Names, groups (`E` for the enhancer classes of Sei), `"signal"` or `"all"`; a name goes before a group
         of the same name. Channels come in the order named, those of a group in the set's order, each once. None for
         all.
     projection
@@ -61,9 +40,7 @@ class ChannelView:
         If there is no such channel or group, none is left, or the projection has another number of rows.
     """
 
-    def __init__(
-        self, feature_set: FeatureSet, channels: Sequence[str] | str | None, projection: Projection | None
-    ) -> None:
+    def __init__(self, feature_set: FeatureSet, channels: Sequence[str] | None, projection: Projection | None) -> None:
         self._columns = None if channels is None else _columns(feature_set, channels)
         names = feature_set.channel_names
         self.names: tuple[str, ...] = names if self._columns is None else tuple(names[c] for c in self._columns)
@@ -87,15 +64,15 @@ class ChannelView:
         return torch.stack([window.float() @ self._matrix for window in tensor]).to(dtype)
 
 
-def _columns(feature_set: FeatureSet, channels: Sequence[str] | str) -> list[int]:
-    asked = [channels] if isinstance(channels, str) else list(channels)
+def _columns(feature_set: FeatureSet, channels: Sequence[str]) -> list[int]:
     meant: dict[str, list[int]] = {}
     for column, channel in enumerate(feature_set.channels):
         if channel.group:
             meant.setdefault(channel.group, []).append(column)
     meant |= {name: [column] for column, name in enumerate(feature_set.channel_names)}
+    meant.setdefault(ALL, list(range(len(feature_set.channels))))
     meant.setdefault(SIGNAL, [c for c, channel in enumerate(feature_set.channels) if not channel.low_signal])
-    unknown = [name for name in asked if name not in meant]
+    unknown = [name for name in channels if name not in meant]
     if unknown:
         groups = sorted({channel.group for channel in feature_set.channels} - {""})
         near = difflib.get_close_matches(unknown[0], meant, n=3)
@@ -105,9 +82,9 @@ def _columns(feature_set: FeatureSet, channels: Sequence[str] | str) -> list[int
             + (f"; groups: {listed(groups)}" if groups else "")
             + (f"; did you mean {' or '.join(near)}?" if near else "")
         )
-    columns = list(dict.fromkeys(column for name in asked for column in meant[name]))
+    columns = list(dict.fromkeys(column for name in channels for column in meant[name]))
     if not columns:
         raise ValueError(
-            f"channels={channels!r} leaves no channel of {feature_set.name}; name one at least, or None for all"
+            f"channels={list(channels)!r} leaves no channel of {feature_set.name}; name one at least, or None for all"
         )
     return columns

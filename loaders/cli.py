@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from featurestore import open as open_store
+from loaders import settings
 from loaders.bench import measure_reading
-from loaders.residence import open as fetch
+from loaders.residence.open import open_reader
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -25,11 +26,13 @@ def bench_read(
     n_bins: Annotated[int, typer.Option(min=1, help="Bins a window.")] = 251,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
     batches: Annotated[int, typer.Option(min=1, help="How many batches.")] = 200,
-    residence: Annotated[fetch.Residence, typer.Option(help="Where rows are kept.")] = "stream",
+    residence: Annotated[settings.Residence, typer.Option(help="Where rows are kept.")] = "stream",
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the mirror, for `cache`.")] = None,
-    cache_bytes: Annotated[int, typer.Option(help="Most that the mirror takes (bytes).")] = fetch.DEFAULT_CACHE_BYTES,
-    memory_bytes: Annotated[int, typer.Option(help="Most that `memory` holds.")] = fetch.DEFAULT_MEMORY_BYTES,
-    stream_bytes: Annotated[int, typer.Option(help="Most that `stream` keeps.")] = fetch.DEFAULT_STREAM_BYTES,
+    cache_bytes: Annotated[
+        int, typer.Option(help="Most that the mirror takes (bytes).")
+    ] = settings.DEFAULT_CACHE_BYTES,
+    memory_bytes: Annotated[int, typer.Option(help="Most that `memory` holds.")] = settings.DEFAULT_MEMORY_BYTES,
+    stream_bytes: Annotated[int, typer.Option(help="Most that `stream` keeps.")] = settings.DEFAULT_STREAM_BYTES,
     compute_ms: Annotated[float, typer.Option(min=0, help="What a consumer takes over a batch (ms).")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the random windows.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
@@ -40,7 +43,7 @@ def bench_read(
         if len(names) != 1:
             raise ValueError(f"{store} has {len(names)} feature sets ({', '.join(names) or 'none'}); say which: --set")
         feature_set = names[0]
-    reader = fetch.open_reader(
+    reader = open_reader(
         store,
         feature_set,
         residence=residence,

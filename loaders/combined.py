@@ -1,22 +1,26 @@
-"""Several datasets as one.
+"""Several feature sets of the same windows.
 
-Belongs here: `AlignedDataset`, several feature sets of the same windows; `JoinedDataset`, the windows of several stores
-one after the other; what these must agree on. Does not: reading (`loaders.windows`).
+Belongs here: `AlignedDataset`, each set in its own bins; what datasets that go together must agree on. Does not:
+reading (`loaders.windows`), all channels in one tensor (`loaders.stacked`), several stores one after the other
+(`loaders.joined`).
 """
 
+import copy
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import AssemblyMismatch, FeatureSet
 from featurestore import FingerprintMismatch
-from loaders.windows import WindowDataset, check_indices
+from loaders.settings import WindowSettings
+from loaders.window_source import check_indices
+from loaders.windows import WindowDataset
 
 
 class AlignedDataset(Dataset[dict[str, Tensor]]):
@@ -91,6 +95,28 @@ class AlignedDataset(Dataset[dict[str, Tensor]]):
         """Tell how far some windows lie from where they were asked for in this epoch (bp); equal for all sets."""
         return self._lead.placed(indices).residuals
 
+    @property
+    def lead(self) -> WindowDataset:
+        """The part with the widest bins, which places the windows of all."""
+        return self._lead
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """Give the dataset of some of the windows, in the order named; it shares what was read already."""
+        places = list(indices)
+        return self._changed(lambda part: part.subset(places))
+
+    def with_n_bins(self, n_bins: int) -> Self:
+        """Give the dataset of the same windows with so many of the widest bins each."""
+        return self._changed(lambda part: part.with_n_bins(n_bins) if part is self._lead else part)
+
+    def unjittered(self) -> Self:
+        """Give the dataset of the same windows where they were asked for, as models are judged on."""
+        return self._changed(lambda part: part.unjittered())
+
+    def elsewhere(self, contigs: Sequence[str], centres: ArrayLike) -> Self:
+        """Give the dataset of windows around other positions, forward and without jitter; it shares what was read."""
+        return self._changed(lambda part: part.elsewhere(contigs, centres))
+
     def __len__(self) -> int:
         return len(self._lead)
 
@@ -115,6 +141,13 @@ class AlignedDataset(Dataset[dict[str, Tensor]]):
             for name, part in self.parts.items()
         }
 
+    def _changed(self, change: Callable[[WindowDataset], WindowDataset]) -> Self:
+        """Give a copy with every part changed alike, so that they agree as before."""
+        changed = copy.copy(self)
+        changed.parts = {name: change(part) for name, part in self.parts.items()}
+        changed._lead = next(changed.parts[name] for name, part in self.parts.items() if part is self._lead)
+        return changed
+
 
 def aligned_dataset(
     url: str | os.PathLike[str],
@@ -122,115 +155,32 @@ def aligned_dataset(
     *,
     contigs: Sequence[str] | str,
     centres: ArrayLike,
-    **settings: Any,
+    strands: Sequence[str] | None = None,
+    settings: WindowSettings | None = None,
+    **changes: Any,
 ) -> AlignedDataset:
     """Align several feature sets of one store.
 
     Parameters
     ----------
     feature_sets
-        Names of the sets; or by name the settings of `WindowDataset` that are its own, as
+        Names of the sets; or by name the fields of `WindowSettings` that are its own, as
         `{"classes": {"channels": "E"}, "tracks": {}}`.
     settings
-        Settings of `WindowDataset` that all share: `n_bins` (of the widest bins), `orient`, `jitter_bp`, ...
+        What all share; its `n_bins` are of the widest bins. None for the defaults.
+    changes
+        Fields of `WindowSettings` in place of those of `settings`: `n_bins`, `orient`, `jitter_bp`, ...
     """
+    shared = replace(settings or WindowSettings(), **changes)
     own = feature_sets if isinstance(feature_sets, Mapping) else {name: {} for name in feature_sets}
     return AlignedDataset(
         {
-            name: WindowDataset(url, name, contigs=contigs, centres=centres, **(settings | dict(chosen)))
+            name: WindowDataset.of(
+                url, name, contigs=contigs, centres=centres, strands=strands, settings=replace(shared, **chosen)
+            )
             for name, chosen in own.items()
         }
     )
-
-
-class JoinedDataset(Dataset[Tensor]):
-    """The windows of several datasets of one feature set, one after the other, as if they were one.
-
-    Raises
-    ------
-    AssemblyMismatch, FingerprintMismatch
-        If they are on different assemblies, or the set was made in two ways.
-    ValueError
-        If they hold different sets, channels or types, or there are none.
-    """
-
-    def __init__(self, parts: Sequence[WindowDataset]) -> None:
-        if not parts:
-            raise ValueError("there are no datasets to join; name one at least")
-        self.parts = list(parts)
-        refuse_disagreement(self.parts)
-        first = self.parts[0]
-        for part in self.parts[1:]:
-            for what in ("name", "channel_names", "n_bins", "dtype"):
-                one, other = (getattr(of.reader if what == "name" else of, what) for of in (first, part))
-                if one != other:
-                    raise ValueError(
-                        f"datasets that are joined share feature set, channels, n_bins and dtype, but {what} is {one} "
-                        f"in one and {other} in another; make them alike, or align sets with loaders.AlignedDataset"
-                    )
-        self._ends = np.cumsum([len(part) for part in self.parts])
-
-    @property
-    def n_bins(self) -> int:
-        """Bins a window; may be set at any time."""
-        return self.parts[0].n_bins
-
-    @n_bins.setter
-    def n_bins(self, n_bins: int) -> None:
-        for part in self.parts:
-            part.n_bins = n_bins
-
-    @property
-    def channel_names(self) -> tuple[str, ...]:
-        """Names of the tensors' last axis."""
-        return self.parts[0].channel_names
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Fingerprint by name of the feature set."""
-        return self.parts[0].fingerprints
-
-    def set_epoch(self, epoch: int) -> None:
-        """Jitter the windows as in this epoch."""
-        for part in self.parts:
-            part.set_epoch(epoch)
-
-    def blocks(self) -> NDArray[np.int64]:
-        """Tell which shard each window's centre lies in, by number; two datasets share none; `(windows,)`."""
-        numbered, first = [], 0
-        for part in self.parts:
-            numbered.append(part.blocks() + first)
-            first = int(numbered[-1].max()) + 1
-        return np.concatenate(numbered)
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: Sequence[int]) -> Tensor: ...
-    def __getitem__(self, index: int | Sequence[int]) -> Tensor:
-        """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
-        if isinstance(index, Sequence):
-            return self._batch(list(index))
-        return self._batch([int(index)])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
-        """Read many windows in one request a dataset; DataLoader calls this when it makes batches itself."""
-        return list(self._batch(list(indices)))
-
-    def _batch(self, indices: list[int]) -> Tensor:
-        check_indices(indices, len(self))
-        places = np.asarray(indices, dtype=np.int64) % len(self)
-        holders = np.searchsorted(self._ends, places, side="right")
-        first = self.parts[0]
-        batch = torch.empty((len(indices), first.n_bins, len(first.channel_names)), dtype=first.dtype)
-        for holder in np.unique(holders).tolist():
-            part = self.parts[holder]
-            here = np.flatnonzero(holders == holder)
-            batch[here] = part[(places[here] - self._ends[holder] + len(part)).tolist()]
-        return batch
 
 
 def refuse_disagreement(parts: Sequence[WindowDataset]) -> None:

@@ -4,9 +4,11 @@ Belongs here: joining a gene table, annotations and expression to windows. Does 
 models (`model`).
 """
 
+import copy
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -20,10 +22,15 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
 from catalog.ncbi import annotations as ncbi
-from featurestore import StorageOptions
+from catalog.tables import listed
 from featurestore import open as open_store
+from loaders.anchored_windows import AnchoredWindows
+from loaders.combined import aligned_dataset
+from loaders.settings import Orientation, WindowSettings
+from loaders.stacked import StackedDataset
 from loaders.stats import Stats
-from loaders.windows import Orientation, WindowDataset
+from loaders.window_source import WindowSource
+from loaders.windows import WindowDataset
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +68,8 @@ class GeneDataset(Dataset[GeneBatch]):
     Parameters
     ----------
     windows
-        One window a gene, centred on its TSS.
+        One window a gene, centred on its TSS: a `WindowDataset` on the grid, `AnchoredWindows` to the base, a
+        `StackedDataset` of several feature sets, a `JoinedDataset` of several stores, or a source of one's own.
     genes
         Rows of the gene table in the windows' order (`catalog.genes.table.GENE_SCHEMA`).
     prompts
@@ -73,7 +81,7 @@ class GeneDataset(Dataset[GeneBatch]):
 
     def __init__(
         self,
-        windows: WindowDataset,
+        windows: WindowSource,
         genes: pl.DataFrame,
         *,
         prompts: Sequence[str],
@@ -84,7 +92,7 @@ class GeneDataset(Dataset[GeneBatch]):
                 f"one window, row, prompt and target a gene: got {len(windows)}, {len(genes)}, {len(prompts)} and "
                 f"{len(targets)}"
             )
-        self.windows = windows
+        self.windows: WindowSource = windows
         self.genes = genes
         self.prompts = list(prompts)
         self.targets = torch.tensor(targets, dtype=torch.float32)
@@ -97,6 +105,10 @@ class GeneDataset(Dataset[GeneBatch]):
     @n_bins.setter
     def n_bins(self, n_bins: int) -> None:
         self.windows.n_bins = n_bins
+
+    def with_n_bins(self, n_bins: int) -> "GeneDataset":
+        """Give the dataset of the same genes with so many bins a window; it shares what was read already."""
+        return self._with_windows(self.windows.with_n_bins(n_bins))
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -173,65 +185,134 @@ class GeneDataset(Dataset[GeneBatch]):
 
     def unjittered(self) -> "GeneDataset":
         """Give the dataset of the same genes with every window centred on its TSS, as models are judged on."""
-        return GeneDataset(self.windows.unjittered(), self.genes, prompts=self.prompts, targets=self.targets.tolist())
+        return self._with_windows(self.windows.unjittered())
+
+    def _with_windows(self, windows: WindowSource) -> "GeneDataset":
+        """Give a copy of the same genes that reads its features elsewhere."""
+        changed = copy.copy(self)
+        changed.windows = windows
+        return changed
 
 
 def gene_dataset(
     url: str | os.PathLike[str],
-    feature_set: str,
+    feature_set: str | Sequence[str],
     genes: pl.DataFrame,
     *,
+    anchors: str | None = None,
     annotations: pl.DataFrame | None = None,
     targets: pl.DataFrame | None = None,
-    n_bins: int = 251,
-    storage_options: StorageOptions | None = None,
-    **settings: Any,
+    settings: WindowSettings | None = None,
+    **changes: Any,
 ) -> GeneDataset:
     """Join a gene table to the windows of a store.
 
     Parameters
     ----------
+    feature_set
+        Name of the set; of several, their channels are put side by side (`loaders.StackedDataset`).
     genes
         Table of `catalog.genes.table.read_genes`.
+    anchors
+        Name of an anchored array of the feature set, whose windows are centred on each TSS to the base; None for
+        windows of the grid.
     annotations
         Table of `catalog.ncbi.annotations.read_annotations`; None for prompts of what the gene table knows.
     targets
         Table of `catalog.expression.targets.read_targets`, or one with `gene_id` and a column for each of several
         tasks. Genes that are not in it are left out; None keeps all, with NaN.
     settings
-        Further arguments of `WindowDataset`: `residence`, `channels`, `orient`, `jitter_bp`, ...
+        How windows are cut, read and shown; None for the defaults.
+    changes
+        Fields of `WindowSettings` in place of those of `settings`: `n_bins`, `residence`, `channels`, `orient`, ...
 
     Raises
     ------
     ValueError
-        If no gene lies on the store's assembly, or none has a target; both sides' names are shown.
+        If no gene lies on the store's assembly, or none has a target (both sides' names are shown); if the anchors lack
+        a gene, or have another position for it.
     """
-    assembly = open_store(url, storage_options=storage_options).assembly
+    settings = replace(settings or WindowSettings(), **changes)
+    assembly = open_store(url, storage_options=settings.storage_options).assembly
     placed = gene_tables.match_contigs(genes, assembly)
     values: list[Any] = [float("nan")] * len(placed)
     if targets is not None:
-        joined = placed.join(targets, on="gene_id", how="inner", maintain_order="left")
-        if joined.is_empty():
-            raise ValueError(
-                f"no gene has a target: genes are named like {placed['gene_id'][0]}, targets like "
-                f"{targets['gene_id'][0] if len(targets) else 'nothing'}; give both the same identifiers"
-            )
-        if len(joined) < len(placed):
-            _LOG.info("%d of %d genes have no target and are left out", len(placed) - len(joined), len(placed))
-        # Renamed by the join where the gene table has a column of that name.
-        measured = joined.select(joined.columns[len(placed.columns) :]).fill_null(float("nan")).to_numpy()
-        values = (measured[:, 0] if measured.shape[1] == 1 else measured).tolist()
-        placed = joined.select(placed.columns)
+        placed, values = _measured(placed, targets)
     if annotations is None:
         annotations = pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA)
-    windows = WindowDataset(
-        url,
-        feature_set,
-        contigs=placed["contig"].to_list(),
-        centres=placed["tss"].to_numpy(),
-        strands=placed["strand"].to_list(),
-        n_bins=n_bins,
-        storage_options=storage_options,
-        **settings,
-    )
+    windows = _windows_of(url, feature_set, placed, anchors, settings)
     return GeneDataset(windows, placed, prompts=ncbi.prompts_for(placed, annotations), targets=values)
+
+
+def _measured(placed: pl.DataFrame, targets: pl.DataFrame) -> tuple[pl.DataFrame, list[Any]]:
+    """Keep the genes that have a target; give them and their targets."""
+    joined = placed.join(targets, on="gene_id", how="inner", maintain_order="left")
+    if joined.is_empty():
+        raise ValueError(
+            f"no gene has a target: genes are named like {placed['gene_id'][0]}, targets like "
+            f"{targets['gene_id'][0] if len(targets) else 'nothing'}; give both the same identifiers"
+        )
+    if len(joined) < len(placed):
+        _LOG.info("%d of %d genes have no target and are left out", len(placed) - len(joined), len(placed))
+    # Renamed by the join where the gene table has a column of that name.
+    measured = joined.select(joined.columns[len(placed.columns) :]).fill_null(float("nan")).to_numpy()
+    values = (measured[:, 0] if measured.shape[1] == 1 else measured).tolist()
+    return joined.select(placed.columns), values
+
+
+def _windows_of(
+    url: str | os.PathLike[str],
+    feature_set: str | Sequence[str],
+    placed: pl.DataFrame,
+    anchors: str | None,
+    settings: WindowSettings,
+) -> WindowSource:
+    names = [feature_set] if isinstance(feature_set, str) else list(feature_set)
+    if anchors is not None:
+        if len(names) != 1:
+            raise ValueError(
+                f"anchors={anchors!r} goes with one feature set, got {', '.join(names)}; name one, or read several "
+                "from the grid, without anchors"
+            )
+        return _around_anchors(url, names[0], placed, anchors, settings)
+    contigs, strands = placed["contig"].to_list(), placed["strand"].to_list()
+    centres = placed["tss"].to_numpy()
+    if len(names) == 1:
+        return WindowDataset.of(url, names[0], contigs=contigs, centres=centres, strands=strands, settings=settings)
+    return StackedDataset(
+        aligned_dataset(url, names, contigs=contigs, centres=centres, strands=strands, settings=settings)
+    )
+
+
+def _around_anchors(
+    url: str | os.PathLike[str], feature_set: str, placed: pl.DataFrame, anchors: str, settings: WindowSettings
+) -> AnchoredWindows:
+    """Give the anchored windows of some genes, whose ids are the anchors' names."""
+    whole = AnchoredWindows(url, feature_set, anchors, settings=settings)
+    there = {anchor.name: number for number, anchor in enumerate(whole.reader.anchors)}
+    wanted = placed["gene_id"].to_list()
+    missing = [gene for gene in wanted if gene not in there]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(wanted)} genes have no anchor in {anchors!r} of {feature_set!r}: {listed(missing)}"
+            "; build anchors of this gene table (`featurestore build-anchors`), leave those genes out of it, or read "
+            "windows of the grid, without anchors"
+        )
+    windows = whole.subset([there[gene] for gene in wanted])
+    for gene, contig, tss, strand, has_contig, centre, is_reversed in zip(
+        wanted,
+        placed["contig"],
+        placed["tss"],
+        placed["strand"],
+        windows.contigs,
+        windows.centres.tolist(),
+        windows.is_reversed.tolist(),
+        strict=True,
+    ):
+        if (contig, tss) != (has_contig, centre) or is_reversed != (settings.orient == "gene" and strand == "-"):
+            raise ValueError(
+                f"{gene} starts at {contig}:{tss} ({strand}) in the gene table, but the anchor of that name lies at "
+                f"{has_contig}:{centre}, or on the other strand: {anchors!r} was built from another table; give that "
+                "one, or build anchors of this one under another name"
+            )
+    return windows

@@ -5,10 +5,13 @@ Belongs here: the counters, and those that tensorstore keeps. Does not: making b
 """
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import tensorstore as ts
+
+_OF_THE_PROCESS = ("requests", "bytes_read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +48,26 @@ class Stats:
         changes = {field.name: _less(getattr(self, field.name), getattr(earlier, field.name)) for field in fields(self)}
         return Stats(**changes)
 
+    @classmethod
+    def total(cls, several: Iterable["Stats"]) -> "Stats":
+        """Add the counters of several readers of one process.
+
+        What tensorstore counts for the whole process is not added: the reader that has been open longest saw it all.
+        """
+        every = list(several)
+        columns = {field.name: [getattr(stats, field.name) for stats in every] for field in fields(cls)}
+        totals: dict[str, Any] = {
+            name: (_largest if name in _OF_THE_PROCESS else sum)(column) for name, column in columns.items()
+        }
+        return cls(**totals)
+
 
 def _less(later: Any, earlier: Any) -> Any:
     return None if later is None or earlier is None else later - earlier
+
+
+def _largest(counts: list[int | None]) -> int | None:
+    return max((count for count in counts if count is not None), default=None)
 
 
 class Tally:

@@ -26,7 +26,7 @@ from transformers import (
 
 from catalog import FeatureIdentity
 from loaders import GeneBatch, GeneDataset
-from loaders.windows import Orientation
+from loaders.settings import Orientation
 from model.language.directory import quiet_transformers
 from model.language.untrained import train_tokenizer
 

@@ -10,15 +10,16 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from catalog import FeatureSet
+from catalog import Assembly, FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.tables import listed
 from featurestore.anchored.declare import anchored_layout, build_command
 from featurestore.anchored.layout import AnchorLayout, table_digest
 from featurestore.format import layout
 from featurestore.format.commits import NotBuilt
+from featurestore.objects.objects import Objects
 from featurestore.rows.row_requests import RowRequest
-from featurestore.rows.source import DamagedChunk
+from featurestore.rows.source import DamagedChunk, RowSource
 from featurestore.store import Store
 
 _COORDINATES = ("anchor", "contig", "centre", "strand")
@@ -34,15 +35,47 @@ class UnknownAnchor(KeyError):
 class AnchoredReader:
     """An anchored array of a store. Made by `open_anchored`."""
 
-    def __init__(self, store: Store, array: AnchorLayout, anchors: Sequence[Anchor]) -> None:
+    def __init__(
+        self, store: Store, array: AnchorLayout, anchors: Sequence[Anchor], source: RowSource | None = None
+    ) -> None:
+        self.store = store
         self.layout = array
         self.anchors = list(anchors)
         """The table, in the order of the array."""
-        self._store = store
+        self.source: RowSource = store.rows(array.name) if source is None else source
+        """Where the rows come from; one anchor's window is what one phase of a contig is on the grid."""
         self._commits = store.commits(array.name)
-        self._source = store.rows(array.name)
         self._numbers = {anchor.name: number for number, anchor in enumerate(anchors)}
         self._committed: set[int] = set()
+
+    @property
+    def objects(self) -> Objects:
+        """The store's objects."""
+        return self.store.objects
+
+    @property
+    def url(self) -> str:
+        """Where the store lies; a local store is shown as its path."""
+        return self.store.url
+
+    @property
+    def assembly(self) -> Assembly:
+        """The store's assembly."""
+        return self.store.assembly
+
+    @property
+    def name(self) -> str:
+        """Name of the array's log of commits."""
+        return self.layout.name
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return self.feature_set.channel_names
+
+    def n_rows(self, contig: str, phase: int) -> int:
+        """Count the rows of one anchor's window: as many as the array has bins, whichever anchor."""
+        return self.n_bins
 
     @property
     def feature_set(self) -> FeatureSet:
@@ -95,21 +128,29 @@ class AnchoredReader:
         DamagedChunk
             If stored bytes fail their checksum.
         """
-        numbers = self._numbers_of([names] if isinstance(names, str) else names)
-        n_bins = self.n_bins if n_bins is None else n_bins
+        numbers = self.numbers_of([names] if isinstance(names, str) else names)
+        return self.numbered(numbers, self.n_bins if n_bins is None else n_bins)
+
+    def numbered(self, numbers: Sequence[int], n_bins: int) -> NDArray[np.float16]:
+        """Read windows by the place of their anchors in the table; else as `windows`."""
+        self.check_n_bins(n_bins)
+        self._refuse_what_was_never_built(numbers)
+        first = (self.n_bins - n_bins) // 2
+        values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=np.float16)
+        requests = [RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers]
+        self.source.read_into(requests, list(values))
+        return values
+
+    def check_n_bins(self, n_bins: int) -> None:
+        """Refuse, with a ValueError, windows that cannot be cut out of the array's."""
         if n_bins % 2 == 0 or not 1 <= n_bins <= self.n_bins:
             raise ValueError(
                 f"windows around {self.layout.anchored.anchors!r} have an odd number of bins, at most {self.n_bins}; "
                 f"got {n_bins}; read others from the grid, or build anchors of more bins"
             )
-        self._refuse_what_was_never_built(numbers)
-        first = (self.n_bins - n_bins) // 2
-        values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=np.float16)
-        requests = [RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers]
-        self._source.read_into(requests, list(values))
-        return values
 
-    def _numbers_of(self, names: Sequence[str]) -> list[int]:
+    def numbers_of(self, names: Sequence[str]) -> list[int]:
+        """Give the place of each anchor in the table; UnknownAnchor if one is not in it."""
         unknown = [name for name in names if name not in self._numbers]
         if unknown:
             raise UnknownAnchor(
@@ -124,7 +165,7 @@ class AnchoredReader:
         missing = shards - self._committed
         if missing:
             first, end = self.layout.anchor_span(min(missing))
-            command = build_command(self._store, self.feature_set, self.layout.anchored.anchors, self.n_bins)
+            command = build_command(self.store, self.feature_set, self.layout.anchored.anchors, self.n_bins)
             raise NotBuilt(
                 f"{self.layout.name} is not built for the anchors {self.anchors[first].name} to "
                 f"{self.anchors[end - 1].name} ({len(missing)} shards missing); build it with {command}"

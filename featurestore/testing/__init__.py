@@ -6,6 +6,7 @@ Needs hypothesis. The proxy that makes faults of networks and servers is `featur
 from featurestore.testing.fixtures import (
     ORIGIN,
     assembly_of,
+    build_anchored,
     built_store,
     feature_set_of,
     grids,
@@ -17,6 +18,7 @@ from featurestore.testing.fixtures import (
 __all__ = [
     "ORIGIN",
     "assembly_of",
+    "build_anchored",
     "built_store",
     "feature_set_of",
     "grids",

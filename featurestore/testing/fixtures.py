@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from catalog import Assembly, Channel, Contig, FeatureSet, Grid
 from catalog.assembly import sha512t24u
-from featurestore.format.layout import ContigLayout
+from catalog.genes.anchors import Anchor, in_order
+from featurestore.anchored.declare import declare_anchored
+from featurestore.anchored.layout import describe_anchored
+from featurestore.format.layout import ANCHORS, ContigLayout
 from featurestore.format.writer import Origin, write_shard
 from featurestore.store import Store, create
 
@@ -106,3 +109,27 @@ def built_store(
                     store.objects, layout, values[first:end], contig=contig, phase=phase, shard=shard, origin=ORIGIN
                 )
     return store
+
+
+def build_anchored(store: Store, feature_set: str, anchors: Sequence[Anchor], *, name: str, n_bins: int) -> None:
+    """Build an anchored array: rows of the grid where a phase has a window in its place, else random ones.
+
+    Parameters
+    ----------
+    anchors
+        In any order.
+    name
+        What the table is called in the store.
+    """
+    reader, table = store[feature_set], in_order(anchors, store.assembly)
+    (wanted,) = describe_anchored(
+        [reader.feature_set], table, name=name, n_bins=n_bins, assembly=store.assembly.digest, shard_anchors=2
+    )
+    array = declare_anchored(store, wanted, table)
+    on_grid = reader.windows([one.contig for one in table], [one.centre for one in table], n_bins)
+    values = np.random.default_rng(n_bins).normal(size=array.shape).astype(np.float16)
+    values[on_grid.residuals == 0] = on_grid.values[on_grid.residuals == 0]
+    for shard in range(array.n_shards):
+        first, end = array.anchor_span(shard)
+        rows = values[first:end].reshape(-1, values.shape[2])
+        write_shard(store.objects, array, rows, contig=ANCHORS, phase=0, shard=shard, origin=ORIGIN)

@@ -6,16 +6,46 @@ Belongs here: what is held, and the refusal of what does not fit. Does not: the 
 
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore import FeatureReader, RowRequest, read_rows
+from featurestore import RowRequest, RowSource, read_rows
+from featurestore.objects.objects import Objects
 from loaders.stats import Tally
 
 
 class MemoryBudgetExceeded(ValueError):
     """Rows that are to be held in memory, and do not fit into what may be held."""
+
+
+class ReadsRows(Protocol):
+    """What a residence asks of a reader, be it of a grid or of an anchored array."""
+
+    @property
+    def objects(self) -> Objects:
+        """The store's objects."""
+        ...
+
+    @property
+    def source(self) -> RowSource:
+        """Where its rows come from."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Name of the array's log of commits."""
+        ...
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        ...
+
+    def n_rows(self, contig: str, phase: int) -> int:
+        """Count the rows of one phase of a contig."""
+        ...
 
 
 class HeldRows:
@@ -33,7 +63,7 @@ class HeldRows:
         Counts hits and misses.
     """
 
-    def __init__(self, reader: FeatureReader, max_bytes: int, tally: Tally | None = None) -> None:
+    def __init__(self, reader: ReadsRows, max_bytes: int, tally: Tally | None = None) -> None:
         self._reader = reader
         self._source = reader.source
         self._max_bytes = max_bytes

@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore import FeatureReader, RowRequest, RowSource, TensorStoreRows
+from featurestore import RowRequest, RowSource, TensorStoreRows
+from loaders.residence.memory import ReadsRows
 
 _SHARE_OF_CACHE = 2 / 3
 _BATCH_BYTES = 4 << 20
@@ -36,7 +37,7 @@ class StreamedRows:
         Memory for the cache and for what is on its way (bytes).
     """
 
-    def __init__(self, reader: FeatureReader, max_bytes: int) -> None:
+    def __init__(self, reader: ReadsRows, max_bytes: int) -> None:
         kvstore = reader.objects.kvstore()
         self._source: RowSource = reader.source
         if kvstore is not None:

@@ -204,7 +204,7 @@ def _ready(predictor: TorchPredictor, dataset: GeneDataset) -> Any:
 
 
 def _distances(dataset: GeneDataset) -> NDArray[np.int64]:
-    return bin_distances(dataset.n_bins, dataset.windows.reader.feature_set.bin_size)
+    return bin_distances(dataset.n_bins, dataset.windows.bin_size)
 
 
 def _with_distance(table: pl.DataFrame, distances: NDArray[np.int64]) -> pl.DataFrame:

@@ -93,7 +93,7 @@ def contribution_by_distance(
     ValueError
         If fewer than 3 targets are known, or the model has several tasks; and as `predict_occluded`.
     """
-    bin_size = dataset.windows.reader.feature_set.bin_size
+    bin_size = dataset.windows.bin_size
     if distances is None:
         distances = spread_distances(dataset.n_bins, bin_size)
     known = dataset.targets.isfinite().numpy()
@@ -250,11 +250,11 @@ def _pairs(dataset: GeneDataset, elements: pl.DataFrame) -> pl.DataFrame:
             f"an element ends after it starts; row {wrong} runs from {starts[wrong]} to {ends[wrong]}: give 0-based, "
             "half-open positions"
         )
-    windows, assembly = dataset.windows, dataset.windows.reader.assembly
+    windows, assembly = dataset.windows, dataset.windows.assembly
     own = {name: assembly.resolve(name) for name in elements["contig"].unique().to_list()}
     contigs = elements["contig"].replace_strict(own, return_dtype=pl.String).to_numpy()
     on = {contig: np.flatnonzero(contigs == contig) for contig in own.values()}
-    bin_size, n_bins = windows.reader.feature_set.bin_size, dataset.n_bins
+    bin_size, n_bins = windows.bin_size, dataset.n_bins
     first_bases = windows.placed(range(len(dataset))).starts.tolist()
     none = np.empty(0, dtype=np.int64)
     found = [(none, none)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from catalog import FeatureIdentity
 from catalog.files import replacing, write_atomic
 from loaders import GeneDataset
-from loaders.windows import Orientation
+from loaders.settings import Orientation
 
 FORMAT = 2
 """Since 2 a checkpoint records the whole identity of the features, and which way the bins ran."""

@@ -78,7 +78,7 @@ class HeldOut:
             return way(genes, n_folds=self.folds, fold=self.fold, seed=self.seed)
         if self.test_contigs is None:
             return splits.random(genes, seed=self.seed)
-        resolve = dataset.windows.reader.assembly.resolve
+        resolve = dataset.windows.assembly.resolve
         test = [resolve(contig) for contig in self.test_contigs]
         if self.validation_contigs is None:
             held_out = genes.filter(pl.col("contig").is_in(test))["gene_id"].to_list()
@@ -127,7 +127,7 @@ def shared_bases(split: Split, dataset: GeneDataset, *, refuse: bool) -> str:
         validation=(),
         test=tuple(gene for gene in split.test if gene in there),
     )
-    window_bp = dataset.n_bins * dataset.windows.reader.feature_set.bin_size
+    window_bp = dataset.n_bins * dataset.windows.bin_size
     found = splits.overlaps(kept, dataset.genes, window_bp=window_bp)
     if refuse and found.height:
         raise SharedBases(

@@ -125,11 +125,10 @@ def untrained_predictor(
     out: Path,
 ) -> Predictor:
     """Make what is to be trained; a language model made on the spot goes into `out`."""
-    channels = {channel.name: channel for channel in dataset.windows.reader.feature_set.channels}
     options: dict[str, Any] = {
         "n_bins": dataset.n_bins,
         "channel_names": dataset.channel_names,
-        "channel_texts": [f"{name} {channels[name].description}".strip() for name in dataset.channel_names],
+        "channel_texts": dataset.windows.channel_texts,
         "config": config,
         "training": training,
     }

@@ -164,9 +164,7 @@ def _train_one(
         return summary
     predictor = untrained_predictor(dataset, request, config, training, out)
     # Only now: a request that does not fit together leaves the folder as it was.
-    begin_run(
-        out, asked, feature_set=dataset.windows.reader.name, split=split, tasks=request.tasks, restart=request.restart
-    )
+    begin_run(out, asked, feature_set=dataset.windows.name, split=split, tasks=request.tasks, restart=request.restart)
     models = _models(predictor)
     for line in _parameters(models):
         say(line)

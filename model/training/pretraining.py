@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from featurestore.cli.progress import bar
-from loaders import GeneDataset, WindowDataset
+from loaders import GeneDataset, WindowSource
 from model.networks.base import ExpressionModel
 from model.networks.gta import GTA
 
@@ -68,7 +68,7 @@ def pretrain_alignment(
     optimiser = torch.optim.Adam([*learned, *decoder.parameters()], lr=learning_rate)
     with bar("pretraining the alignment", unit="steps") as show:
         for step in range(steps):
-            drawn = range(step * _STRETCHES, (step + 1) * _STRETCHES)
+            drawn = list(range(step * _STRETCHES, (step + 1) * _STRETCHES))
             features = model.standardise_features(stretches[drawn].to(device))
             error = nn.functional.mse_loss(decoder(model.alignment(features, model.prototypes())), features)
             optimiser.zero_grad()
@@ -84,14 +84,13 @@ def _part(model: GTA, name: str) -> str:
     return model.PARTS.get(first, first)
 
 
-def _stretches(windows: WindowDataset, count: int, seed: int) -> WindowDataset:
+def _stretches(windows: WindowSource, count: int, seed: int) -> WindowSource:
     """Draw stretches of bins from the contigs of some windows, evenly over their bases."""
-    lengths = windows.reader.assembly.lengths
+    lengths = windows.assembly.lengths
     contigs = sorted(set(windows.contigs))
     ends = np.cumsum([lengths[contig] for contig in contigs])
     bases = np.random.default_rng(seed).integers(ends[-1], size=count)
     places = np.searchsorted(ends, bases, side="right")
     starts = ends - [lengths[contig] for contig in contigs]
     drawn = windows.elsewhere([contigs[place] for place in places], bases - starts[places])
-    drawn.n_bins = _BINS
-    return drawn
+    return drawn.with_n_bins(_BINS)

@@ -28,7 +28,8 @@ from featurestore.testing import built_store, grids
 from loaders.bench import measure_reading, random_places
 from loaders.residence.block_cache import BlockFolder
 from loaders.residence.memory import HeldRows, MemoryBudgetExceeded
-from loaders.residence.open import CountingReader, Residence, open_reader
+from loaders.residence.open import CountingReader, open_reader
+from loaders.settings import Residence
 from loaders.stats import Stats
 
 LENGTHS = {"chr1": 1000, "chr2": 300}

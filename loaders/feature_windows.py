@@ -1,0 +1,219 @@
+"""What windows of one feature set have in common, around any positions or around anchors.
+
+Belongs here: from what was read to tensors, and copies that share it. Does not: where windows lie and how they are
+read (`loaders.windows`, `loaders.anchored_windows`).
+"""
+
+import copy
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Generic, Self, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from catalog import Assembly, FeatureIdentity
+from loaders.channels import ChannelView
+from loaders.residence.open import CountingAnchoredReader, CountingReader
+from loaders.settings import Orientation, WindowSettings, check_n_bins
+from loaders.stats import Stats
+from loaders.window_source import check_indices
+
+Reader = TypeVar("Reader", CountingReader, CountingAnchoredReader)
+
+
+class FeatureWindows(Dataset[Tensor], ABC, Generic[Reader]):
+    """Windows of one feature set, map-style: a `WindowSource` but for where they lie.
+
+    Parameters
+    ----------
+    url, feature_set
+        The store, and the name of the set in it.
+    settings
+        How windows are cut, read and shown.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], feature_set: str, settings: WindowSettings) -> None:
+        self.settings = settings
+        """How windows are cut, read and shown now."""
+        self._url = os.fspath(url)
+        self._feature_set = feature_set
+        self._reader: Reader | None = None
+        self._opened_in = 0
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        """Of the tensors."""
+        self._view = ChannelView(self.reader.feature_set, settings.channels, settings.projection)
+
+    def _set_windows(
+        self, contigs: Sequence[str], centres: NDArray[np.int64], is_reversed: NDArray[np.bool_], numbers: Sequence[int]
+    ) -> None:
+        """Say which windows there are; `numbers` go with them into any subset."""
+        self.contigs: tuple[str, ...] = tuple(contigs)
+        """Contig of each window, under the assembly's own name."""
+        self.centres: NDArray[np.int64] = centres
+        """Position of each window (bp), without jitter."""
+        self._reversed = is_reversed
+        self._numbers = np.asarray(numbers, dtype=np.int64)
+
+    @abstractmethod
+    def _open(self) -> Reader: ...
+
+    def _check_n_bins(self, n_bins: int) -> None:
+        check_n_bins(n_bins)
+
+    @abstractmethod
+    def _read(self, indices: list[int]) -> NDArray[np.float16]:
+        """Read some windows, forward and with all channels, shape `(windows, n_bins, channels)`."""
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a window; may be set at any time."""
+        return self.settings.n_bins
+
+    @n_bins.setter
+    def n_bins(self, n_bins: int) -> None:
+        self._check_n_bins(n_bins)
+        self.settings = replace(self.settings, n_bins=n_bins)
+
+    def with_n_bins(self, n_bins: int) -> Self:
+        """Give the dataset of the same windows with so many bins each; it shares what was read already."""
+        changed = self._copy()
+        changed.n_bins = n_bins
+        return changed
+
+    @property
+    def reader(self) -> Reader:
+        """The reader; opened on first use, so that a dataset can be sent to a spawned worker."""
+        if self._reader is None:
+            self._reader = self._open()
+            self._opened_in = os.getpid()
+        if os.getpid() != self._opened_in:
+            # tensorstore aborts in a forked child and obstore waits for ever: neither is given the chance.
+            raise RuntimeError(
+                "this dataset was used before the process forked, and its store does not survive a fork; start "
+                "workers with multiprocessing_context='spawn' or 'forkserver' (`loaders.data_loader` does), or use "
+                "num_workers=0"
+            )
+        return self._reader
+
+    @property
+    def name(self) -> str:
+        """Name of the feature set."""
+        return self._feature_set
+
+    @property
+    def assembly(self) -> Assembly:
+        """What the windows lie on."""
+        return self.reader.assembly
+
+    @property
+    def bin_size(self) -> int:
+        """Bases of every bin (bp)."""
+        return self.reader.feature_set.bin_size
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the tensors' last axis."""
+        return self._view.names
+
+    @property
+    def channel_texts(self) -> tuple[str, ...]:
+        """What each channel means, in words that begin with its name; of sums of channels the names alone."""
+        described = {channel.name: channel.description for channel in self.reader.feature_set.channels}
+        if self.settings.projection is not None:
+            described = {}
+        return tuple(f"{name} {described.get(name, '')}".strip() for name in self.channel_names)
+
+    @property
+    def identity(self) -> FeatureIdentity:
+        """What decides the meaning of the features, with the channels that are shown."""
+        reader = self.reader
+        return replace(reader.feature_set.identity(reader.assembly.digest), channels=self.channel_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the features were made with."""
+        return self.reader.feature_set.fingerprint
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint by name of the feature set."""
+        return {self.name: self.fingerprint}
+
+    @property
+    def orient(self) -> Orientation:
+        """Which way the bins run: along the forward strand, or along each gene."""
+        return self.settings.orient
+
+    @property
+    def is_reversed(self) -> NDArray[np.bool_]:
+        """Whether the bins of each window run backwards, shape `(windows,)`: see `orient`."""
+        return self._reversed
+
+    @property
+    def stats(self) -> Stats:
+        """What was read in this process."""
+        return self.reader.stats
+
+    def __len__(self) -> int:
+        return len(self.contigs)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: Sequence[int] | NDArray[np.int64]) -> Tensor: ...
+    def __getitem__(self, index: int | Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
+        if isinstance(index, Sequence | np.ndarray):
+            return self._batch(list(index))
+        return self._batch([int(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
+        """Read many windows in one request; DataLoader calls this when it makes batches itself."""
+        return list(self._batch(list(indices)))
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """Give the dataset of some of the windows, in the order named; it shares what was read already."""
+        chosen, places = self._copy(), list(indices)
+        chosen._set_windows(
+            [self.contigs[index] for index in places],
+            self.centres[places],
+            self._reversed[places],
+            self._numbers[places].tolist(),
+        )
+        return chosen
+
+    def tensor_of(self, values: NDArray[np.float16], indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Turn what was read for some windows into what this dataset gives: its channels, type and orientation."""
+        tensor = self._view.tensor_of(values, self.dtype)
+        turned = self._reversed[np.asarray(indices, dtype=np.int64)]
+        if turned.any():
+            tensor[turned] = tensor[turned].flip(1)
+        return tensor
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_reader": None}
+
+    def _copy(self) -> Self:
+        reader = self.reader  # opened before the copy is made, which notes in which process it was
+        copied = copy.copy(self)
+        copied._reader = reader  # a copy is made as a pickle is, without it
+        return copied
+
+    def _batch(self, indices: list[int]) -> Tensor:
+        check_indices(indices, len(self))
+        return self.tensor_of(self._read(indices), indices)
+
+
+def reversed_windows(strands: Sequence[str] | None, orient: Orientation, n_windows: int) -> NDArray[np.bool_]:
+    """Tell which windows run backwards: with `orient="gene"`, those on the minus strand; shape `(windows,)`."""
+    if orient == "forward":
+        return np.zeros(n_windows, dtype=np.bool_)
+    if strands is None or len(strands) != n_windows:
+        raise ValueError(f"orient='gene' needs the strand of each of the {n_windows} windows: strands=['+', '-', ...]")
+    return np.asarray([strand == "-" for strand in strands], dtype=np.bool_)

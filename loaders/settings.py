@@ -1,0 +1,84 @@
+"""How windows are read: options that travel together from a caller or a command line to the datasets.
+
+Belongs here: `WindowSettings`, without torch. Does not: which windows (`loaders.windows`, `loaders.anchored_windows`),
+the residences themselves (`loaders.residence`), command-line options made of the fields (`model.cli.options`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from featurestore import StorageOptions
+from loaders.projection import Projection
+
+Orientation = Literal["forward", "gene"]
+Residence = Literal["memory", "cache", "stream"]
+TensorType = Literal["float16", "bfloat16", "float32", "float64"]
+DEFAULT_MEMORY_BYTES = 8 << 30
+DEFAULT_CACHE_BYTES = 20 << 30
+DEFAULT_STREAM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSettings:
+    """How windows are cut, read and shown; the same value serves a grid, an anchored array and several sets."""
+
+    n_bins: int = 251
+    """Bins a window."""
+    orient: Orientation = "forward"
+    """forward: bins run along the forward strand; gene: bins of genes on the minus strand run backwards."""
+    channels: tuple[str, ...] | None = None
+    """Names or groups of channels to keep; signal for all but those marked as low-signal, all for all of them."""
+    projection: Projection | None = None
+    """Weighted sums of those channels to give in their place."""
+    jitter_bins: int = 0
+    """Move each window by up to so many bins either way, another way each epoch."""
+    jitter_bp: int = 0
+    """Move each window by up to so many bp either way, another way each epoch."""
+    seed: int = 0
+    """Of the jitter."""
+    dtype: TensorType = "float32"
+    """Of the tensors; the store holds float16."""
+    residence: Residence = "memory"
+    """Where rows are kept: memory, cache (a mirror on the local disk) or stream (next to nothing is kept)."""
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    """Most that memory holds (bytes)."""
+    cache_dir: Path | None = None
+    """Folder of the mirror. [default: one below the cache directory]"""
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Most that the mirror's folder takes, other sets, stores and processes included (bytes)."""
+    stream_bytes: int = DEFAULT_STREAM_BYTES
+    """Memory for chunks and shard indexes of stream (bytes)."""
+    storage_options: StorageOptions | None = None
+    """As fsspec and s3fs name them: key, secret, endpoint_url, region, anon."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", named_channels(self.channels))
+        if self.cache_dir is not None:
+            object.__setattr__(self, "cache_dir", Path(self.cache_dir))
+        check_n_bins(self.n_bins)
+        for name, choices in (("orient", Orientation), ("residence", Residence), ("dtype", TensorType)):
+            check_choice(name, getattr(self, name), get_args(choices))
+        if self.jitter_bins < 0 or self.jitter_bp < 0:
+            raise ValueError(
+                f"jitter is how far a window may move either way, 0 or more; got jitter_bins={self.jitter_bins} and "
+                f"jitter_bp={self.jitter_bp}"
+            )
+
+
+def named_channels(channels: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """Give one name or several as a tuple; None for all channels stays None."""
+    return (channels,) if isinstance(channels, str) else None if channels is None else tuple(channels)
+
+
+def check_n_bins(n_bins: int) -> None:
+    """Refuse, with a ValueError, a window without bins."""
+    if n_bins < 1:
+        raise ValueError(f"a window has at least 1 bin, got n_bins={n_bins}")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse, with a ValueError, a value that is none of the choices; they are listed."""
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(choices)}; got {value!r}")
