@@ -150,7 +150,7 @@ def test_the_frequency_of_selected_bins_is_counted_gene_by_gene(genes: GeneDatas
     ("name", "changes", "parts"),
     [
         pytest.param("gta-best", {"readout": "pooled", "queries": 2}, ["average 0", "average 1"], id="averages"),
-        pytest.param("gta-no-llm", {"readout": "summed", "sums": 2}, ["sum 0", "sum 1"], id="sums"),
+        pytest.param("gta-no-llm", {"readout": "summed", "n_kernels": 2}, ["sum 0", "sum 1"], id="sums"),
         pytest.param("cnn", {}, [f"average {query}" for query in range(4)], id="a network on the bins"),
     ],
 )
