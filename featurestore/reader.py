@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from catalog import Assembly, FeatureSet
+from catalog.registry import UNKNOWN
+from featurestore.display import Display, Displayed, some
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.layout import ContigLayout
 from featurestore.objects.objects import Objects
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+@dataclass(frozen=True, slots=True, repr=False)
+class Window(Displayed):
     """Features of `n_bins` neighbouring bins."""
 
     contig: str
@@ -40,9 +42,24 @@ class Window:
     residual: int
     """Centre of the window as read minus the centre asked for (bp, signed)."""
 
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return _as_array(self.values, dtype, copy)
 
-@dataclass(frozen=True, slots=True)
-class Windows:
+    def _display(self) -> Display:
+        bins, channels = self.values.shape
+        first, last = int(self.starts[0]), int(self.starts[-1])
+        return Display(
+            f"Window {self.contig}:{self.centre:,}",
+            (
+                ("values", f"{bins:,} bins x {channels:,} channels, {self.values.dtype}"),
+                ("bins start at", f"{first:,} to {last:,} bp" if bins > 1 else f"{first:,} bp"),
+                ("residual", f"{self.residual:+,} bp, phase {self.phase}"),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Windows(Displayed):
     """Features of many windows: the fields of `Window`, one row a window."""
 
     values: NDArray[np.float16]
@@ -61,6 +78,31 @@ class Windows:
         """First base of every bin, shape `(windows, n_bins)` (bp)."""
         return self.first_starts[:, None] + np.arange(self.values.shape[1], dtype=np.int64) * self.bin_size
 
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return _as_array(self.values, dtype, copy)
+
+    def _display(self) -> Display:
+        windows, bins, channels = self.values.shape
+        furthest = int(np.abs(self.residuals).max(initial=0))
+        return Display(
+            "Windows",
+            (
+                ("values", f"{windows:,} windows x {bins:,} bins x {channels:,} channels, {self.values.dtype}"),
+                ("span", f"{bins * self.bin_size:,} bp each, bins of {self.bin_size:,} bp"),
+                ("residuals", f"at most {furthest:,} bp either way"),
+            ),
+        )
+
+
+def _as_array(values: NDArray[Any], dtype: DTypeLike | None, copy: bool | None) -> NDArray[Any]:
+    """Give values as numpy's protocol of arrays asks for them; `copy=False` is an error where it takes a copy."""
+    if copy is None:
+        return np.asarray(values, dtype=dtype)
+    return np.array(values, dtype=dtype, copy=copy)
+
 
 def parse_place(place: str) -> tuple[str, int]:
     """Read `chr1:1,000,000` as a contig and a position (0-based bp)."""
@@ -70,7 +112,7 @@ def parse_place(place: str) -> tuple[str, int]:
     return contig, int(position.replace(",", ""))
 
 
-class FeatureReader:
+class FeatureReader(Displayed):
     """One feature set of a store, read by genome position.
 
     Made by `store[name]`. Cheap to make: nothing but the set's description is read before the first window.
@@ -102,6 +144,19 @@ class FeatureReader:
     def channel_names(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
         return self.feature_set.channel_names
+
+    def _display(self) -> Display:
+        described = self.feature_set
+        return Display(
+            f"{type(self).__name__} {described.name} of {self.url}",
+            (
+                ("assembly", f"{self.assembly.name}, {len(self.assembly.contigs):,} contigs"),
+                ("channels", some(described.channel_names)),
+                ("bins", f"{described.bin_size:,} bp, at offsets {some([f'{o:,}' for o in described.offsets])} bp"),
+                ("made by", f"{described.extractor} {described.fingerprint[:12]}"),
+                ("licence", described.licence.strip() or UNKNOWN),
+            ),
+        )
 
     def layout(self, contig: str) -> ContigLayout:
         """Give the layout of one contig's array."""

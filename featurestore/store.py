@@ -6,17 +6,19 @@ windows (`featurestore.reader`).
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pydantic import ValidationError
 
-from catalog import Assembly, AssemblyMismatch, FeatureSet
+from catalog import Assembly, AssemblyMismatch, FeatureSet, KnownSet, StoreSummary
+from catalog.registry import UNKNOWN
+from featurestore.display import Display, Displayed, in_bytes, percent, some
 from featurestore.format import layout
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.declarations import Declaration, DeclarationLog, NotAStore, read_description
-from featurestore.format.manifest import Manifest, is_sealed_in_part, read_manifest, unseal
+from featurestore.format.manifest import CATALOG, Manifest, is_sealed_in_part, read_manifest, unseal
 from featurestore.format.metadata import GROUP, is_whole, root_documents, set_documents
 from featurestore.http_listing import listed
 from featurestore.objects.objects import Objects, StorageOptions, connect
@@ -31,12 +33,17 @@ class FingerprintMismatch(ValueError):
     """Features of another extractor, of other weights, or of other settings."""
 
 
-class Store:
-    """A feature store, on disk or in an object store. Made by `create` and `open_store`."""
+class Store(Displayed):
+    """A feature store, on disk or in an object store. Made by `create` and `open_store`.
 
-    def __init__(self, objects: Objects, assembly: Assembly) -> None:
+    `list(store)` gives the names of its feature sets, and `store["motif"]` the reader of one.
+    """
+
+    def __init__(self, objects: Objects, assembly: Assembly, *, storage_options: StorageOptions | None = None) -> None:
         self.objects = objects
         self.assembly = assembly
+        self.storage_options = storage_options
+        """What it was opened with; they may hold credentials, and are shown nowhere."""
 
     @property
     def url(self) -> str:
@@ -77,6 +84,58 @@ class Store:
     def __getitem__(self, name: str) -> FeatureReader:
         """Give the reader of one feature set; NotBuilt if there is none of that name."""
         return FeatureReader(self.objects, self.assembly, self.feature_set(name), self.rows(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.feature_sets())
+
+    def __len__(self) -> int:
+        return len(self.feature_sets())
+
+    def __bool__(self) -> bool:
+        return True  # a store is one also before it has feature sets, and asking costs no request
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.feature_sets()
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.feature_sets()
+
+    def _display(self) -> Display:
+        assembly = self.assembly
+        length = sum(assembly.lengths.values())
+        rows = [("assembly", f"{assembly.name}, {len(assembly.contigs):,} contigs, {length:,} bp")]
+        try:
+            rows += self._contents()
+        except Exception as error:  # who looks at a store wants to see why it cannot be read, not a traceback
+            rows.append(("not read", str(error)))
+        return Display(f"Store {self.url}", tuple(rows))
+
+    def _contents(self) -> list[tuple[str, str]]:
+        """Say what is here in few requests: of a sealed store its card, else what the sets say of themselves.
+
+        How much is built, and its size, take a listing of everything, so only those of a local disk are told.
+        """
+        try:
+            card = StoreSummary.model_validate_json(self.objects._get(CATALOG))  # not `get`, which tries for minutes
+        except FileNotFoundError:
+            sets = [self.feature_set(name) for name in self.feature_sets()]
+            rows = [(item.name, _set_in_words(item, item.channel_names, self._share_built(item))) for item in sets]
+            if self.objects.local_folder is None:
+                return [("size", "told when it is sealed; `featurestore.status_of(store)` tells what is built"), *rows]
+            sizes = [size for _, size in self.objects.walk("")]
+            return [("size", f"{in_bytes(sum(sizes))} in {len(sizes):,} objects"), *rows]
+        rows = [(item.name, _set_in_words(item, item.channels, item.share)) for item in card.feature_sets]
+        summary = f"{in_bytes(card.size_bytes)} in {card.objects:,} objects, {percent(card.share)} built"
+        return [("size", summary), ("sealed", f"top hash {card.top_hash}"), *rows]
+
+    def _share_built(self, feature_set: FeatureSet) -> float | None:
+        if self.objects.local_folder is None:
+            return None
+        lengths, name = self.assembly.lengths, feature_set.name
+        arrays = [layout.ContigLayout(feature_set, lengths[contig]) for contig in self.contigs(name)]
+        shards = sum(array.n_shards(phase) for array in arrays for phase in range(len(feature_set.offsets)))
+        committed = sum(map(len, self.commits(name).shards().values()))
+        return committed / shards if shards else 0.0
 
     def manifest(self) -> Manifest | None:
         """Read what a sealed store says of its contents, or give None if it is not sealed; see `read_manifest`."""
@@ -189,6 +248,23 @@ class Store:
         return read_description(attributes, self.assembly, where=f"{self.url}/{path}/{GROUP}")
 
 
+def place_of(
+    store: str | os.PathLike[str] | Store, storage_options: StorageOptions | None
+) -> tuple[str, StorageOptions | None]:
+    """Give the URL and the options that open a store again, in another process too.
+
+    Raises
+    ------
+    ValueError
+        If options are given beside an open store, which has its own.
+    """
+    if not isinstance(store, Store):
+        return os.fspath(store), storage_options
+    if storage_options is not None:
+        raise ValueError(f"{store.url} is open already, with options of its own; leave `storage_options=` out")
+    return store.url, store.storage_options
+
+
 def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: StorageOptions | None = None) -> Store:
     """Create a store for an assembly, or open the one that is there.
 
@@ -209,7 +285,7 @@ def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: 
         documents = root_documents(assembly)
         for key in sorted(documents, key=len, reverse=True):  # the root last: it makes the place a store
             objects.create(key, documents[key])
-    store = _open(objects)
+    store = _open(objects, storage_options)
     store.require_assembly(assembly)
     return store
 
@@ -231,10 +307,10 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
     NotAStore
         If what is there is no feature store, or of a format that this version does not know.
     """
-    return _open(listed(connect(url, storage_options)))
+    return _open(listed(connect(url, storage_options)), storage_options)
 
 
-def _open(objects: Objects) -> Store:
+def _open(objects: Objects, storage_options: StorageOptions | None) -> Store:
     where = objects.location
     attributes = group_attributes(objects, "")
     if attributes is None:
@@ -251,9 +327,10 @@ def _open(objects: Objects) -> Store:
             "use the version of genomic-featurestore that wrote it"
         )
     try:
-        return Store(objects, Assembly.model_validate(document.get("assembly")))
+        assembly = Assembly.model_validate(document.get("assembly"))
     except ValidationError as error:
         raise NotAStore(f"{where}/{GROUP} has a damaged description of its assembly ({error}); {mend}") from error
+    return Store(objects, assembly, storage_options=storage_options)
 
 
 def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
@@ -276,6 +353,16 @@ def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
         raise NotAStore(f"{where} does not describe a group of Zarr version 3; {_mend(objects, key)}")
     attributes = document.get("attributes", {})
     return attributes if isinstance(attributes, dict) else {}
+
+
+def _set_in_words(item: FeatureSet | KnownSet, channels: Sequence[str], share: float | None) -> str:
+    """Say in one line what a feature set is; `share` is how much of it is built, in [0, 1], if that is known."""
+    built = "" if share is None else f", {percent(share)} built"
+    offsets = some([f"{offset:,}" for offset in item.offsets])
+    return (
+        f"{len(channels):,} channels, bins of {item.bin_size:,} bp at offsets {offsets} bp{built}, "
+        f"by {item.extractor}, licence {item.licence.strip() or UNKNOWN}"
+    )
 
 
 def _mend(objects: Objects, key: str) -> str:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from catalog import Assembly, FeatureSet
 from catalog.genes.anchors import Anchor
+from catalog.registry import UNKNOWN
 from catalog.tables import listed
 from featurestore.anchored.declare import anchored_layout, build_command
 from featurestore.anchored.layout import AnchorLayout, table_digest
+from featurestore.display import Display, Displayed, some
 from featurestore.format import layout
 from featurestore.format.commits import NotBuilt
 from featurestore.objects.objects import Objects
@@ -32,7 +34,7 @@ class UnknownAnchor(KeyError):
         return str(self.args[0])
 
 
-class AnchoredReader:
+class AnchoredReader(Displayed):
     """An anchored array of a store. Made by `open_anchored`."""
 
     def __init__(
@@ -86,6 +88,19 @@ class AnchoredReader:
     def n_bins(self) -> int:
         """Bins of a whole window."""
         return self.layout.anchored.n_bins
+
+    def _display(self) -> Display:
+        described = self.feature_set
+        return Display(
+            f"AnchoredReader {self.layout.name} of {self.store.url}",
+            (
+                ("anchors", some(self.names)),
+                ("bins", f"{self.n_bins:,} of {described.bin_size:,} bp around each, residual 0"),
+                ("channels", some(described.channel_names)),
+                ("made by", f"{described.extractor} {described.fingerprint[:12]}"),
+                ("licence", described.licence.strip() or UNKNOWN),
+            ),
+        )
 
     @property
     def names(self) -> list[str]:

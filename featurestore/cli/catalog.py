@@ -19,7 +19,7 @@ from rich.text import Text
 
 from catalog.registry import KnownStore
 from featurestore.cli.options import AsJson, StoreUrl
-from featurestore.upkeep.data_card import percent
+from featurestore.display import in_bytes, percent, plain
 from featurestore.upkeep.registry_file import (
     VARIABLE,
     add_store,
@@ -42,7 +42,6 @@ Place = Annotated[
 StoreName = Annotated[str, typer.Argument(metavar="NAME", help="Of a store, as `featurestore catalog list` has it.")]
 
 _WIDTH = 100
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @app.command()
@@ -57,7 +56,7 @@ def add(
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
         return
-    print(f"{found.name} is in the catalog: {_plain(found.url)}, {percent(found.share)} built")
+    print(f"{found.name} is in the catalog: {plain(found.url)}, {percent(found.share)} built")
 
 
 @app.command("list")
@@ -77,7 +76,7 @@ def list_(
         return
     _print_table(stores, reasons)
     for name, reason in reasons.items():
-        print(f"{name} was not reached: {_plain(reason)}")
+        print(f"{name} was not reached: {plain(reason)}")
 
 
 @app.command()
@@ -87,8 +86,8 @@ def show(name: StoreName, catalog: Place = None, as_json: AsJson = False) -> Non
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
         return
-    print(f"{found.name}  {_plain(found.url)}")
-    print(f"{_plain(found.assembly)}  {found.assembly_digest}")
+    print(f"{found.name}  {plain(found.url)}")
+    print(f"{plain(found.assembly)}  {found.assembly_digest}")
     print(f"{found.objects:,} objects, {found.size_bytes:,} bytes, {percent(found.share)} of the shards built")
     print(f"sealed, top hash {found.top_hash}" if found.top_hash else "not sealed")
     print(f"looked at {found.as_of:%Y-%m-%d %H:%M} UTC; `featurestore catalog add` looks again")
@@ -96,13 +95,13 @@ def show(name: StoreName, catalog: Place = None, as_json: AsJson = False) -> Non
         print(
             f"\n{item.name}: {len(item.channels)} channels, bins of {item.bin_size:,} bp, offsets "
             f"{', '.join(map(str, item.offsets))} bp, {item.contigs} of {found.contigs} contigs, {percent(item.share)} "
-            f"built, by {item.extractor} {_plain(item.fingerprint)[:12]}"
+            f"built, by {item.extractor} {plain(item.fingerprint)[:12]}"
         )
-        print(f"  {_plain(', '.join(item.channels[:12]))}{', ...' if len(item.channels) > 12 else ''}")
+        print(f"  {plain(', '.join(item.channels[:12]))}{', ...' if len(item.channels) > 12 else ''}")
         if item.anchors:
             print(f"  anchors: {', '.join(item.anchors)}")
-        print(f"  licence: {_plain(item.licence)}")
-        print(f"  cite: {_plain(item.citation)}")
+        print(f"  licence: {plain(item.licence)}")
+        print(f"  cite: {plain(item.citation)}")
 
 
 @app.command()
@@ -147,25 +146,13 @@ def _print_table(stores: Iterable[KnownStore], reasons: Mapping[str, str]) -> No
             one.assembly,
             sets,
             percent(one.share),
-            _size(one.size_bytes),
+            in_bytes(one.size_bytes),
             f"{one.as_of:%Y-%m-%d}",
             state,
         )
         # Not as strings, in which rich would read markup.
-        table.add_row(*(Text(_plain(cell), overflow="fold") for cell in cells))
+        table.add_row(*(Text(plain(cell), overflow="fold") for cell in cells))
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
-
-
-def _size(size: float) -> str:
-    unit = 0
-    while size >= 999.5 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.3g} {_UNITS[unit]}"
-
-
-def _plain(text: str) -> str:
-    """Keep what another wrote into a catalog from steering the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _as_json(store: KnownStore) -> dict[str, Any]:

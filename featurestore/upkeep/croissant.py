@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.registry import StoreSummary
+from featurestore.display import percent
 from featurestore.format import layout
 from featurestore.format.manifest import MANIFEST, README, SealedObject
 from featurestore.format.metadata import is_whole, signed
-from featurestore.upkeep.data_card import percent
 
 _ZARR = "application/vnd.zarr"
 _VERSION = "http://mlcommons.org/croissant/1.0"

@@ -5,12 +5,12 @@ Belongs here: its text, and how strings of others are kept from becoming markup.
 """
 
 import html
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from catalog import FeatureSet
 from catalog.registry import KnownSet, StoreSummary
+from featurestore.display import percent
 from featurestore.format import layout
 from featurestore.format.manifest import CATALOG, MANIFEST, MARK
 
@@ -81,11 +81,6 @@ def escaped(text: str) -> str:
     """Write any text as one line of Markdown that shows it and does nothing else, in a table, too."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return _MARKUP.sub(r"\\\1", html.escape(line, quote=False))
-
-
-def percent(share: float) -> str:
-    """Write a share in per cent, rounded down: 100 % means all of it."""
-    return f"{math.floor(1000 * share) / 10:g} %"
 
 
 def _row(item: KnownSet) -> tuple[str, ...]:

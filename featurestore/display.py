@@ -1,0 +1,82 @@
+"""What a person sees of a value: a short text in Python, a small table in a notebook.
+
+Names come from others' files, so nothing in them steers a terminal or a page.
+
+Belongs here: `Display`, the values that have one, and how shares and sizes are written. Does not: what is shown of each
+(the classes).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A title, and rows of a label and a text."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+    def text(self) -> str:
+        """Write it for a terminal, a line a row."""
+        width = max((len(plain(label)) for label, _ in self.rows), default=0)
+        lines = [f"  {plain(label):<{width}}  {plain(text)}" for label, text in self.rows]
+        return "\n".join([f"<{plain(self.title)}>", *lines])
+
+    def html(self) -> str:
+        """Write it for a notebook."""
+        left = "style='text-align: left'"
+        rows = [
+            f"<tr><th {left}>{escape(plain(label))}</th><td {left}>{escape(plain(text))}</td></tr>"
+            for label, text in self.rows
+        ]
+        return f"<div><strong>{escape(plain(self.title))}</strong><table>{''.join(rows)}</table></div>"
+
+
+class Displayed:
+    """A value that people look at: `repr` and notebooks show its `_display`."""
+
+    __slots__ = ()
+
+    def _display(self) -> Display:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self._display().text()
+
+    def _repr_html_(self) -> str:
+        return self._display().html()
+
+
+def heading(value: object) -> str:
+    """Give the first line of what is shown of a value, to name it within another."""
+    return value._display().title if isinstance(value, Displayed) else repr(value).partition("\n")[0]
+
+
+def plain(text: str) -> str:
+    """Keep what another wrote into a file from steering the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def percent(share: float) -> str:
+    """Write a share in per cent, rounded down: 100 % means all of it."""
+    return f"{math.floor(1000 * share) / 10:g} %"
+
+
+def in_bytes(n_bytes: float) -> str:
+    """Write a number of bytes in three digits."""
+    unit = 0
+    while n_bytes >= 999.5 and unit < len(_UNITS) - 1:
+        n_bytes, unit = n_bytes / 1000, unit + 1
+    return f"{n_bytes:.3g} {_UNITS[unit]}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Write the first of some names, and how many there are."""
+    more = f", ... ({len(names):,} in all)" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
