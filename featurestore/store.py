@@ -248,9 +248,11 @@ class Store(Displayed):
         return read_description(attributes, self.assembly, where=f"{self.url}/{path}/{GROUP}")
 
 
-def place_of(
-    store: str | os.PathLike[str] | Store, storage_options: StorageOptions | None
-) -> tuple[str, StorageOptions | None]:
+StorePlace = str | os.PathLike[str] | Store
+"""A store that is open, or where it lies: a local path or any fsspec URL."""
+
+
+def place_of(store: StorePlace, storage_options: StorageOptions | None) -> tuple[str, StorageOptions | None]:
     """Give the URL and the options that open a store again, in another process too.
 
     Raises

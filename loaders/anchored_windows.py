@@ -4,13 +4,13 @@ Belongs here: the map-style dataset of an anchored array. Does not: such arrays 
 the grid (`loaders.windows`), genes (`loaders.genes`).
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featurestore.store import StorePlace
 from loaders.feature_windows import FeatureWindows, reversed_windows
 from loaders.residence.open import CountingAnchoredReader, open_anchored_reader
 from loaders.settings import WindowSettings
@@ -26,7 +26,7 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
     Parameters
     ----------
     url, feature_set
-        The store, and the name of the set in it.
+        The store, open or where it lies, and the name of the set in it.
     anchors
         What the table of anchors is called in the store.
     names
@@ -47,7 +47,7 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
 
     def __init__(
         self,
-        url: str | os.PathLike[str],
+        url: StorePlace,
         feature_set: str,
         anchors: str,
         *,

@@ -6,7 +6,6 @@ reading (`loaders.windows`), all channels in one tensor (`loaders.stacked`), sev
 """
 
 import copy
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -18,6 +17,7 @@ from torch.utils.data import Dataset
 
 from catalog import AssemblyMismatch, FeatureSet
 from featurestore import FingerprintMismatch
+from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
 from loaders.window_source import check_indices
 from loaders.windows import WindowDataset
@@ -150,7 +150,7 @@ class AlignedDataset(Dataset[dict[str, Tensor]]):
 
 
 def aligned_dataset(
-    url: str | os.PathLike[str],
+    url: StorePlace,
     feature_sets: Mapping[str, Mapping[str, Any]] | Sequence[str],
     *,
     contigs: Sequence[str] | str,

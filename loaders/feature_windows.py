@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
+from featurestore.display import Display, Displayed, some
+from featurestore.store import StorePlace, place_of
 from loaders.channels import ChannelView
 from loaders.residence.open import CountingAnchoredReader, CountingReader
 from loaders.settings import Orientation, WindowSettings, check_n_bins
@@ -27,21 +29,21 @@ from loaders.window_source import check_indices
 Reader = TypeVar("Reader", CountingReader, CountingAnchoredReader)
 
 
-class FeatureWindows(Dataset[Tensor], ABC, Generic[Reader]):
+class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
     """Windows of one feature set, map-style: a `WindowSource` but for where they lie.
 
     Parameters
     ----------
     url, feature_set
-        The store, and the name of the set in it.
+        The store, open or where it lies, and the name of the set in it.
     settings
         How windows are cut, read and shown.
     """
 
-    def __init__(self, url: str | os.PathLike[str], feature_set: str, settings: WindowSettings) -> None:
-        self.settings = settings
+    def __init__(self, url: StorePlace, feature_set: str, settings: WindowSettings) -> None:
+        self._url, storage_options = place_of(url, settings.storage_options)
+        self.settings = replace(settings, storage_options=storage_options)
         """How windows are cut, read and shown now."""
-        self._url = os.fspath(url)
         self._feature_set = feature_set
         self._reader: Reader | None = None
         self._opened_in = 0
@@ -59,6 +61,11 @@ class FeatureWindows(Dataset[Tensor], ABC, Generic[Reader]):
         """Position of each window (bp), without jitter."""
         self._reversed = is_reversed
         self._numbers = np.asarray(numbers, dtype=np.int64)
+
+    @property
+    @abstractmethod
+    def anchors(self) -> str | None:
+        """Name of the anchors that the windows are centred on to the base; None for windows of a grid."""
 
     @abstractmethod
     def _open(self) -> Reader: ...
@@ -166,9 +173,11 @@ class FeatureWindows(Dataset[Tensor], ABC, Generic[Reader]):
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, index: Sequence[int] | NDArray[np.int64]) -> Tensor: ...
-    def __getitem__(self, index: int | Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[np.int64]) -> Tensor: ...
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Read one window, `(n_bins, channels)`; of a list of indices, or a slice, `(windows, n_bins, channels)`."""
+        if isinstance(index, slice):
+            return self._batch(list(range(len(self))[index]))
         if isinstance(index, Sequence | np.ndarray):
             return self._batch(list(index))
         return self._batch([int(index)])[0]
@@ -195,6 +204,21 @@ class FeatureWindows(Dataset[Tensor], ABC, Generic[Reader]):
         if turned.any():
             tensor[turned] = tensor[turned].flip(1)
         return tensor
+
+    def _display(self) -> Display:
+        settings = self.settings
+        where = "" if self.anchors is None else f" around {self.anchors}"
+        jitter = {"jitter_bins": settings.jitter_bins, "jitter_bp": settings.jitter_bp}
+        moved = "".join(f", {name}={most:,}" for name, most in jitter.items() if most)
+        return Display(
+            f"{type(self).__name__} of {self.name}{where} in {self._url}",
+            (
+                ("windows", f"{len(self):,} on {len(set(self.contigs)):,} contigs, orient={self.orient!r}{moved}"),
+                ("tensors", f"{self.n_bins:,} bins x {len(self.channel_names):,} channels each, {self.dtype}"),
+                ("channels", some(self.channel_names)),
+                ("residence", settings.residence),
+            ),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_reader": None}

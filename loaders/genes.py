@@ -6,7 +6,6 @@ models (`model`).
 
 import copy
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, overload
@@ -23,7 +22,10 @@ from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
 from catalog.ncbi import annotations as ncbi
 from catalog.tables import listed
+from featurestore import Store
 from featurestore import open as open_store
+from featurestore.display import Display, Displayed, heading, some
+from featurestore.store import StorePlace
 from loaders.anchored_windows import AnchoredWindows
 from loaders.combined import aligned_dataset
 from loaders.settings import Orientation, WindowSettings
@@ -62,7 +64,7 @@ def collate(batches: Sequence[GeneBatch], **_: Any) -> GeneBatch:
 default_collate_fn_map[GeneBatch] = collate
 
 
-class GeneDataset(Dataset[GeneBatch]):
+class GeneDataset(Displayed, Dataset[GeneBatch]):
     """Genes with their windows, prompts and targets, map-style.
 
     Parameters
@@ -159,9 +161,11 @@ class GeneDataset(Dataset[GeneBatch]):
     @overload
     def __getitem__(self, index: int) -> GeneBatch: ...
     @overload
-    def __getitem__(self, index: Sequence[int]) -> GeneBatch: ...
-    def __getitem__(self, index: int | Sequence[int]) -> GeneBatch:
-        """Read some genes; a single index gives a batch of one."""
+    def __getitem__(self, index: slice | Sequence[int]) -> GeneBatch: ...
+    def __getitem__(self, index: int | slice | Sequence[int]) -> GeneBatch:
+        """Read some genes, of a list of indices or a slice; a single index gives a batch of one."""
+        if isinstance(index, slice):
+            index = range(len(self))[index]
         indices = list(index) if isinstance(index, Sequence) else [int(index)]
         places = torch.tensor(indices, dtype=torch.int64)
         return GeneBatch(
@@ -183,6 +187,20 @@ class GeneDataset(Dataset[GeneBatch]):
             targets=self.targets[keep].tolist(),
         )
 
+    def _display(self) -> Display:
+        known = f"{int((~self.targets.isnan()).sum()):,} of {self.targets.numel():,} known"
+        tasks = "" if self.targets.ndim == 1 else f", {self.targets.shape[1]:,} tasks"
+        return Display(
+            f"GeneDataset of {len(self):,} genes",
+            (
+                ("genes", some(self.gene_ids)),
+                ("windows", heading(self.windows)),
+                ("features", f"{self.n_bins:,} bins x {len(self.channel_names):,} channels"),
+                ("prompts", f"{sum(map(bool, self.prompts)):,} with words"),
+                ("targets", known + tasks),
+            ),
+        )
+
     def unjittered(self) -> "GeneDataset":
         """Give the dataset of the same genes with every window centred on its TSS, as models are judged on."""
         return self._with_windows(self.windows.unjittered())
@@ -195,7 +213,7 @@ class GeneDataset(Dataset[GeneBatch]):
 
 
 def gene_dataset(
-    url: str | os.PathLike[str],
+    url: StorePlace,
     feature_set: str | Sequence[str],
     genes: pl.DataFrame,
     *,
@@ -209,6 +227,8 @@ def gene_dataset(
 
     Parameters
     ----------
+    url
+        The store: its path or URL, or one that is open.
     feature_set
         Name of the set; of several, their channels are put side by side (`loaders.StackedDataset`).
     genes
@@ -233,7 +253,8 @@ def gene_dataset(
         a gene, or have another position for it.
     """
     settings = replace(settings or WindowSettings(), **changes)
-    assembly = open_store(url, storage_options=settings.storage_options).assembly
+    store = url if isinstance(url, Store) else open_store(url, storage_options=settings.storage_options)
+    assembly = store.assembly
     placed = gene_tables.match_contigs(genes, assembly)
     values: list[Any] = [float("nan")] * len(placed)
     if targets is not None:
@@ -261,7 +282,7 @@ def _measured(placed: pl.DataFrame, targets: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def _windows_of(
-    url: str | os.PathLike[str],
+    url: StorePlace,
     feature_set: str | Sequence[str],
     placed: pl.DataFrame,
     anchors: str | None,
@@ -285,7 +306,7 @@ def _windows_of(
 
 
 def _around_anchors(
-    url: str | os.PathLike[str], feature_set: str, placed: pl.DataFrame, anchors: str, settings: WindowSettings
+    url: StorePlace, feature_set: str, placed: pl.DataFrame, anchors: str, settings: WindowSettings
 ) -> AnchoredWindows:
     """Give the anchored windows of some genes, whose ids are the anchors' names."""
     whole = AnchoredWindows(url, feature_set, anchors, settings=settings)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from featurestore import StorageOptions
+from featurestore.store import StorePlace
 from loaders.counter_rng import draw_within
 from loaders.feature_windows import FeatureWindows, reversed_windows
 from loaders.projection import Projection
@@ -39,7 +40,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
     Parameters
     ----------
     url
-        The store.
+        The store: its path or URL, or one that is open.
     feature_set
         Name of the set.
     contigs, centres
@@ -77,7 +78,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
 
     def __init__(
         self,
-        url: str | os.PathLike[str],
+        url: StorePlace,
         feature_set: str,
         *,
         contigs: Sequence[str] | str,
@@ -119,7 +120,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
     @classmethod
     def of(
         cls,
-        url: str | os.PathLike[str],
+        url: StorePlace,
         feature_set: str,
         *,
         contigs: Sequence[str] | str,
@@ -134,7 +135,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
 
     def _begin(
         self,
-        url: str | os.PathLike[str],
+        url: StorePlace,
         feature_set: str,
         contigs: Sequence[str] | str,
         centres: ArrayLike,

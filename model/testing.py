@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from catalog import FeatureIdentity
+from featurestore.display import Display
 from loaders import GeneBatch, GeneDataset
 from loaders.settings import Orientation
 from model.language.directory import quiet_transformers
@@ -120,12 +121,17 @@ class TinyGenes(GeneDataset):
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def _display(self) -> Display:
+        return Display(f"TinyGenes, {len(self):,} genes", ())
+
     @overload
     def __getitem__(self, index: int) -> GeneBatch: ...
     @overload
-    def __getitem__(self, index: Sequence[int]) -> GeneBatch: ...
-    def __getitem__(self, index: int | Sequence[int]) -> GeneBatch:
+    def __getitem__(self, index: slice | Sequence[int]) -> GeneBatch: ...
+    def __getitem__(self, index: int | slice | Sequence[int]) -> GeneBatch:
         """Give some genes."""
+        if isinstance(index, slice):
+            index = range(len(self))[index]
         places = torch.tensor([index] if isinstance(index, int) else list(index), dtype=torch.int64)
         start = self._features.shape[1] // 2 - self._n_bins // 2
         features = self._features[places, start : start + self._n_bins]

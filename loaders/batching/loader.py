@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader, Dataset
 
+from featurestore.display import Display, Displayed
 from loaders.batching.sampler import Uneven
 from loaders.batching.stream import BatchSource, WindowStream, read_batch
 from loaders.stats import Stats
 
 
-class BatchLoader:
+class BatchLoader(Displayed):
     """Iterates the batches of a stream; each pass is the next epoch.
 
     It counts what it hands over, so its state is right with workers too, which read ahead. Lightning stores the state
@@ -41,6 +42,10 @@ class BatchLoader:
         self._num_workers = num_workers
         self._context = multiprocessing_context if num_workers else None
         self._pin_memory = pin_memory
+
+    def _display(self) -> Display:
+        readers = f"{self._num_workers} workers, by {self._context}" if self._num_workers else "this process"
+        return Display(type(self).__name__, (*self._stream._display().rows, ("read by", readers)))
 
     @property
     def dataset(self) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import ConcatDataset, IterableDataset, get_worker_info
 
+from featurestore.display import Display, Displayed, heading
 from loaders.batching.sampler import DEFAULT_BUFFER_BLOCKS, GlobalBatchSampler, Pass, Uneven
 
 
@@ -27,7 +28,7 @@ class BatchSource(Protocol):
         ...
 
 
-class WindowStream(IterableDataset[Any]):
+class WindowStream(Displayed, IterableDataset[Any]):
     """Batches of a dataset, each read in one request, in an order that reads little and mixes well.
 
     Windows are shuffled in two levels: the shards that they lie in are permuted, and windows are mixed within buffers
@@ -101,6 +102,18 @@ class WindowStream(IterableDataset[Any]):
             world_size=own_world,
         )
         """Its order and its place."""
+
+    def _display(self) -> Display:
+        sampler = self.sampler
+        order = f"shuffled, seed {sampler.seed}" if sampler.shuffle else "in order"
+        return Display(
+            type(self).__name__,
+            (
+                ("dataset", heading(self.dataset)),
+                ("batches", f"{len(self):,} of {sampler.batch_size:,} a pass, {order}"),
+                ("rank", f"{sampler.rank} of {sampler.world_size}"),
+            ),
+        )
 
     def __len__(self) -> int:
         """Count this rank's batches of an epoch, those had before a resume included."""

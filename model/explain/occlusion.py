@@ -204,8 +204,8 @@ class _Occluded(GeneDataset):
     @overload
     def __getitem__(self, index: int) -> GeneBatch: ...
     @overload
-    def __getitem__(self, index: Sequence[int]) -> GeneBatch: ...
-    def __getitem__(self, index: int | Sequence[int]) -> GeneBatch:
+    def __getitem__(self, index: slice | Sequence[int]) -> GeneBatch: ...
+    def __getitem__(self, index: int | slice | Sequence[int]) -> GeneBatch:
         """Read some genes, with their bins hidden."""
         batch = super().__getitem__(index)
         hidden = self._hidden[batch.indices][..., None]
