@@ -20,7 +20,7 @@ PARTIAL = ".partial"
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
-    """Give the path of an empty file to write into; it takes its name when the block ends without an error.
+    """Give the path of a file to make; it takes its name when the block ends without an error.
 
     Parameters
     ----------
@@ -37,14 +37,13 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
     target = Path(path)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
-        # Unlike `tempfile`: with the rights that a new file has there, since it becomes one.
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield partial
         if durable:
             _flush(partial)
         os.replace(partial, target)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
     if durable and hasattr(os, "O_DIRECTORY"):
         _flush(target.parent)
 

@@ -1,7 +1,7 @@
 """Rows from a bounded mirror on the local disk.
 
 Belongs here: which blocks some rows need, and where they come from. Does not: the files
-(`loaders.residence.block_cache`), the other residences (`loaders.residence.open`).
+(`featurestore.disk_cache`), the other residences (`loaders.residence.open`).
 
 What is copied is a block: the chunks that lie together in a shard, up to 256 KiB, decoded. Whole shards would cost
 256 MB for one window of a wide set; single chunks, one file and one request for every 20 KB of a narrow one.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore import FeatureReader, FingerprintMismatch, NotBuilt, RowRequest, read_rows
-from loaders.residence.block_cache import BlockFolder, file_bytes
+from featurestore.disk_cache import DiskCache, entry_bytes
 from loaders.stats import Tally
 
 _BLOCK_BYTES = 256 << 10
@@ -78,13 +78,19 @@ class MirrorRows:
         self._chunk_bins = reader.feature_set.chunk_bins
         self._page_bytes = self._chunk_bins * row_bytes
         self._block_bins = self._chunk_bins * max(1, _BLOCK_BYTES // self._page_bytes)
-        least = file_bytes(min(self._block_bins, reader.feature_set.shard_bins) * row_bytes, self._page_bytes)
+        least = entry_bytes(min(self._block_bins, reader.feature_set.shard_bins) * row_bytes, self._page_bytes)
         if max_bytes < least:
             raise ValueError(
                 f"cache_bytes={max_bytes} does not hold one block of {reader.name}, which has {least} bytes; give some "
                 "GiB, or keep nothing on disk (residence='stream')"
             )
-        self._blocks = BlockFolder(folder, max_bytes)
+        try:
+            self._blocks = DiskCache(folder, max_bytes, setting="cache_bytes")
+        except OSError as error:
+            raise PermissionError(
+                f"the cache folder {folder} cannot be written ({error.strerror}); name one that can (cache_dir=, or "
+                "the environment's FEATURESTORE_CACHE), or keep nothing on disk (residence='stream')"
+            ) from error
         self._digests: dict[tuple[str, int, int], str] = {}
 
     def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
@@ -104,7 +110,10 @@ class MirrorRows:
             for block, rows in zip(group, fetched, strict=True):
                 for first, end, output in absent[block]:
                     output[...] = rows[first:end]
-                self._blocks.write(self._name(block), rows.reshape(-1).view(np.uint8), self._page_bytes)
+            kept = {
+                self._name(block): rows.reshape(-1).view(np.uint8) for block, rows in zip(group, fetched, strict=True)
+            }
+            self._blocks.write_pages(kept, self._page_bytes)
 
     def _pieces(self, request: RowRequest, output: NDArray[np.float16]) -> Iterator[tuple[_Block, _Piece]]:
         contig, phase, row, end = request
@@ -125,7 +134,7 @@ class MirrorRows:
         missing = []
         for piece in pieces:
             page = piece.first // self._chunk_bins
-            pages = self._blocks.read(name, self._page_bytes, page, -(-piece.end // self._chunk_bins))
+            pages = self._blocks.read_pages(name, self._page_bytes, page, -(-piece.end // self._chunk_bins))
             if pages is None:
                 missing.append(piece)
                 continue

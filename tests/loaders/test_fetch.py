@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,9 +23,9 @@ import featurestore
 from catalog import Grid
 from featurestore import FingerprintMismatch, NotBuilt, RowRequest, RowSource, Windows, ZarrRows
 from featurestore.cli.main import main
+from featurestore.disk_cache import DiskCache
 from featurestore.testing import built_store, grids
 from loaders.bench import measure_reading, random_places
-from loaders.residence.block_cache import BlockFolder
 from loaders.residence.memory import HeldRows, MemoryBudgetExceeded
 from loaders.residence.open import CountingReader, open_reader
 from loaders.settings import Residence
@@ -35,7 +34,6 @@ from loaders.stats import Stats
 LENGTHS = {"chr1": 1000, "chr2": 300}
 GRID = Grid(bin_size=16, offsets=(0, 8))
 RESIDENCES: tuple[Residence, ...] = get_args(Residence)
-PAGE = 64
 NAME = "0123456789abcdef" * 2
 
 
@@ -182,41 +180,6 @@ def test_a_budget_that_holds_no_block_is_refused(url: str, tmp_path: Path) -> No
         mirrored(url, tmp_path, cache_bytes=30)
 
 
-def page_of(value: int) -> NDArray[np.uint8]:
-    return np.full(PAGE, value, dtype=np.uint8)
-
-
-def test_the_block_that_was_used_least_recently_goes_first(tmp_path: Path) -> None:
-    blocks = BlockFolder(tmp_path, 4 * (PAGE + 4))
-    for number in range(4):
-        assert blocks.write(f"{NAME}-{number}", page_of(number), PAGE)
-        time.sleep(0.02)  # the time of a file has the clock's ticks
-    assert blocks.read(f"{NAME}-0", PAGE, 0, 1) is not None
-    assert blocks.write(f"{NAME}-4", page_of(4), PAGE)
-    there = [number for number in range(5) if blocks.read(f"{NAME}-{number}", PAGE, 0, 1) is not None]
-    assert 0 in there
-    assert 1 not in there
-    assert 4 in there
-
-
-@given(st.integers(1, 300), st.integers(1, 40), st.data())
-@settings(deadline=None)
-def test_pages_come_back_as_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, n_bytes: int, page_bytes: int, data: st.DataObject
-) -> None:
-    blocks = BlockFolder(tmp_path_factory.mktemp("blocks"), 1 << 20)
-    written = np.random.default_rng(n_bytes).integers(0, 256, n_bytes).astype(np.uint8)
-    blocks.write(f"{NAME}-0", written, page_bytes)
-    n_pages = -(-n_bytes // page_bytes)
-    first = data.draw(st.integers(0, n_pages - 1))
-    end = data.draw(st.integers(first + 1, n_pages))
-    pages = blocks.read(f"{NAME}-0", page_bytes, first, end)
-    assert pages is not None
-    filled = np.zeros(n_pages * page_bytes, dtype=np.uint8)
-    filled[:n_bytes] = written
-    np.testing.assert_array_equal(pages.reshape(-1), filled[first * page_bytes : end * page_bytes])
-
-
 def flip_a_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -347,61 +310,13 @@ def test_several_processes_share_one_folder_and_one_budget(url: str, tmp_path: P
     running = [subprocess.Popen([*command, str(seed), "150"], stdout=subprocess.PIPE) for seed in range(3)]
     most = 0
     while any(process.poll() is None for process in running):
-        with BlockFolder(tmp_path, 0)._locked():
+        with DiskCache(tmp_path, 0)._locked():
             most = max(most, block_bytes(tmp_path))
         time.sleep(0.002)
     for process in running:
         process.communicate()
     assert [process.returncode for process in running] == [0, 0, 0]
     assert 0 < most <= 300
-
-
-WRITES = """
-import sys
-from pathlib import Path
-import numpy as np
-from loaders.residence.block_cache import BlockFolder
-
-blocks = BlockFolder(Path(sys.argv[1]), 64 << 20)
-print("begun", flush=True)
-for turn in range(10_000):
-    value = turn % 200 + 1
-    blocks.write(f"{sys.argv[2]}-{turn % 3}", np.full(8 << 20, value, dtype=np.uint8), 1 << 20)
-"""
-
-
-def test_after_a_kill_no_half_block_is_read_and_what_is_left_is_swept(tmp_path: Path) -> None:
-    was_cut = False
-    for _ in range(4):
-        writer = subprocess.Popen([sys.executable, "-c", WRITES, str(tmp_path), NAME], stdout=subprocess.PIPE)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"begun\n"
-        while not list(tmp_path.glob("*.partial")):
-            assert writer.poll() is None
-        writer.send_signal(signal.SIGKILL)
-        writer.communicate()
-        was_cut |= bool(list(tmp_path.glob("*.partial")))
-        blocks = BlockFolder(tmp_path, 64 << 20)
-        for number in range(3):
-            pages = blocks.read(f"{NAME}-{number}", 1 << 20, 0, 8)
-            if (tmp_path / f"{NAME}-{number}.block").exists():
-                assert pages is not None
-                assert len(np.unique(pages)) == 1
-    assert was_cut, "no kill came in the middle of a write"
-    assert blocks.write(f"{NAME}-9", page_of(9), PAGE)
-    assert not list(tmp_path.glob("*.partial"))
-    assert int((tmp_path / "used").read_bytes()) == block_bytes(tmp_path)
-
-
-def test_a_write_that_goes_on_is_not_swept(tmp_path: Path) -> None:
-    one, other = BlockFolder(tmp_path, 1 << 20), BlockFolder(tmp_path, 1 << 20)
-    begun = one._begin(f"{NAME}-0", PAGE + 4)
-    assert begun is not None
-    assert other.write(f"{NAME}-1", page_of(1), PAGE)
-    assert len(list(tmp_path.glob("*.partial"))) == 1
-    os.close(begun[0])  # as its writer's death would
-    assert BlockFolder(tmp_path, 1 << 20).write(f"{NAME}-2", page_of(2), PAGE)
-    assert not list(tmp_path.glob("*.partial"))
 
 
 # stream

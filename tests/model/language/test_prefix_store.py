@@ -1,5 +1,4 @@
 import hashlib
-import os
 import shutil
 import signal
 import subprocess
@@ -59,43 +58,22 @@ def test_what_was_never_put_is_not_there(tmp_path: Path) -> None:
     assert PrefixStore(tmp_path, max_bytes=_ROOM).get("name") is None
 
 
-def test_every_changed_byte_and_every_cut_is_found_and_the_file_removed(tmp_path: Path) -> None:
+def test_a_damaged_tensor_is_not_there_until_it_is_put_again(tmp_path: Path) -> None:
     store = PrefixStore(tmp_path, max_bytes=_ROOM)
     store.put("name", torch.arange(3.0))
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.block")
     whole = path.read_bytes()
-    for place in range(len(whole)):
-        for damaged in (whole[:place] + bytes([whole[place] ^ 0x04]) + whole[place + 1 :], whole[:place]):
-            path.write_bytes(damaged)
-            held = store.get("name")
-            # A blank in the header may become another character that means the same: the value is what counts.
-            assert held is None or torch.equal(held, torch.arange(3.0))
-            assert path.exists() == (held is not None)
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 0x04]) + whole[21:])
+    assert store.get("name") is None
     store.put("name", torch.arange(3.0))
     assert store.get("name") is not None
 
 
-def test_a_whole_file_under_another_name_is_not_believed(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, max_bytes=_ROOM)
-    store.put("one", torch.arange(3.0))
-    (path,) = tmp_path.iterdir()
-    path.rename(path.with_name(path.name.replace("one", "two")))
-    assert store.get("two") is None
-
-
-def test_the_least_recently_used_go_first_and_the_budget_holds(tmp_path: Path) -> None:
-    probe = PrefixStore(tmp_path / "probe", max_bytes=_ROOM)
-    probe.put(_name(0), _value(0))
-    store = PrefixStore(tmp_path / "store", max_bytes=8 * probe.held_bytes)
-    for number in range(8):
-        store.put(_name(number), _value(number))
-        # Clocks of file systems may be as coarse as this.
-        os.utime(store.folder / f"{_name(number)}.prefix.safetensors", (number, number))
-    assert store.held_bytes == store.max_bytes
-    assert store.get(_name(0)) is not None
-    store.put(_name(8), _value(8))
-    assert [store.get(_name(number)) is not None for number in range(9)] == [True, False, *[True] * 7]
-    assert store.held_bytes <= store.max_bytes
+def test_what_an_earlier_version_kept_is_removed_and_not_misread(tmp_path: Path) -> None:
+    former = tmp_path / f"{_name(0)}.prefix.safetensors"
+    save_file({"value": _value(0), "checksum": torch.zeros(16, dtype=torch.uint8)}, former)
+    assert PrefixStore(tmp_path, max_bytes=_ROOM).get(_name(0)) is None
+    assert not former.exists()
 
 
 def test_a_smaller_budget_empties_a_folder_when_it_is_opened(tmp_path: Path) -> None:
@@ -123,16 +101,6 @@ def test_files_of_others_in_the_folder_are_let_be(tmp_path: Path) -> None:
     assert store.held_bytes <= 1000
 
 
-def test_what_a_crash_left_half_written_goes_in_time(tmp_path: Path) -> None:
-    old, new = tmp_path / "a.1.prefix.partial", tmp_path / "b.2.prefix.partial"
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - 7200,) * 2)
-    PrefixStore(tmp_path, max_bytes=_ROOM)
-    assert not old.exists()
-    assert new.exists(), "another process may be writing it"
-
-
 def test_processes_share_a_folder_and_one_killed_at_any_moment_harms_none(tmp_path: Path) -> None:
     budget = 60 * 9000
     command = [sys.executable, "-c", _WRITER, str(tmp_path), str(budget), "400"]
@@ -146,20 +114,23 @@ def test_processes_share_a_folder_and_one_killed_at_any_moment_harms_none(tmp_pa
         assert process.stdout is not None
         process.stdout.close()
     store = PrefixStore(tmp_path, max_bytes=budget)
-    assert store.held_bytes <= budget * (1 + 2 / 16)
+    assert store.held_bytes <= budget
     held = {number: value for number in range(400) if (value := store.get(_name(number))) is not None}
     assert all(torch.equal(_value(number), value) for number, value in held.items())
     assert len(held) > 30
 
 
-@pytest.mark.parametrize("budget", [_ROOM, 500], ids=["with room", "when it is time to look for room"])
-def test_a_folder_that_goes_away_stops_the_keeping_and_not_the_training(tmp_path: Path, budget: int) -> None:
-    store = PrefixStore(tmp_path / "store", max_bytes=budget)
+def test_a_folder_in_whose_place_is_a_file_stops_the_keeping_and_not_the_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = PrefixStore(tmp_path / "store", max_bytes=_ROOM)
     shutil.rmtree(store.folder)
-    with pytest.warns(UserWarning, match=r"no longer kept in .*free space there"):
+    store.folder.write_text("in the way")
+    for _ in range(2):
         store.put("name", torch.zeros(3))
-    store.put("name", torch.zeros(3))
-    assert store.get("name") is None
+        assert store.get("name") is None
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "free some space there, or set a smaller prefix_bytes" in told
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
