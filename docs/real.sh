@@ -33,7 +33,7 @@ featurestore build-anchors "$STORE" --anchors "$DATA/mane_v1.4/MANE.GRCh38.v1.4.
 featurestore seal "$STORE"
 featurestore build "$OUT/ecoli.store" --fasta "$DATA"/ecoli_o157_sakai/*.fna.gz --extractor motif
 featurestore verify "$OUT/ecoli.store" --crc
-featurestore get "$STORE" motif chr2:46504 --n-bins 251 --out "$OUT/FAM110C.tsv"
+featurestore get "$STORE" chr2:46504 --feature-set motif --n-bins 251 --out "$OUT/FAM110C.tsv"
 featurestore plot "$STORE" motif chr2:46504 --n-bins 251 --out "$OUT/FAM110C.png" \
     --title "FAM110C (chr2:46,505, -): 1.03 Mb of GRCh38; left of base 1 there is no sequence"
 featurestore train "$STORE" $TABLES --model gta-best --n-bins 251 --epochs 3 --out "$RUN"

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from featurestore import open as open_store
+from featurestore.cli.options import FeatureSetName, OldSet, chosen_set
 from loaders import settings
 from loaders.bench import measure_reading
 from loaders.residence.open import open_reader
@@ -22,7 +23,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command("bench-read")
 def bench_read(
     store: Annotated[str, typer.Argument(metavar="STORE", help="The store: a path or any fsspec URL.")],
-    feature_set: Annotated[str | None, typer.Option("--set", help="Feature set; needed if there are several.")] = None,
+    feature_set: FeatureSetName = None,
     n_bins: Annotated[int, typer.Option(min=1, help="Bins a window.")] = 251,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
     batches: Annotated[int, typer.Option(min=1, help="How many batches.")] = 200,
@@ -35,17 +36,13 @@ def bench_read(
     stream_bytes: Annotated[int, typer.Option(help="Most that `stream` keeps.")] = settings.DEFAULT_STREAM_BYTES,
     compute_ms: Annotated[float, typer.Option(min=0, help="What a consumer takes over a batch (ms).")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the random windows.")] = 0,
+    old_set: OldSet = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Read random windows and say how fast that was, and what it cost."""
-    if feature_set is None:
-        names = open_store(store).feature_sets()
-        if len(names) != 1:
-            raise ValueError(f"{store} has {len(names)} feature sets ({', '.join(names) or 'none'}); say which: --set")
-        feature_set = names[0]
     reader = open_reader(
         store,
-        feature_set,
+        chosen_set(open_store(store), feature_set, old_set),
         residence=residence,
         memory_bytes=memory_bytes,
         cache_dir=cache_dir,

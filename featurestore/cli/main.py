@@ -1,7 +1,7 @@
 """The command `featurestore`.
 
     featurestore info genome.store
-    featurestore get genome.store motif chr1:1000000 --n-bins 251
+    featurestore get genome.store chr1:1000000 --feature-set motif --n-bins 251
 
 Belongs here: the verbs that read a store, the door to those of other modules and packages, and how errors are shown.
 Each verb parses, calls the library and prints.
@@ -26,7 +26,7 @@ from catalog.simulation.genome import simulate as simulate_genome
 from catalog.simulation.grammar import SimulationConfig
 from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import explain, verb_of, warn, warnings_in_one_line
-from featurestore.cli.options import AsJson, StoreUrl
+from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from featurestore.cli.upkeep import app as upkeep_app
 from featurestore.format import layout
 from featurestore.reader import parse_place
@@ -218,19 +218,22 @@ def _speed(bins_per_second: float) -> str:
 @app.command()
 def get(
     store: StoreUrl,
-    feature_set: Annotated[
-        str, typer.Argument(metavar="SET", help="Name of the feature set, as `featurestore info` lists it.")
-    ],
     place: Annotated[
-        str, typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp, e.g. chr1:1000000.")
+        list[str],
+        typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp, e.g. chr1:1000000."),
     ],
+    feature_set: FeatureSetName = None,
     n_bins: Annotated[int, typer.Option(help="Bins of the window.")] = 251,
     out: Annotated[Path | None, typer.Option(help="Write .npz or .tsv there instead of printing.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read one window and print it: a row a bin, its first base and the channels."""
-    contig, position = parse_place(place)
-    reader = open_store(store)[feature_set]
+    *once, where = place  # the feature set was once named before the place
+    if len(once) > 1:
+        raise ValueError(f"one place is read at a time, got {' '.join(place)}")
+    contig, position = parse_place(where)
+    opened = open_store(store)
+    reader = opened[chosen_set(opened, feature_set, *once)]
     window = reader.window(contig, position, n_bins=n_bins)
     names = reader.channel_names
     if out is not None and out.suffix == ".npz":

@@ -7,10 +7,30 @@ from typing import Annotated
 
 import typer
 
+from featurestore.store import Store
+
 StoreUrl = Annotated[
     str, typer.Argument(metavar="STORE", help="The store: a local path, s3://bucket/prefix, or any fsspec URL.")
 ]
+FeatureSetName = Annotated[
+    str | None,
+    typer.Option("--feature-set", metavar="NAME", help="Feature set (`featurestore info`); needed if several."),
+]
+OldSet = Annotated[str | None, typer.Option("--set", hidden=True, help="The name that --feature-set once had.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def chosen_set(store: Store, *names: str | None) -> str:
+    """Give the feature set that was named, by whichever option, or the only one that there is."""
+    named = next((name for name in names if name is not None), None)
+    if named is not None:
+        return named
+    there = store.feature_sets()
+    if len(there) != 1:
+        raise ValueError(
+            f"{store.url} has {len(there)} feature sets ({', '.join(there) or 'none'}); say which: `feature_set=NAME`"
+        )
+    return there[0]
 
 
 def names_in(text: str | None) -> tuple[str, ...] | None:

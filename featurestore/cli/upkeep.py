@@ -20,7 +20,7 @@ import typer
 
 from catalog.plugins import load_plugin
 from featurestore.cli.diff_report import describe, write_changes
-from featurestore.cli.options import AsJson, StoreUrl, names_in
+from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
 from featurestore.cli.progress import bar
 from featurestore.format import layout
 from featurestore.format.manifest import MANIFEST
@@ -166,11 +166,15 @@ def seal(
 def copy(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The store: a local path, or any fsspec URL.")],
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="Where it is to go: a path or a URL.")],
-    sets: Annotated[str | None, typer.Option(help="Feature sets to copy, comma-separated. [default: all]")] = None,
+    feature_sets: Annotated[
+        str | None,
+        typer.Option("--feature-set", metavar="NAME", help="Feature sets to copy, comma-separated. [default: all]"),
+    ] = None,
     contigs: Annotated[str | None, typer.Option(help="Contigs to copy, comma-separated. [default: all]")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Shards on their way at once. [default: 16, or as many as keep below 2 GiB]")
     ] = None,
+    sets: Annotated[str | None, typer.Option(hidden=True, help="The name that --feature-set once had.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a store, checking every shard. Run it again to go on; exits 0 only when all is there."""
@@ -178,7 +182,7 @@ def copy(
         report = copy_store(
             source,
             destination,
-            feature_sets=names_in(sets),
+            feature_sets=names_in(sets if feature_sets is None else feature_sets),
             contigs=names_in(contigs),
             workers=workers,
             progress=advance,
@@ -201,25 +205,30 @@ def copy(
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A store.")],
     b: Annotated[str | None, typer.Argument(metavar="B", help="Another store. [default: the same one]")] = None,
-    feature_set: Annotated[str | None, typer.Option("--set", help="Compare the sets of this name only.")] = None,
-    set_a: Annotated[str | None, typer.Option(help="Compare this set of A with --set-b.")] = None,
-    set_b: Annotated[str | None, typer.Option(help="Compare this set of B with --set-a.")] = None,
+    feature_set: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare the feature sets of this name only.")
+    ] = None,
+    feature_set_a: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare this feature set of A with --feature-set-b.")
+    ] = None,
+    feature_set_b: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare this feature set of B with --feature-set-a.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the largest changes there, as TSV with a BED's columns.")
     ] = None,
     top: Annotated[int, typer.Option(help="Changes to write, of every pair of sets.")] = 1000,
+    old_set: OldSet = None,
+    set_a: Annotated[str | None, typer.Option(hidden=True, help="The name that --feature-set-a once had.")] = None,
+    set_b: Annotated[str | None, typer.Option(hidden=True, help="The name that --feature-set-b once had.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell how the features of two stores, or two sets of one store, differ. Exits 0 if equal, 1 if not."""
-    if (set_a is None) != (set_b is None) or (set_a is not None and feature_set is not None):
-        raise ValueError("name one feature set of each by --set-a and --set-b, or one name for both by --set")
-    if b is None and set_a is None:
-        raise ValueError("a store is equal to itself; name another one, or two of its sets by --set-a and --set-b")
+    pairs = _pairs(feature_set or old_set, feature_set_a or set_a, feature_set_b or set_b)
+    if b is None and pairs is None:
+        raise ValueError("a store is equal to itself; name another one, or two of its sets by `pairs=`")
     if top < 1:
         raise ValueError(f"--top is a number of changes, at least 1; got {top}")
-    pairs = None if feature_set is None else [(feature_set, feature_set)]
-    if set_a is not None and set_b is not None:
-        pairs = [(set_a, set_b)]
     one = open_store(a)
     with bar("diff", unit="bins") as advance:
         found = diff_stores(
@@ -234,3 +243,12 @@ def diff(
         written = write_changes(out, found)
         print(f"{out}: {written} changes", file=sys.stderr)
     raise typer.Exit(0 if found.is_equal else 1)
+
+
+def _pairs(both: str | None, of_a: str | None, of_b: str | None) -> list[tuple[str, str]] | None:
+    """Name the feature sets to compare; None for all that have one name."""
+    if (of_a is None) != (of_b is None) or (of_a is not None and both is not None):
+        raise ValueError("name one feature set of each by `pairs=`, or one name for both by --feature-set")
+    if of_a is not None and of_b is not None:
+        return [(of_a, of_b)]
+    return None if both is None else [(both, both)]

@@ -448,4 +448,4 @@ def test_bench_read_asks_which_of_several_feature_sets(tmp_path: Path, capsys: p
     built_store(tmp_path / "s", LENGTHS, GRID)
     built_store(tmp_path / "s", LENGTHS, GRID, name="other")
     assert main(["bench-read", str(tmp_path / "s")]) == 2
-    assert "2 feature sets (demo, other); say which: --set" in capsys.readouterr().err
+    assert "2 feature sets (demo, other); say which: `--feature-set NAME`" in capsys.readouterr().err

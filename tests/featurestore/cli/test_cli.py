@@ -239,7 +239,7 @@ def test_verify_finds_a_flipped_byte_and_exits_1(store: Path, run: Run) -> None:
 
 @pytest.mark.parametrize("place", ["chr1:500", "1:500", "chr1:5,00"])
 def test_get_prints_the_window_as_a_table(store: Path, run: Run, place: str) -> None:
-    ran = run("get", store, "demo", place, "--n-bins", 5)
+    ran = run("get", store, place, "--n-bins", 5)
     assert ran.status == 0
     header, *rows = [line.split("\t") for line in ran.out.splitlines()]
     assert header == ["contig", "start", "channel0", "channel1", "channel2"]
@@ -251,13 +251,13 @@ def test_get_prints_the_window_as_a_table(store: Path, run: Run, place: str) -> 
 
 def test_get_gives_the_same_window_in_every_form(store: Path, tmp_path: Path, run: Run) -> None:
     window = featurestore.open(store)["demo"].window("chr2", 3, n_bins=4)
-    document = json.loads(run("get", store, "demo", "chr2:3", "--n-bins", 4, "--json").out)
+    document = json.loads(run("get", store, "chr2:3", "--n-bins", 4, "--json").out)
     assert (document["contig"], document["centre"], document["residual"]) == ("chr2", 3, window.residual)
     assert document["channels"] == ["channel0", "channel1", "channel2"]
     np.testing.assert_array_equal(np.array(document["values"], dtype=np.float16), window.values)
     assert document["starts"] == window.starts.tolist()
 
-    ran = run("get", store, "demo", "chr2:3", "--n-bins", 4, "--out", tmp_path / "w.npz")
+    ran = run("get", store, "chr2:3", "--n-bins", 4, "--out", tmp_path / "w.npz")
     assert f"w.npz: 4 bins x 3 channels, residual {window.residual} bp" in ran.out.replace("\n", "")
     with np.load(tmp_path / "w.npz") as kept:
         np.testing.assert_array_equal(kept["values"], window.values)
@@ -265,25 +265,25 @@ def test_get_gives_the_same_window_in_every_form(store: Path, tmp_path: Path, ru
         assert kept["channels"].tolist() == document["channels"]
         assert kept["residual"] == window.residual
 
-    assert run("get", store, "demo", "chr2:3", "--n-bins", 4, "--out", tmp_path / "w.tsv").status == 0
-    assert (tmp_path / "w.tsv").read_text() == run("get", store, "demo", "chr2:3", "--n-bins", 4).out
+    assert run("get", store, "chr2:3", "--n-bins", 4, "--out", tmp_path / "w.tsv").status == 0
+    assert (tmp_path / "w.tsv").read_text() == run("get", store, "chr2:3", "--n-bins", 4).out
 
 
 def test_a_window_has_251_bins_unless_told(store: Path, run: Run) -> None:
-    assert len(run("get", store, "demo", "chr1:5").out.splitlines()) == 1 + 251
+    assert len(run("get", store, "chr1:5").out.splitlines()) == 1 + 251
 
 
 def test_the_installed_command_reads_a_store(store: Path) -> None:
-    ran = run_process("get", store, "demo", "chr1:500", "--n-bins", 3)
+    ran = run_process("get", store, "chr1:500", "--feature-set", "demo", "--n-bins", 3)
     assert (ran.status, ran.err, len(ran.out.splitlines())) == (0, "", 4)
 
 
 def test_the_installed_command_explains_itself_without_a_traceback(store: Path) -> None:
-    ran = run_process("get", store, "sei", "chr1:500")
+    ran = run_process("get", store, "chr1:500", "--feature-set", "sei")
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith("error: ")
     assert len(ran.err.splitlines()) == 1
-    assert "Traceback" in run_process("get", store, "sei", "chr1:500", FEATURESTORE_DEBUG="1").err
+    assert "Traceback" in run_process("get", store, "chr1:500", "--feature-set", "sei", FEATURESTORE_DEBUG="1").err
 
 
 # What was asked wrongly
@@ -394,11 +394,11 @@ def test_a_shard_that_is_missing_or_damaged_is_never_printed_as_values(store: Pa
     key = layout.shard_key("demo", "chr1", 0, 0)
     whole = (store / key).read_bytes()
     (store / key).write_bytes(whole[: len(whole) // 2])
-    ran = run("get", store, "demo", "chr1:8", "--n-bins", 1)
+    ran = run("get", store, "chr1:8", "--n-bins", 1)
     assert (ran.status, ran.out) == (2, "")
     assert re.search("^error: .*featurestore verify", ran.err), ran.err
     (store / layout.commit_key("demo", "chr1", 0, 0)).unlink()
-    ran = run("get", store, "demo", "chr1:8", "--n-bins", 1)
+    ran = run("get", store, "chr1:8", "--n-bins", 1)
     assert (ran.status, ran.out) == (2, "")
     assert re.search("^error: demo is not built for chr1 bins 0-3.*`featurestore build .* --contigs chr1", ran.err), (
         ran.err
@@ -409,7 +409,7 @@ def test_a_shard_that_is_missing_or_damaged_is_never_printed_as_values(store: Pa
     ("arguments", "message"),
     [
         (["nonsense"], "No such command 'nonsense'"),
-        (["get", "{store}"], "Missing argument 'SET'"),
+        (["get", "{store}"], "Missing argument 'CONTIG:POSITION'"),
         (["get", "{store}", "demo", "chr1:5", "--n-bins", "three"], "--n-bins.*valid integer"),
         (["get", "{store}", "demo", "chr1:5", "--bins", "3"], "No such option: --bins"),
         (["build", "{store}"], "Missing option '--fasta'"),

@@ -298,7 +298,7 @@ def test_the_command_exits_0_on_equal_and_1_on_different_stores(
     assert main(["diff", a, b]) == 0
     assert "0 compared" in capsys.readouterr().out
     out = tmp_path / "changes.tsv"
-    assert main(["diff", a, c, "--set", "demo", "--json", "--out", str(out), "--top", "7"]) == 1
+    assert main(["diff", a, c, "--feature-set", "demo", "--json", "--out", str(out), "--top", "7"]) == 1
     document = json.loads(capsys.readouterr().out)
     header, *rows = (line.split("\t") for line in out.read_text().splitlines())
     assert header == ["#contig", "start", "end", "channel", "a", "b", "difference", "set"]
@@ -321,7 +321,7 @@ def test_the_command_compares_two_sets_of_one_store(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "mend"),
     [
-        pytest.param(["a"], "two of its sets by --set-a and --set-b", id="one store"),
+        pytest.param(["a"], "two of its sets by `--feature-set-a` and `--feature-set-b`", id="one store"),
         pytest.param(["a", "a", "--set-a", "demo"], "one feature set of each", id="half a pair"),
         pytest.param(["a", "a", "--set", "x", "--set-a", "demo", "--set-b", "y"], "one name for both", id="both"),
         pytest.param(["a", "a", "--top", "0"], "at least 1", id="none to write"),

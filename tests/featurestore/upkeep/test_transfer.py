@@ -474,7 +474,7 @@ def test_a_copy_to_s3_and_back_is_equal(source: Store, bucket: str, tmp_path: Pa
 
 
 def test_the_command_copies_and_reports(source: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["copy", source.url, str(tmp_path), "--sets", "demo", "--contigs", "chr1,chr2", "--workers", "2"]
+    arguments = ["copy", source.url, str(tmp_path), "--feature-set", "demo", "--contigs", "chr1,chr2", "--workers", "2"]
     assert main(arguments) == 0
     assert "shards at" in capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
