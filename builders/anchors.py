@@ -18,6 +18,7 @@ from builders.sequence import scattered_sequences
 from builders.tasks import Place
 from catalog import Fasta, FeatureSet
 from catalog.genes.anchors import Anchor
+from catalog.value_type import Values
 from featurestore import ContigLayout, Origin, RowRequest, Store, read_rows, write_shard
 from featurestore.anchored.declare import anchored_layout
 from featurestore.anchored.layout import AnchorLayout, bin_offsets
@@ -94,7 +95,7 @@ class AnchorTask(NamedTuple):
         self,
         store: Store,
         feature_sets: Sequence[FeatureSet],
-        values: Mapping[str, NDArray[np.float16]],
+        values: Mapping[str, Values],
         origin: Origin,
     ) -> int:
         """Put the windows together, write and commit the shard of each set."""
@@ -111,12 +112,10 @@ class AnchorTask(NamedTuple):
             for item in feature_sets
         )
 
-    def _put_together(
-        self, store: Store, feature_set: FeatureSet, computed: NDArray[np.float16]
-    ) -> NDArray[np.float16]:
+    def _put_together(self, store: Store, feature_set: FeatureSet, computed: Values) -> Values:
         """Give the features of all bins, window after window, shape `(bins, channels)`."""
         sources = sources_of(self)
-        features = np.empty((*sources.starts.shape, len(feature_set.channels)), dtype=np.float16)
+        features = np.empty((*sources.starts.shape, len(feature_set.channels)), dtype=feature_set.dtype)
         features[sources.is_outside] = feature_set.pad
         is_computed = sources.rows >= 0
         features[is_computed] = computed[sources.rows[is_computed]]
@@ -126,7 +125,7 @@ class AnchorTask(NamedTuple):
             if window.offset is not None
         }
         if wanted:
-            found = read_rows(store.rows(feature_set.name), list(wanted.values()), features.shape[2])
+            found = read_rows(store.rows(feature_set.name), list(wanted.values()), features.shape[2], features.dtype)
             for number, rows in zip(wanted, found, strict=True):
                 features[number, sources.is_in_grid[number]] = rows
         return features.reshape(self.n_bins, -1)

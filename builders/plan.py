@@ -7,16 +7,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from builders.extractors.base import Extractor
 from builders.tasks import ShardTask
-from catalog import Assembly, FeatureSet, Grid
+from catalog import Assembly, Channel, FeatureSet, Grid
+from catalog.value_type import Dtype, value_type
 from featurestore import ContigLayout, StorageOptions, Store, last_run_speed
 from featurestore import open as open_store
 from featurestore.format import layout
 
 DEFAULT_SHARD_BINS = 16_384
 """67 Mbp: of the order of a minute of work for a motif scan on a core, or for Sei on a large GPU."""
-_BYTES_A_VALUE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class BuildPlan:
     @property
     def bytes(self) -> int:
         """Size of all values before compression (bytes): the store is not larger."""
-        return self.n_bins * sum(len(feature_set.channels) for feature_set in self.feature_sets) * _BYTES_A_VALUE
+        return self.n_bins * sum(len(item.channels) * item.value_type.item_bytes for item in self.feature_sets)
 
     @property
     def objects(self) -> int:
@@ -78,6 +80,7 @@ def describe(
     *,
     pads: Mapping[str, Sequence[float]] | None = None,
     shard_bins: int | None = None,
+    dtype: Dtype = "float16",
 ) -> tuple[FeatureSet, ...]:
     """Describe the feature sets that an extractor writes on a grid.
 
@@ -87,13 +90,16 @@ def describe(
         The extractor's output on all-N sequence for each set; zeros stand in where only sizes matter.
     shard_bins
         Bins a shard at the most; rounded so that the sets of one forward pass share their shards.
+    dtype
+        Of the values: `float16`, `float32` or `uint8`.
     """
     wanted = DEFAULT_SHARD_BINS if shard_bins is None else shard_bins
     if wanted < 1:
         raise ValueError(f"a shard has at least 1 bin, got shard_bins={wanted}")
+    item_bytes = value_type(dtype).item_bytes
     widths = [len(channels) for channels in extractor.channels.values()]
-    coarsest = max(layout.chunk_bins(width) for width in widths)
-    common = max(coarsest, min(layout.shard_bins(width, wanted) for width in widths) // coarsest * coarsest)
+    coarsest = max(layout.chunk_bins(width, item_bytes) for width in widths)
+    common = max(coarsest, min(layout.shard_bins(width, wanted, item_bytes) for width in widths) // coarsest * coarsest)
     return tuple(
         FeatureSet(
             name=name,
@@ -102,15 +108,23 @@ def describe(
             channels=channels,
             bin_size=grid.bin_size,
             offsets=grid.offsets,
-            pad=tuple(pads[name]) if pads is not None else (0.0,) * len(channels),
-            chunk_bins=layout.chunk_bins(len(channels)),
+            pad=_pad(channels, pads[name], dtype) if pads is not None else (0.0,) * len(channels),
+            chunk_bins=layout.chunk_bins(len(channels), item_bytes),
             shard_bins=common,
+            dtype=dtype,
             licence=extractor.licence,
             citation=extractor.citation,
             options=extractor.options,
         )
         for name, channels in extractor.channels.items()
     )
+
+
+def _pad(channels: Sequence[Channel], values: Sequence[float], dtype: Dtype) -> tuple[float, ...]:
+    """Give the pad row as the set stores it."""
+    names = [channel.name for channel in channels]
+    stored = value_type(dtype).encode(np.asarray([values]), where="the output on all-N sequence", channels=names)
+    return tuple(stored[0].tolist())
 
 
 def plan_build(

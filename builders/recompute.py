@@ -120,7 +120,8 @@ def _recompute_set(
     )
     expected = features_of(made, sequences, (feature_set,)).values[name].astype(np.float32)
     requests = [RowRequest(commit.contig, commit.phase, row, row + 1) for commit, row in bins]
-    stored = np.concatenate(read_rows(store.rows(name), requests, expected.shape[1])).astype(np.float32)
+    found = read_rows(store.rows(name), requests, expected.shape[1], feature_set.dtype)
+    stored = np.concatenate(found).astype(np.float32)
     difference = np.abs(stored - expected)
     allowed = _FLOOR + _TOLERANCE[precision] * np.maximum(np.abs(stored), np.abs(expected)).max(axis=0)
     faults: dict[str, Fault] = {}

@@ -20,6 +20,7 @@ from builders.extractors.base import Extractor, ExtractorOptions
 from builders.sequence import UNKNOWN, is_unknown
 from builders.tasks import Task
 from catalog import Assembly, Fasta, FastaChanged, FastaIndex, FeatureSet
+from catalog.value_type import Values
 from featurestore import FingerprintMismatch, Origin, Store
 from featurestore import open as open_store
 
@@ -95,16 +96,16 @@ def compute(extractor: Extractor, sequences: NDArray[np.uint8]) -> dict[str, NDA
 
 
 def pad_rows(extractor: Extractor) -> dict[str, list[float]]:
-    """Compute the row that stands for sequence that is all N, for each feature set, as float16 stores it."""
+    """Compute the row that stands for sequence that is all N, for each feature set."""
     unknown = np.full((1, extractor.input_length), UNKNOWN, dtype=np.uint8)
-    return {name: rows[0].astype(np.float16).tolist() for name, rows in compute(extractor, unknown).items()}
+    return {name: rows[0].tolist() for name, rows in compute(extractor, unknown).items()}
 
 
 class Computed(NamedTuple):
     """Features of neighbouring bins."""
 
-    values: dict[str, NDArray[np.float16]]
-    """For each feature set `(bins, channels)`."""
+    values: dict[str, Values]
+    """For each feature set `(bins, channels)`, of its dtype."""
     calls: int
 
 
@@ -118,7 +119,7 @@ def features_of(extractor: Extractor, sequences: NDArray[np.uint8], feature_sets
     sequences
         ASCII, shape `(bins, input_length)`, uint8.
     """
-    values = {item.name: np.empty((len(sequences), len(item.channels)), dtype=np.float16) for item in feature_sets}
+    values = {item.name: np.empty((len(sequences), len(item.channels)), dtype=item.dtype) for item in feature_sets}
     calls = 0
     for first in range(0, len(sequences), extractor.batch_size):
         batch = sequences[first : first + extractor.batch_size]
@@ -131,8 +132,8 @@ def features_of(extractor: Extractor, sequences: NDArray[np.uint8], feature_sets
         for item in feature_sets:
             values[item.name][rows[unknown]] = item.pad
             if known.size:
-                with np.errstate(over="ignore"):  # a value too large becomes infinite, which the writer refuses
-                    values[item.name][known] = features[item.name]
+                # What the type cannot hold becomes a value that the writer refuses.
+                values[item.name][known] = item.value_type.cast(features[item.name])
     return Computed(values, calls)
 
 

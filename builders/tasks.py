@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from builders.sequence import bin_sequences
 from catalog import Fasta, FeatureSet
+from catalog.value_type import Values
 from featurestore import ContigLayout, Origin, Store, write_shard
 
 
@@ -48,7 +49,7 @@ class Task(Protocol):
         self,
         store: Store,
         feature_sets: Sequence[FeatureSet],
-        values: Mapping[str, NDArray[np.float16]],
+        values: Mapping[str, Values],
         origin: Origin,
     ) -> int:
         """Write and commit the features of those bins, `(bins, channels)` a set; give the size of the objects."""
@@ -90,7 +91,7 @@ class ShardTask(NamedTuple):
         self,
         store: Store,
         feature_sets: Sequence[FeatureSet],
-        values: Mapping[str, NDArray[np.float16]],
+        values: Mapping[str, Values],
         origin: Origin,
     ) -> int:
         """Write and commit the shard of each set."""

@@ -4,13 +4,14 @@ Belongs here: the documents that describe features. Does not: computing them (`b
 (`featurestore`).
 """
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from catalog.grid import Grid
+from catalog.value_type import Dtype, ValueType, value_type
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """A name that is also a folder: letters, digits, `.`, `_`, `-`."""
@@ -44,6 +45,8 @@ class FeatureIdentity:
     extractor: str | None
     bin_size: int | None
     """(bp)"""
+    dtype: Dtype | None
+    """Of the values as stored."""
     channels: tuple[str, ...] | None
     """Names in the order of the last axis; of a dataset that shows some of them, those."""
     fingerprint: str | None
@@ -58,6 +61,7 @@ class FeatureIdentity:
             _differing("name", self.name, other.name),
             _differing("extractor", self.extractor, other.extractor),
             _differing("bins of", self.bin_size, other.bin_size, unit=" bp"),
+            _differing("values of", self.dtype, other.dtype),
             _differing_channels(self.channels, other.channels),
             _differing("fingerprint", self.fingerprint, other.fingerprint),
         ):
@@ -97,6 +101,8 @@ class FeatureSet(BaseModel):
     """Bins an inner chunk: what one read fetches at the least."""
     shard_bins: int = Field(ge=1)
     """Bins a shard at the most: one object, one task, one commit."""
+    dtype: Dtype = "float16"
+    """Type of the values: `float16`, `float32` or `uint8`, in which 255 means never built."""
     licence: str = ""
     citation: str = ""
     options: dict[str, JsonValue] = {}
@@ -116,8 +122,7 @@ class FeatureSet(BaseModel):
         _ = self.grid
         if len(self.pad) != len(self.channels):
             raise ValueError(f"pad has one value a channel: expected {len(self.channels)}, got {len(self.pad)}")
-        if not all(math.isfinite(value) for value in self.pad):
-            raise ValueError("pad holds NaN or infinity; NaN means never built, so no extractor may return it")
+        self.value_type.encode(np.asarray([self.pad]), where="pad", channels=self.channel_names)
         if self.shard_bins % self.chunk_bins:
             raise ValueError(f"a shard is whole chunks: {self.shard_bins} bins is no multiple of {self.chunk_bins}")
         return self
@@ -129,9 +134,15 @@ class FeatureSet(BaseModel):
             name=self.name,
             extractor=self.extractor,
             bin_size=self.bin_size,
+            dtype=self.dtype,
             channels=self.channel_names,
             fingerprint=self.fingerprint,
         )
+
+    @property
+    def value_type(self) -> ValueType:
+        """How the values are stored, and what stands for those that were never built."""
+        return value_type(self.dtype)
 
     @property
     def grid(self) -> Grid:

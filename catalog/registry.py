@@ -6,11 +6,22 @@ disks or at URLs (`featurestore.upkeep.registry_file`).
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from catalog.feature_set import Name
+from catalog.value_type import Dtype
 
 UNKNOWN = "unknown"
 """Stands for a licence or a citation that nobody stated."""
@@ -44,6 +55,8 @@ class KnownSet(BaseModel):
     """Names, in the order of the arrays."""
     bin_size: int = Field(ge=1)
     """(bp)"""
+    dtype: Dtype = "float16"
+    """Of the values."""
     offsets: tuple[int, ...]
     """Of the phases (bp)."""
     contigs: int = Field(ge=0)
@@ -57,6 +70,12 @@ class KnownSet(BaseModel):
     licence: _STATED
     """Of the features; `unknown` where none was stated."""
     citation: _STATED
+
+    @model_serializer(mode="wrap")
+    def _as_earlier_versions_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the type that every set had before there was another."""
+        document: dict[str, Any] = write(self)
+        return {name: value for name, value in document.items() if (name, value) != ("dtype", "float16")}
 
     @model_validator(mode="after")
     def _no_more_than_all(self) -> "KnownSet":

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from catalog import Assembly, FeatureSet
 from catalog.registry import UNKNOWN
+from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.layout import ContigLayout
@@ -34,8 +35,8 @@ class Window(Displayed):
     contig: str
     centre: int
     """The position asked for (bp)."""
-    values: NDArray[np.float16]
-    """Features, shape `(n_bins, channels)`, float16; bins wholly outside the contig hold the set's `pad` row."""
+    values: Values
+    """Features, shape `(n_bins, channels)`, of the set's dtype; bins outside the contig hold the set's `pad` row."""
     starts: NDArray[np.int64]
     """First base of every bin, shape `(n_bins,)`; also of bins outside the contig (bp)."""
     phase: int
@@ -62,8 +63,8 @@ class Window(Displayed):
 class Windows(Displayed):
     """Features of many windows: the fields of `Window`, one row a window."""
 
-    values: NDArray[np.float16]
-    """Features, shape `(windows, n_bins, channels)`, float16."""
+    values: Values
+    """Features, shape `(windows, n_bins, channels)`, of the set's dtype."""
     first_starts: NDArray[np.int64]
     """First base of each window's first bin, shape `(windows,)` (bp)."""
     phases: NDArray[np.int64]
@@ -124,7 +125,7 @@ class FeatureReader(Displayed):
         self.feature_set = feature_set
         self.source = source
         self.commits = CommitLog(objects, feature_set.name)
-        self._pad = np.asarray(feature_set.pad, dtype=np.float16)
+        self._pad = np.asarray(feature_set.pad, dtype=feature_set.dtype)
         self._grid = feature_set.grid
         self._lengths = assembly.lengths
         self._built = BuiltRows(self.commits, self.layout)
@@ -224,13 +225,13 @@ class FeatureReader(Displayed):
             self._refuse_what_was_never_built(plan.requests)
         return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
 
-    def _read(self, plan: WindowPlan) -> NDArray[np.float16]:
+    def _read(self, plan: WindowPlan) -> Values:
         """Read the features of every window; bins outside the contig get the pad row."""
         if self._held is not None and len(plan.places) == 1 and not plan.is_cut.any():
             ((contig, phase),) = plan.places
             return gather(self._held(contig, phase), plan.first_rows, plan.n_bins)
-        values = np.empty((len(plan.phases), plan.n_bins, len(self._pad)), dtype=np.float16)
-        outputs: list[NDArray[np.float16]] = Block(values)
+        values = np.empty((len(plan.phases), plan.n_bins, len(self._pad)), dtype=self._pad.dtype)
+        outputs: list[Values] = Block(values)
         is_cut = plan.is_cut
         if is_cut.any():
             for window in np.flatnonzero(is_cut).tolist():
@@ -316,7 +317,7 @@ class FeatureReader(Displayed):
         require_small(last - first, self.feature_set)
         request = RowRequest(contig, phase, first, last)
         self._refuse_what_was_never_built([request])
-        (values,) = read_rows(self.source, [request], len(self._pad))
+        (values,) = read_rows(self.source, [request], len(self._pad), self._pad.dtype)
         starts = np.arange(first, last, dtype=np.int64) * bin_size - offset
         inside = np.clip(starts, 0, None), np.clip(starts + bin_size, None, length)
         return region_frame(self.feature_set, contig, *inside, values)

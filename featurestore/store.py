@@ -50,6 +50,11 @@ class Store(Displayed):
         """Where the store lies; a local store is shown as its path."""
         return self.objects.location
 
+    @property
+    def format(self) -> int:
+        """The format that the store says it has (`featurestore.format.layout`); it grows by what is declared."""
+        return int(_root_description(self.objects)["format"])
+
     def feature_sets(self) -> list[str]:
         """List the names of the feature sets."""
         # A group that says nothing yet is a set whose build was stopped before it was declared.
@@ -185,7 +190,7 @@ class Store(Displayed):
         Raises
         ------
         FingerprintMismatch
-            If the store has a set of that name made with other weights, code, settings, channels or bins.
+            If the store has a set of that name made with other weights, code, settings, channels, bins or dtype.
         """
         wanted = list(contigs)
         log = DeclarationLog(self.objects, self.assembly, feature_set.name)
@@ -197,14 +202,22 @@ class Store(Displayed):
             if agreed == present and set(wanted) <= set(known) and is_sealed_in_part(self.objects):
                 return agreed
             self.unseal()
+            self._raise_format(agreed)
             if newest is None or agreed != present:
                 newest = Declaration(0 if newest is None else newest.number + 1, agreed)
                 if not log.add(newest):
                     continue
             self._write_documents(agreed, [*known, *wanted])
+            self._raise_format(agreed)  # another builder that unsealed just now may have put the root back as it was
             # Another builder may have added phases since; what it wrote may just have been written over.
             if log.newest() == newest:
                 return agreed
+
+    def _raise_format(self, feature_set: FeatureSet) -> None:
+        """Say in the root what is about to be declared, so that no version that cannot read it comes upon it."""
+        needed = layout.format_of(feature_set)
+        if needed > layout.FORMATS[0] and needed > self.format:
+            self.objects.put(GROUP, root_documents(self.assembly, number=needed)[GROUP])
 
     def _write_documents(self, feature_set: FeatureSet, contigs: Iterable[str]) -> None:
         def write(key: str) -> None:
@@ -313,6 +326,18 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
 
 
 def _open(objects: Objects, storage_options: StorageOptions | None) -> Store:
+    description = _root_description(objects)
+    try:
+        assembly = Assembly.model_validate(description.get("assembly"))
+    except ValidationError as error:
+        raise NotAStore(
+            f"{objects.location}/{GROUP} has a damaged description of its assembly ({error}); {_mend(objects, GROUP)}"
+        ) from error
+    return Store(objects, assembly, storage_options=storage_options)
+
+
+def _root_description(objects: Objects) -> dict[str, Any]:
+    """Read what the root says of the store: its format, one that this version reads, and its assembly (one request)."""
     where = objects.location
     attributes = group_attributes(objects, "")
     if attributes is None:
@@ -320,19 +345,14 @@ def _open(objects: Objects, storage_options: StorageOptions | None) -> Store:
     document = attributes.get("featurestore")
     if not isinstance(document, dict):
         raise NotAStore(f"{where} is a Zarr group, but no feature store: its attributes lack 'featurestore'")
-    mend = _mend(objects, GROUP)
     if not is_whole(document):
-        raise NotAStore(f"{where}/{GROUP} is damaged: its digest is that of another; {mend}")
-    if document.get("format") != layout.FORMAT:
+        raise NotAStore(f"{where}/{GROUP} is damaged: its digest is that of another; {_mend(objects, GROUP)}")
+    if document.get("format") not in layout.FORMATS:
         raise NotAStore(
-            f"{where} has format {document.get('format')!r}; this version reads format {layout.FORMAT}: "
-            "use the version of genomic-featurestore that wrote it"
+            f"{where} has format {document.get('format')!r}; this version reads formats "
+            f"{' and '.join(map(str, layout.FORMATS))}: use the version of genomic-featurestore that wrote it"
         )
-    try:
-        assembly = Assembly.model_validate(document.get("assembly"))
-    except ValidationError as error:
-        raise NotAStore(f"{where}/{GROUP} has a damaged description of its assembly ({error}); {mend}") from error
-    return Store(objects, assembly, storage_options=storage_options)
+    return document
 
 
 def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:

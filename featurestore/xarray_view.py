@@ -35,10 +35,11 @@ def contig_dataset(
 
     Returns
     -------
-    `values` float16, `(phase, bin, channel)`, with `channel`, `offset` (phase, bp) and `start` (phase, bin: first base
-    of the bin, bp) as coordinates; or, for one phase, `(bin, channel)` with `start` as an index: `sel(start=position,
-    method="pad")` gives the bin that holds a base, and `sel(start=slice(first, last))` those that begin in a region.
-    Rows that one phase lacks and others have, and any never built, are NaN.
+    `values`, `(phase, bin, channel)`, of the set's dtype, with `channel`, `offset` (phase, bp) and `start` (phase, bin:
+    first base of the bin, bp) as coordinates; or, for one phase, `(bin, channel)` with `start` as an index:
+    `sel(start=position, method="pad")` gives the bin that holds a base, and `sel(start=slice(first, last))` those that
+    begin in a region. Rows that one phase lacks and others have, and any never built, are NaN; so values of uint8 come
+    as float32.
 
     Raises
     ------

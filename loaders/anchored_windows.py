@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from catalog.value_type import Values
 from featurestore.store import StorePlace
 from loaders.feature_windows import FeatureWindows, reversed_windows
 from loaders.residence.open import CountingAnchoredReader, open_anchored_reader
@@ -127,5 +128,5 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
     def _check_n_bins(self, n_bins: int) -> None:
         self.reader.check_n_bins(n_bins)
 
-    def _read(self, indices: list[int]) -> NDArray[np.float16]:
+    def _read(self, indices: list[int]) -> Values:
         return self.reader.numbered(self._numbers[indices].tolist(), self.n_bins)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from catalog import FeatureSet
 from catalog.tables import listed
+from catalog.value_type import Values
 from loaders.projection import Projection
+from loaders.settings import TensorType
 
 SIGNAL = "signal"
 """Stands for every channel that its set does not mark as low-signal."""
@@ -46,6 +47,7 @@ class ChannelView:
         self.names: tuple[str, ...] = names if self._columns is None else tuple(names[c] for c in self._columns)
         """Names of the last axis."""
         self._matrix: Tensor | None = None
+        self._stored = feature_set.dtype
         if projection is not None:
             matrix = torch.from_numpy(np.asarray(projection.matrix, dtype=np.float32))
             if len(matrix) != len(self.names):
@@ -55,7 +57,24 @@ class ChannelView:
                 )
             self._matrix, self.names = matrix, tuple(projection.names)
 
-    def tensor_of(self, values: NDArray[np.float16], dtype: torch.dtype) -> Tensor:
+    def tensor_dtype(self, asked: TensorType | None) -> torch.dtype:
+        """Choose the type of the tensors: what was asked for, else float32, or uint8 for a set of it.
+
+        Raises
+        ------
+        ValueError
+            If what was asked for does not hold what is shown.
+        """
+        holds_uint8 = self._stored == "uint8" and self._matrix is None
+        if asked == "uint8" and not holds_uint8:
+            raise ValueError(
+                f"tensors of uint8 show a set of uint8, without a projection; these values are of {self._stored}"
+                f"{' and projected' if self._matrix is not None else ''}: leave out dtype, or take dtype='float32'"
+            )
+        found: torch.dtype = getattr(torch, asked or ("uint8" if holds_uint8 else "float32"))
+        return found
+
+    def tensor_of(self, values: Values, dtype: torch.dtype) -> Tensor:
         """Turn features, `(windows, bins, channels)`, into the tensor that is shown, `(windows, bins, len(names))`."""
         tensor = torch.from_numpy(values if self._columns is None else values[..., self._columns])
         if self._matrix is None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import AssemblyMismatch, FeatureSet
+from catalog.value_type import Values
 from featurestore import FingerprintMismatch
 from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
@@ -238,9 +239,7 @@ def _refuse_short_contigs(name: str, part: WindowDataset) -> None:
         )
 
 
-def _from_starts(
-    part: WindowDataset, indices: Sequence[int], starts: NDArray[np.int64], n_bins: int
-) -> NDArray[np.float16]:
+def _from_starts(part: WindowDataset, indices: Sequence[int], starts: NDArray[np.int64], n_bins: int) -> Values:
     """Read windows whose first bins begin at exactly these bases, shape `(windows, n_bins, channels)`."""
     reader = part.reader
     bin_size = reader.feature_set.bin_size

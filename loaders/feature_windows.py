@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
+from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.store import StorePlace, place_of
 from loaders.channels import ChannelView
@@ -47,9 +47,9 @@ class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
         self._feature_set = feature_set
         self._reader: Reader | None = None
         self._opened_in = 0
-        self.dtype: torch.dtype = getattr(torch, settings.dtype)
-        """Of the tensors."""
         self._view = ChannelView(self.reader.feature_set, settings.channels, settings.projection)
+        self.dtype = self._view.tensor_dtype(settings.dtype)
+        """Of the tensors."""
 
     def _set_windows(
         self, contigs: Sequence[str], centres: NDArray[np.int64], is_reversed: NDArray[np.bool_], numbers: Sequence[int]
@@ -74,7 +74,7 @@ class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
         check_n_bins(n_bins)
 
     @abstractmethod
-    def _read(self, indices: list[int]) -> NDArray[np.float16]:
+    def _read(self, indices: list[int]) -> Values:
         """Read some windows, forward and with all channels, shape `(windows, n_bins, channels)`."""
 
     @property
@@ -197,7 +197,7 @@ class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
         )
         return chosen
 
-    def tensor_of(self, values: NDArray[np.float16], indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    def tensor_of(self, values: Values, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """Turn what was read for some windows into what this dataset gives: its channels, type and orientation."""
         tensor = self._view.tensor_of(values, self.dtype)
         turned = self._reversed[np.asarray(indices, dtype=np.int64)]

@@ -261,7 +261,8 @@ def gene_dataset(
         placed, values = _measured(placed, targets)
     if annotations is None:
         annotations = pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA)
-    windows = _windows_of(url, feature_set, placed, anchors, settings)
+    # Models compute with floats, whatever the store holds.
+    windows = _windows_of(url, feature_set, placed, anchors, replace(settings, dtype=settings.dtype or "float32"))
     return GeneDataset(windows, placed, prompts=ncbi.prompts_for(placed, annotations), targets=values)
 
 

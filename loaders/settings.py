@@ -14,7 +14,7 @@ from loaders.projection import Projection
 
 Orientation = Literal["forward", "gene"]
 Residence = Literal["memory", "cache", "stream"]
-TensorType = Literal["float16", "bfloat16", "float32", "float64"]
+TensorType = Literal["float16", "bfloat16", "float32", "float64", "uint8"]
 DEFAULT_MEMORY_BYTES = 8 << 30
 DEFAULT_CACHE_BYTES = 20 << 30
 DEFAULT_STREAM_BYTES = 64 << 20
@@ -38,8 +38,8 @@ class WindowSettings:
     """Move each window by up to so many bp either way, another way each epoch."""
     seed: int = 0
     """Of the jitter."""
-    dtype: TensorType = "float32"
-    """Of the tensors; the store holds float16."""
+    dtype: TensorType | None = None
+    """Of the tensors; uint8 for a set of uint8 only. [default: float32, or uint8 for such a set]"""
     residence: Residence = "memory"
     """Where rows are kept: memory, cache (a mirror on the local disk) or stream (next to nothing is kept)."""
     memory_bytes: int = DEFAULT_MEMORY_BYTES
@@ -59,7 +59,8 @@ class WindowSettings:
             object.__setattr__(self, "cache_dir", Path(self.cache_dir))
         check_n_bins(self.n_bins)
         for name, choices in (("orient", Orientation), ("residence", Residence), ("dtype", TensorType)):
-            check_choice(name, getattr(self, name), get_args(choices))
+            if getattr(self, name) is not None:
+                check_choice(name, getattr(self, name), get_args(choices))
         if self.jitter_bins < 0 or self.jitter_bp < 0:
             raise ValueError(
                 f"jitter is how far a window may move either way, 0 or more; got jitter_bins={self.jitter_bins} and "

@@ -95,6 +95,7 @@ class StackedDataset(Dataset[Tensor]):
             lead,
             name=self.name,
             extractor=",".join(str(one.extractor) for one in every),
+            dtype=lead.dtype if len({one.dtype for one in every}) == 1 else None,
             channels=self.channel_names,
             fingerprint=self.fingerprint,
         )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from catalog.value_type import Values
 from featurestore import StorageOptions
 from featurestore.store import StorePlace
 from loaders.counter_rng import draw_within
@@ -66,7 +67,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
     seed
         Of the jitter.
     dtype
-        Of the tensors, a floating one; the store holds float16.
+        Of the tensors: a floating one, or uint8 for a set of it; None for float32, or for the set's own uint8.
 
     Raises
     ------
@@ -92,7 +93,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         jitter_bins: int = 0,
         jitter_bp: int = 0,
         seed: int = 0,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         storage_options: StorageOptions | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
@@ -108,7 +109,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
             jitter_bins=jitter_bins,
             jitter_bp=jitter_bp,
             seed=seed,
-            dtype=cast(TensorType, str(dtype).removeprefix("torch.")),
+            dtype=None if dtype is None else cast(TensorType, str(dtype).removeprefix("torch.")),
             storage_options=storage_options,
             cache_dir=None if cache_dir is None else Path(cache_dir),
             cache_bytes=cache_bytes,
@@ -242,6 +243,6 @@ class WindowDataset(FeatureWindows[CountingReader]):
         chosen.settings = replace(self.settings, jitter_bins=0, jitter_bp=0)
         return chosen
 
-    def _read(self, indices: list[int]) -> NDArray[np.float16]:
+    def _read(self, indices: list[int]) -> Values:
         contigs = [self.contigs[index] for index in indices]
         return self.reader.windows(contigs, self.centres_at(indices), self.n_bins).values

@@ -106,6 +106,7 @@ class TinyGenes(GeneDataset):
             name="tiny",
             extractor="tiny",
             bin_size=self._bin_size,
+            dtype="float32",
             channels=self._names,
             fingerprint=self._fingerprint,
         )

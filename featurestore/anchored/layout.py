@@ -27,7 +27,6 @@ from featurestore.format.metadata import GROUP, add_coordinate, array_settings, 
 
 _MAX_CHUNK_BYTES = 512 << 10
 _MAX_SHARD_BYTES = 256 << 20
-_ITEM_BYTES = 2
 DESCRIPTION = "anchored"
 """Attribute that holds the description, of the group and of the values."""
 
@@ -157,9 +156,10 @@ def describe_anchored(
             f"{name!r} cannot name anchors: it becomes a folder, so take letters, digits, '.', '_' and '-', and begin "
             "with a letter or digit"
         ) from error
-    chunks = [_chunk_bins(len(item.channels), n_bins) for item in feature_sets]
-    for item, chunk in zip(feature_sets, chunks, strict=True):
-        window_bytes = -(-n_bins // chunk) * chunk * len(item.channels) * _ITEM_BYTES
+    row_bytes = [len(item.channels) * item.value_type.item_bytes for item in feature_sets]
+    chunks = [_chunk_bins(row, n_bins) for row in row_bytes]
+    for row, chunk in zip(row_bytes, chunks, strict=True):
+        window_bytes = -(-n_bins // chunk) * chunk * row
         shard_anchors = max(1, min(shard_anchors, _MAX_SHARD_BYTES // window_bytes, len(anchors)))
     return [
         AnchorLayout(
@@ -203,7 +203,8 @@ def anchored_documents(array: AnchorLayout, anchors: Sequence[Anchor]) -> dict[s
     add_coordinate(group, "strand", "anchor", [anchor.strand for anchor in anchors], "string")
     add_coordinate(group, "bin", "bin", bin_offsets(array.anchored.n_bins, array.anchored.bin_size).tolist(), "int64")
     add_coordinate(group, "channel", "channel", list(array.feature_set.channel_names), "string")
-    group.create_array("values", attributes=description, **array_settings(array))
+    settings = array_settings(array)
+    group.create_array("values", **settings | {"attributes": description | settings.get("attributes", {})})
     above: dict[str, Buffer] = {}
     zarr.create_group(MemoryStore(above))
     folders = (layout.ANCHORED, array.path.rpartition("/")[0])
@@ -212,8 +213,8 @@ def anchored_documents(array: AnchorLayout, anchors: Sequence[Anchor]) -> dict[s
     return {key: bytes(data.to_bytes()) for key, data in documents.items()}
 
 
-def _chunk_bins(n_channels: int, n_bins: int) -> int:
+def _chunk_bins(row_bytes: int, n_bins: int) -> int:
     """Divide a window into as few chunks of at most 512 KiB as will do, all about equal."""
-    most = max(1, _MAX_CHUNK_BYTES // (n_channels * _ITEM_BYTES))
+    most = max(1, _MAX_CHUNK_BYTES // row_bytes)
     n_chunks = -(-n_bins // most)
     return -(-n_bins // n_chunks)

@@ -14,6 +14,7 @@ from catalog import Assembly, FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.registry import UNKNOWN
 from catalog.tables import listed
+from catalog.value_type import Values
 from featurestore.anchored.declare import anchored_layout, build_command
 from featurestore.anchored.layout import AnchorLayout, table_digest
 from featurestore.display import Display, Displayed, some
@@ -117,7 +118,7 @@ class AnchoredReader(Displayed):
         """Position of each anchor, shape `(anchors,)` (0-based bp)."""
         return np.array([anchor.centre for anchor in self.anchors], dtype=np.int64)
 
-    def windows(self, names: str | Sequence[str], n_bins: int | None = None) -> NDArray[np.float16]:
+    def windows(self, names: str | Sequence[str], n_bins: int | None = None) -> Values:
         """Read windows in one batch.
 
         Parameters
@@ -129,8 +130,8 @@ class AnchoredReader(Displayed):
 
         Returns
         -------
-        Features, shape `(windows, n_bins, channels)`, float16, bins in the order of the forward strand; those wholly
-        outside the contig hold the set's `pad` row.
+        Features, shape `(windows, n_bins, channels)`, of the set's dtype, bins in the order of the forward strand;
+        those wholly outside the contig hold the set's `pad` row.
 
         Raises
         ------
@@ -146,12 +147,12 @@ class AnchoredReader(Displayed):
         numbers = self.numbers_of([names] if isinstance(names, str) else names)
         return self.numbered(numbers, self.n_bins if n_bins is None else n_bins)
 
-    def numbered(self, numbers: Sequence[int], n_bins: int) -> NDArray[np.float16]:
+    def numbered(self, numbers: Sequence[int], n_bins: int) -> Values:
         """Read windows by the place of their anchors in the table; else as `windows`."""
         self.check_n_bins(n_bins)
         self._refuse_what_was_never_built(numbers)
         first = (self.n_bins - n_bins) // 2
-        values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=np.float16)
+        values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=self.feature_set.dtype)
         requests = [RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers]
         self.source.read_into(requests, list(values))
         return values

@@ -28,7 +28,6 @@ from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import explain, verb_of, warn, warnings_in_one_line
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from featurestore.cli.upkeep import app as upkeep_app
-from featurestore.format import layout
 from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
 from featurestore.upkeep.status import status_of
@@ -134,7 +133,8 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
     for item in described["feature_sets"]:
         console.print(
             f"\n{item['name']}: {len(item['channels'])} channels, bins of {item['bin_size']:,} bp, "
-            f"offsets {', '.join(map(str, item['offsets']))} bp, by {item['extractor']} {item['fingerprint'][:12]}",
+            f"{item['dtype']}, offsets {', '.join(map(str, item['offsets']))} bp, "
+            f"by {item['extractor']} {item['fingerprint'][:12]}",
             highlight=False,
         )
         console.print(
@@ -149,7 +149,7 @@ def describe_store(store: Store) -> dict[str, Any]:
     manifest = store.manifest()
     return {
         "url": store.url,
-        "format": layout.FORMAT,
+        "format": store.format,
         "sealed": manifest and manifest.model_dump(mode="json", include={"top_hash", "complete", "created"}),
         "assembly": store.assembly.model_dump(mode="json"),
         "feature_sets": [

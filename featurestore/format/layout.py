@@ -1,14 +1,14 @@
-"""Where everything lies in a store (format 1), and how large its pieces are.
+"""Where everything lies in a store (formats 1 and 2), and how large its pieces are.
 
 Belongs here: keys and shapes, pure. Does not: any reading or writing.
 
     zarr.json                                        the assembly and the format
     features/<set>/zarr.json                         the feature set
     features/<set>/{channel,offset}                  coordinates; xarray's DataTree hands `channel` down to every contig
-    features/<set>/<contig>/values                   (phase, bin, channel) float16, NaN where nothing was built
+    features/<set>/<contig>/values                   (phase, bin, channel); NaN where nothing was built, 255 if uint8
     anchored/<set>/<anchors>/zarr.json               which anchors, how many bins around each
     anchored/<set>/<anchors>/{anchor,contig,...}     coordinates: the table of anchors
-    anchored/<set>/<anchors>/values                  (anchor, bin, channel) float16
+    anchored/<set>/<anchors>/values                  (anchor, bin, channel)
     commits/<set>/<contig>/<phase>-<shard>.json      exists only for a shard that was written whole
     failures/<set>/<contig>/<phase>-<shard>.json     why a shard could not be built, until it is
     declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest holds
@@ -17,6 +17,10 @@ Belongs here: keys and shapes, pure. Does not: any reading or writing.
 
 An anchored array goes by the name `<set>@<anchors>` wherever arrays are told apart by set and contig, as in its commit
 records; `anchors` stands there for the contig, and 0 for the phase. No feature set is called so.
+
+Format 2 adds types of values: the description of a feature set may have a `dtype` of `float32` or `uint8`. A set
+without one is of float16, and is as in format 1. The root says 1 until a set of another type is declared, and 2 from
+just before that: whoever reads format 1 only reads every store of float16, and refuses the others by their format.
 """
 
 import re
@@ -25,7 +29,8 @@ from typing import Protocol
 
 from catalog import FeatureSet
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""That this version reads and writes; each store has the first that does."""
 FEATURES = "features"
 COMMITS = "commits"
 FAILURES = "failures"
@@ -36,24 +41,28 @@ DIMENSIONS = ("phase", "bin", "channel")
 
 _MAX_SHARD_BYTES = 256 << 20
 _MAX_CHUNK_BYTES = 512 << 10
-_ITEM_BYTES = 2
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 _TAKEN = {"offset", "channel", "zarr.json"}
 _COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<shard>\d+)\.json$")
 
 
-def chunk_bins(n_channels: int) -> int:
+def format_of(feature_set: FeatureSet) -> int:
+    """Give the first format that has such a feature set."""
+    return 1 if feature_set.dtype == "float16" else 2
+
+
+def chunk_bins(n_channels: int, item_bytes: int = 2) -> int:
     """Choose the bins of an inner chunk: a power of two from 16 to 256, at most 512 KiB where 16 bins allow it."""
     bins = 256
-    while bins > 16 and bins * n_channels * _ITEM_BYTES > _MAX_CHUNK_BYTES:
+    while bins > 16 and bins * n_channels * item_bytes > _MAX_CHUNK_BYTES:
         bins //= 2
     return bins
 
 
-def shard_bins(n_channels: int, wanted: int) -> int:
+def shard_bins(n_channels: int, wanted: int, item_bytes: int = 2) -> int:
     """Round the wanted bins of a shard down to whole chunks and 256 MB, but to one chunk at least."""
-    chunk = chunk_bins(n_channels)
-    most = _MAX_SHARD_BYTES // (n_channels * _ITEM_BYTES)
+    chunk = chunk_bins(n_channels, item_bytes)
+    most = _MAX_SHARD_BYTES // (n_channels * item_bytes)
     return max(chunk, min(wanted, most) // chunk * chunk)
 
 

@@ -49,10 +49,10 @@ def is_whole(document: Mapping[str, Any]) -> bool:
     return len(rest) == len(document) or digest_of(rest) == document[DIGEST]
 
 
-def root_documents(assembly: Assembly) -> dict[str, bytes]:
-    """Give the objects of a store without feature sets."""
+def root_documents(assembly: Assembly, *, number: int = layout.FORMATS[0]) -> dict[str, bytes]:
+    """Give the objects of a store without feature sets, of the format of that number."""
     kept: dict[str, Buffer] = {}
-    description = {"format": layout.FORMAT, "assembly": assembly.model_dump(mode="json")}
+    description = {"format": number, "assembly": assembly.model_dump(mode="json")}
     root = zarr.create_group(MemoryStore(kept), attributes={"featurestore": signed(description)})
     root.create_group(layout.FEATURES)
     return _as_bytes(kept)
@@ -60,7 +60,9 @@ def root_documents(assembly: Assembly) -> dict[str, bytes]:
 
 def set_description(assembly: Assembly, feature_set: FeatureSet) -> dict[str, Any]:
     """Describe a feature set, and the assembly that it is on."""
-    return signed({"feature_set": feature_set.model_dump(mode="json"), "assembly": assembly.digest})
+    # Readers of format 1 know no dtype, and take every set for float16.
+    unsaid = {"dtype"} if layout.format_of(feature_set) == 1 else None
+    return signed({"feature_set": feature_set.model_dump(mode="json", exclude=unsaid), "assembly": assembly.digest})
 
 
 def set_documents(assembly: Assembly, feature_set: FeatureSet, contigs: Iterable[str]) -> dict[str, bytes]:
@@ -81,12 +83,15 @@ def set_documents(assembly: Assembly, feature_set: FeatureSet, contigs: Iterable
 
 def array_settings(array: ArrayLayout) -> dict[str, Any]:
     """Give the keyword arguments with which `zarr.create_array` makes an array of features."""
-    return {
+    stored = array.feature_set.value_type
+    # By this attribute xarray knows a value that is none; NaN it knows without.
+    masked = {"attributes": {"_FillValue": int(stored.fill)}} if stored.dtype.kind != "f" else {}
+    return masked | {
         "shape": array.shape,
         "shards": array.shard_shape,
         "chunks": array.chunk_shape,
-        "dtype": "float16",
-        "fill_value": float("nan"),
+        "dtype": stored.name,
+        "fill_value": stored.dtype.type(stored.fill),
         # The checksum is the last codec, so it covers the bytes as stored: by default zarr checks only a shard's index.
         "compressors": [ZstdCodec(level=3), Crc32cCodec()],
         "dimension_names": array.dimensions,

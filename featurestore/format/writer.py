@@ -35,7 +35,7 @@ class Origin:
     """Host and worker."""
 
 
-def encode_shard(values: NDArray[np.floating[Any]], layout: ArrayLayout, *, where: str) -> bytes:
+def encode_shard(values: NDArray[Any], layout: ArrayLayout, *, where: str) -> bytes:
     """Encode the rows of one shard as the object that Zarr reads.
 
     Parameters
@@ -48,7 +48,7 @@ def encode_shard(values: NDArray[np.floating[Any]], layout: ArrayLayout, *, wher
     Raises
     ------
     ValueError
-        If a value is NaN or infinite, or too large for float16 (65,504).
+        If the set's type cannot hold a value (`catalog.value_type`), as NaN, or 70,000 in float16.
     """
     n_channels = layout.shape[2]
     if values.ndim != 2 or values.shape[1] != n_channels or not 1 <= len(values) <= layout.shard_bins:
@@ -56,18 +56,9 @@ def encode_shard(values: NDArray[np.floating[Any]], layout: ArrayLayout, *, wher
             f"{where}: expected (bins, channels) with 1 to {layout.shard_bins} bins and {n_channels} channels, "
             f"got shape {values.shape}"
         )
-    with np.errstate(over="ignore"):
-        stored = values.astype(np.float16)
-    bad = ~np.isfinite(stored)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        channel = layout.feature_set.channel_names[column]
-        raise ValueError(
-            f"{where}: channel {channel!r} of row {row} is {values[row, column]}, one of "
-            f"{int(bad.sum())} such values; a feature must be finite and within float16 (+-65504). Mend the extractor: "
-            "NaN means never built"
-        )
-    padded = np.full(layout.shard_shape, np.nan, dtype=np.float16)
+    kind = layout.feature_set.value_type
+    stored = kind.encode(values, where=where, channels=layout.feature_set.channel_names)
+    padded = np.full(layout.shard_shape, kind.fill, dtype=kind.dtype)
     rows, columns = layout.block(len(stored))
     padded[:rows, :columns] = stored.reshape(rows, columns, n_channels)
     kept: dict[str, Any] = {}
@@ -79,7 +70,7 @@ def encode_shard(values: NDArray[np.floating[Any]], layout: ArrayLayout, *, wher
 def write_shard(
     objects: Objects,
     layout: ArrayLayout,
-    values: NDArray[np.floating[Any]],
+    values: NDArray[Any],
     *,
     contig: str,
     phase: int,
@@ -96,7 +87,7 @@ def write_shard(
     Raises
     ------
     ValueError
-        If the values do not fit the shard or are not finite; nothing is written then.
+        If the values do not fit the shard, or the set's type cannot hold one; nothing is written then.
     CommitConflict
         If another writer committed other bytes.
     """

@@ -7,8 +7,7 @@ Belongs here: requests, where their rows go, and pure functions of both. Does no
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from catalog.value_type import Values
 
 
 class RowRequest(NamedTuple):
@@ -20,10 +19,10 @@ class RowRequest(NamedTuple):
     end: int
 
 
-class Block(list[NDArray[np.float16]]):
+class Block(list[Values]):
     """The windows of one array, `(windows, rows, channels)`, as outputs: an engine may fill all in one operation."""
 
-    def __init__(self, windows: NDArray[np.float16]) -> None:
+    def __init__(self, windows: Values) -> None:
         super().__init__(windows)
         self.window_bytes = windows[0].nbytes
         self.rows = windows.view()

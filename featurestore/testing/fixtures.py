@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from catalog import Assembly, Channel, Contig, FeatureSet, Grid
 from catalog.assembly import sha512t24u
 from catalog.genes.anchors import Anchor, in_order
+from catalog.value_type import Dtype, Values
 from featurestore.anchored.declare import declare_anchored
 from featurestore.anchored.layout import describe_anchored
 from featurestore.format.layout import ANCHORS, ContigLayout
@@ -63,6 +63,7 @@ def feature_set_of(
     chunk_bins: int = 2,
     shard_bins: int = 4,
     fingerprint: str = "f0",
+    dtype: Dtype = "float16",
 ) -> FeatureSet:
     """Describe a feature set of small chunks and shards, so that few bins make many of them."""
     return FeatureSet(
@@ -72,17 +73,24 @@ def feature_set_of(
         channels=tuple(Channel(name=f"channel{index}") for index in range(n_channels)),
         bin_size=grid.bin_size,
         offsets=grid.offsets,
-        pad=tuple(-float(index) - 1 for index in range(n_channels)),
+        pad=tuple(-float(index) - 1 if dtype != "uint8" else index + 1.0 for index in range(n_channels)),
         chunk_bins=chunk_bins,
         shard_bins=shard_bins,
+        dtype=dtype,
     )
 
 
-def values_of(feature_set: FeatureSet, length: int, phase: int, *, seed: int = 0) -> NDArray[np.float16]:
-    """Make the values of one phase of a contig: random, equal for equal arguments; shape `(bins, channels)`."""
+def values_of(feature_set: FeatureSet, length: int, phase: int, *, seed: int = 0) -> Values:
+    """Make the values of one phase of a contig: random, equal for equal arguments; shape `(bins, channels)`.
+
+    Some of those of float32 are neither in float16 nor near it; those of uint8 are whole numbers from 0 to 254.
+    """
     rng = np.random.default_rng([seed, length, phase])
     shape = (feature_set.grid.n_bins(length, phase), len(feature_set.channels))
-    return rng.normal(size=shape).astype(np.float16)
+    if feature_set.dtype == "uint8":
+        return rng.integers(0, 255, size=shape, dtype=np.uint8)
+    spread = 1 if feature_set.dtype == "float16" else 1e5
+    return (spread * rng.normal(size=shape)).astype(feature_set.dtype)
 
 
 def built_store(

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.value_type import Values
+
 _BLOCK_VALUES = 1 << 20
 """Values of a block of rows: 8 MB an intermediate array, whatever the number of channels."""
 
@@ -55,7 +57,7 @@ class ChannelSums:
         self._squares = np.zeros((3, len(channels)))
         """About the means: of one, of the other, and of their product."""
 
-    def add(self, a: NDArray[np.float16], b: NDArray[np.float16]) -> None:
+    def add(self, a: Values, b: Values) -> None:
         """Add rows of both, each `(bins, channels)`."""
         step = max(1, _BLOCK_VALUES // len(self._channels))
         for first in range(0, len(a), step):
@@ -128,8 +130,8 @@ class Largest:
 
     def offer(
         self,
-        a: NDArray[np.float16],
-        b: NDArray[np.float16],
+        a: Values,
+        b: Values,
         *,
         contig: str,
         spans: Sequence[tuple[int, int]],

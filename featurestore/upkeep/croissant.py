@@ -106,8 +106,8 @@ def _file_sets(summary: StoreSummary) -> list[dict[str, Any]]:
     found = []
     for item in summary.feature_sets:
         made = (
-            f"{len(item.channels)} channels by the extractor {item.extractor} (fingerprint {item.fingerprint}); "
-            f"licence: {item.licence}; cite: {item.citation}"
+            f"{len(item.channels)} channels of {item.dtype} by the extractor {item.extractor} "
+            f"(fingerprint {item.fingerprint}); licence: {item.licence}; cite: {item.citation}"
         )
         path = layout.set_path(item.name)
         grid = f"bins of {item.bin_size} bp, offsets {', '.join(map(str, item.offsets))} bp"

@@ -5,11 +5,13 @@ Belongs here: its text, and how strings of others are kept from becoming markup.
 """
 
 import html
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from catalog import FeatureSet
 from catalog.registry import KnownSet, StoreSummary
+from catalog.value_type import value_type
 from featurestore.display import percent
 from featurestore.format import layout
 from featurestore.format.manifest import CATALOG, MANIFEST, MARK
@@ -22,7 +24,12 @@ _MARKUP = re.compile(r"([\\`*_\[\]|~$#])")
 
 
 def data_card(
-    summary: StoreSummary, described: Sequence[FeatureSet], lengths: Mapping[str, Mapping[str, int]], *, version: str
+    summary: StoreSummary,
+    described: Sequence[FeatureSet],
+    lengths: Mapping[str, Mapping[str, int]],
+    *,
+    store_format: int,
+    version: str,
 ) -> bytes:
     """Write the card, in Markdown.
 
@@ -34,6 +41,8 @@ def data_card(
         Its feature sets, in the order of the summary's.
     lengths
         Of the contigs of each feature set (bp), by its name and theirs.
+    store_format
+        Of the store (`featurestore.format.layout`).
     version
         Of genomic-featurestore.
     """
@@ -42,7 +51,7 @@ def data_card(
         MARK.decode(),
         f"# Features of {assembly}",
         f"Values that models computed from the sequence of {assembly}, in bins along it, kept to be read in windows of "
-        f"any length. A Zarr v3 store, format {layout.FORMAT} of genomic-featurestore.",
+        f"any length. A Zarr v3 store, format {store_format} of genomic-featurestore.",
         _table(
             ("", ""),
             [
@@ -63,13 +72,23 @@ def data_card(
         ),
         "## Feature sets",
         _table(
-            ("feature set", "channels", "bins (bp)", "offsets (bp)", "contigs", "extractor", "fingerprint", "built"),
+            (
+                "feature set",
+                "channels",
+                "values",
+                "bins (bp)",
+                "offsets (bp)",
+                "contigs",
+                "extractor",
+                "fingerprint",
+                "built",
+            ),
             [_row(item) for item in summary.feature_sets],
         ),
         *_anchored(summary.feature_sets),
         "## Reading it",
         *_examples(summary.feature_sets, lengths),
-        "NaN stands where nothing was built.",
+        f"{_never_built(summary.feature_sets)} stands where nothing was built.",
         "## Channels",
     ]
     for item in described:
@@ -83,10 +102,17 @@ def escaped(text: str) -> str:
     return _MARKUP.sub(r"\\\1", html.escape(line, quote=False))
 
 
+def _never_built(sets: Iterable[KnownSet]) -> str:
+    fills = {item.dtype: value_type(item.dtype).fill for item in sets}
+    by_type = [f"{'NaN' if math.isnan(fill) else f'{fill:g}'} ({dtype})" for dtype, fill in sorted(fills.items())]
+    return "NaN" if set(fills) == {"float16"} else " or ".join(by_type)
+
+
 def _row(item: KnownSet) -> tuple[str, ...]:
     return (
         item.name,
         f"{len(item.channels):,}",
+        item.dtype,
         f"{item.bin_size:,}",
         ", ".join(map(str, item.offsets)),
         f"{item.contigs:,}",

@@ -138,6 +138,7 @@ def _known_set(store: Store, described: FeatureSet, sizes: Mapping[str, int]) ->
         name=name,
         extractor=described.extractor,
         fingerprint=described.fingerprint,
+        dtype=described.dtype,
         channels=described.channel_names,
         bin_size=described.bin_size,
         offsets=described.offsets,

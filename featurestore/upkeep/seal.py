@@ -92,10 +92,13 @@ def _describe(store: Store, objects: Mapping[str, SealedObject], *, is_complete:
     summary = summarise(store, described, sizes, top_hash=top_hash(objects), as_of=created)
     of_assembly = store.assembly.lengths
     lengths = {item.name: {contig: of_assembly[contig] for contig in store.contigs(item.name)} for item in described}
-    cards = {CATALOG: summary.to_json(), README: data_card(summary, described, lengths, version=__version__)}
+    cards = {
+        CATALOG: summary.to_json(),
+        README: data_card(summary, described, lengths, store_format=store.format, version=__version__),
+    }
     objects = {**objects, **{key: _as_sealed(data) for key, data in cards.items()}}
     manifest = Manifest(
-        format=layout.FORMAT,
+        format=store.format,
         version=__version__,
         created=created,
         assembly=store.assembly.digest,

@@ -208,11 +208,13 @@ class _Verifier:
     def _expected(self) -> dict[str, bytes]:
         """Work out what metadata there must be, and which shards there may be."""
         assembly = self._store.assembly
-        expected = root_documents(assembly)
+        expected: dict[str, bytes] = {}
+        needed = self._store.format  # a build that was stopped just before it declared a set may have raised it
         for name in self._set_names():
             described = self._described(name)
             if described is None:
                 continue
+            needed = max(needed, layout.format_of(described))
             contigs = self._contigs_of(name)
             expected |= set_documents(assembly, described, contigs)
             arrays = {contig: ContigLayout(described, assembly.lengths[contig]) for contig in contigs}
@@ -224,7 +226,7 @@ class _Verifier:
             }
             for anchors in sorted({key.split("/")[2] for key in self._below(f"{layout.ANCHORED}/{name}")} - {GROUP}):
                 expected |= self._expected_of_anchors(described, anchors)
-        return expected
+        return expected | root_documents(assembly, number=needed)
 
     def _expected_of_anchors(self, described: FeatureSet, anchors: str) -> dict[str, bytes]:
         try:

@@ -8,9 +8,8 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from catalog import FeatureSet
+from catalog.value_type import Values
 from featurestore import RowRequest, RowSource, read_rows
 from featurestore.objects.objects import Objects
 from loaders.stats import Tally
@@ -36,6 +35,11 @@ class ReadsRows(Protocol):
     @property
     def name(self) -> str:
         """Name of the array's log of commits."""
+        ...
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The features, and how they are stored."""
         ...
 
     @property
@@ -69,14 +73,14 @@ class HeldRows:
         self._max_bytes = max_bytes
         self._tally = tally or Tally()
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, int], NDArray[np.float16]] = {}
+        self._held: dict[tuple[str, int], Values] = {}
 
     @property
     def nbytes(self) -> int:
         """Memory held (bytes)."""
         return sum(rows.nbytes for rows in self._held.values())
 
-    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
+    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
         """Fill the outputs from what is held.
 
         Raises
@@ -88,7 +92,7 @@ class HeldRows:
         for (contig, phase, first, end), output in zip(requests, outputs, strict=True):
             output[...] = self._held[contig, phase][first:end]
 
-    def held(self, contig: str, phase: int) -> NDArray[np.float16]:
+    def held(self, contig: str, phase: int) -> Values:
         """Give all rows of one phase of a contig; the errors of `read_into`."""
         self._require({(contig, phase)})
         return self._held[contig, phase]
@@ -104,7 +108,8 @@ class HeldRows:
     def _hold(self, places: list[tuple[str, int]]) -> None:
         whole = [RowRequest(contig, phase, 0, self._reader.n_rows(contig, phase)) for contig, phase in places]
         n_channels = len(self._reader.channel_names)
-        held, needed = self.nbytes, 2 * n_channels * sum(request.end for request in whole)
+        row_bytes = n_channels * self._reader.feature_set.value_type.item_bytes
+        held, needed = self.nbytes, row_bytes * sum(request.end for request in whole)
         if held + needed > self._max_bytes:
             raise MemoryBudgetExceeded(
                 f"these windows of {self._reader.name} need {needed:,} bytes more in memory ({len(places)} phases of "
@@ -112,4 +117,5 @@ class HeldRows:
                 f"least memory_bytes={held + needed}, or keep rows on the local disk (residence='cache') or nowhere "
                 "(residence='stream')"
             )
-        self._held.update(zip(places, read_rows(self._source, whole, n_channels), strict=True))
+        rows = read_rows(self._source, whole, n_channels, self._reader.feature_set.dtype)
+        self._held.update(zip(places, rows, strict=True))

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from catalog.value_type import Values
 from featurestore import FeatureReader, FingerprintMismatch, NotBuilt, RowRequest, read_rows
 from featurestore.disk_cache import DiskCache, entry_bytes
 from loaders.stats import Tally
@@ -41,7 +41,7 @@ class _Piece(NamedTuple):
 
     first: int
     end: int
-    output: NDArray[np.float16]
+    output: Values
 
 
 class MirrorRows:
@@ -74,7 +74,8 @@ class MirrorRows:
         self._reader = reader
         self._tally = tally or Tally()
         self._n_channels = len(reader.channel_names)
-        row_bytes = 2 * self._n_channels
+        self._dtype = reader.feature_set.value_type.dtype
+        self._row_bytes = row_bytes = self._dtype.itemsize * self._n_channels
         self._chunk_bins = reader.feature_set.chunk_bins
         self._page_bytes = self._chunk_bins * row_bytes
         self._block_bins = self._chunk_bins * max(1, _BLOCK_BYTES // self._page_bytes)
@@ -93,7 +94,7 @@ class MirrorRows:
             ) from error
         self._digests: dict[tuple[str, int, int], str] = {}
 
-    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
+    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
         """Fill the outputs from blocks that are here; read those that are not, and keep them."""
         wanted: dict[_Block, list[_Piece]] = {}
         for request, output in zip(requests, outputs, strict=True):
@@ -106,7 +107,7 @@ class MirrorRows:
         self._tally.add(hits=n_pieces - n_missing, misses=n_missing)
         for group in self._groups(absent):
             whole = [RowRequest(block.contig, block.phase, block.first, block.end) for block in group]
-            fetched = read_rows(self._source, whole, self._n_channels)
+            fetched = read_rows(self._source, whole, self._n_channels, self._dtype)
             for block, rows in zip(group, fetched, strict=True):
                 for first, end, output in absent[block]:
                     output[...] = rows[first:end]
@@ -115,7 +116,7 @@ class MirrorRows:
             }
             self._blocks.write_pages(kept, self._page_bytes)
 
-    def _pieces(self, request: RowRequest, output: NDArray[np.float16]) -> Iterator[tuple[_Block, _Piece]]:
+    def _pieces(self, request: RowRequest, output: Values) -> Iterator[tuple[_Block, _Piece]]:
         contig, phase, row, end = request
         layout = self._reader.layout(contig)
         n_rows = layout.n_bins(phase)
@@ -141,7 +142,7 @@ class MirrorRows:
             start = piece.first - page * self._chunk_bins
             filled = 0
             for stored in pages:
-                rows = stored.view(np.float16).reshape(self._chunk_bins, -1)[start:]
+                rows = stored.view(self._dtype).reshape(self._chunk_bins, -1)[start:]
                 rows = rows[: len(piece.output) - filled]
                 piece.output[filled : filled + len(rows)] = rows
                 filled += len(rows)
@@ -149,7 +150,7 @@ class MirrorRows:
         return missing
 
     def _groups(self, blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
-        at_once = max(1, _FETCH_BYTES // (self._block_bins * 2 * self._n_channels))
+        at_once = max(1, _FETCH_BYTES // (self._block_bins * self._row_bytes))
         ordered = list(blocks)
         return (ordered[start : start + at_once] for start in range(0, len(ordered), at_once))
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from catalog.folders import cache_directory
+from catalog.value_type import Values
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
 from featurestore import open as open_store
 from featurestore.anchored.reader import AnchoredReader, open_anchored
@@ -85,7 +85,7 @@ class CountingAnchoredReader(AnchoredReader):
         """What was read since this reader was opened, in this process (some 0.2 ms to ask)."""
         return self._counts.stats
 
-    def numbered(self, numbers: Sequence[int], n_bins: int) -> NDArray[np.float16]:
+    def numbered(self, numbers: Sequence[int], n_bins: int) -> Values:
         """Read windows by the place of their anchors in the table; see `AnchoredReader.numbered`."""
         start = time.perf_counter()
         found = super().numbered(numbers, n_bins)

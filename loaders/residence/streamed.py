@@ -9,9 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
+from catalog.value_type import Values
 from featurestore import RowRequest, RowSource, TensorStoreRows
 from loaders.residence.memory import ReadsRows
 
@@ -51,7 +49,7 @@ class StreamedRows:
         self._since_trim = 0
         self._lock = threading.Lock()
 
-    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[NDArray[np.float16]]) -> None:
+    def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
         """Fill the outputs in one batch."""
         self._source.read_into(requests, outputs)
         with self._lock:

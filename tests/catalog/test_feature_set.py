@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from catalog import Channel, FeatureIdentity, FeatureSet, Grid
+from catalog.value_type import Dtype
 from featurestore.testing import feature_set_of, grids
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
+PADS = {
+    "float16": st.floats(allow_nan=False, allow_infinity=False, width=16),
+    "float32": st.floats(allow_nan=False, allow_infinity=False, width=32),
+}
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 OPTIONS = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FINITE | st.text(max_size=8),
@@ -32,6 +37,7 @@ def feature_sets(draw: st.DrawFn) -> FeatureSet:
         for name, low_signal in ((name, draw(st.booleans())) for name in names)
     )
     chunk_bins = draw(st.integers(1, 300))
+    dtype: Dtype = draw(st.sampled_from(["float16", "float32", "uint8"]))
     return FeatureSet(
         name=draw(NAMES),
         extractor=draw(NAMES),
@@ -39,7 +45,8 @@ def feature_sets(draw: st.DrawFn) -> FeatureSet:
         channels=channels,
         bin_size=grid.bin_size,
         offsets=grid.offsets,
-        pad=tuple(draw(FINITE) for _ in names),
+        dtype=dtype,
+        pad=tuple(draw(st.integers(0, 254) if dtype == "uint8" else PADS[dtype]) for _ in names),
         chunk_bins=chunk_bins,
         shard_bins=chunk_bins * draw(st.integers(1, 100)),
         licence=draw(st.text(max_size=8)),
@@ -78,7 +85,9 @@ def test_grid_and_channel_names_are_those_that_were_given(feature_set: FeatureSe
         ),
         pytest.param({"pad": [0.0]}, "expected 3, got 1", id="a pad of another width"),
         pytest.param({"pad": [0.0, float("nan"), 0.0]}, "NaN means never built", id="NaN in the pad"),
-        pytest.param({"pad": [0.0, 0.0, float("inf")]}, "NaN or infinity", id="infinity in the pad"),
+        pytest.param({"pad": [0.0, 0.0, float("inf")]}, "is inf, one of 1", id="infinity in the pad"),
+        pytest.param({"dtype": "uint8"}, "is -1.0, one of 3 .*whole number", id="a pad that its type does not hold"),
+        pytest.param({"dtype": "int8"}, "'float16', 'float32' or 'uint8'", id="an unknown type of values"),
         pytest.param({"shard_bins": 5}, "5 bins is no multiple of 2", id="part of a chunk in a shard"),
         pytest.param({"chunk_bins": 0}, "greater than or equal to 1", id="no bins in a chunk"),
         pytest.param({"shard_bins": 0}, "greater than or equal to 1", id="no bins in a shard"),
@@ -101,7 +110,13 @@ def test_a_feature_set_does_not_change_after_it_was_made() -> None:
 # Identity
 
 IDENTITY = FeatureIdentity(
-    assembly_digest="A", name="motif", extractor="motif", bin_size=64, channels=("x", "y"), fingerprint="f0"
+    assembly_digest="A",
+    name="motif",
+    extractor="motif",
+    bin_size=64,
+    dtype="float16",
+    channels=("x", "y"),
+    fingerprint="f0",
 )
 
 
@@ -127,6 +142,7 @@ def test_phases_chunks_licence_and_options_leave_the_identity_as_it_is(feature_s
         pytest.param({"name": "sei"}, "name motif, not sei", id="name"),
         pytest.param({"extractor": "sei", "fingerprint": "f1"}, "extractor motif, not sei", id="extractor first"),
         pytest.param({"bin_size": 16, "fingerprint": "f1"}, "bins of 64 bp, not 16 bp", id="bins before fingerprint"),
+        pytest.param({"dtype": "uint8"}, "values of float16, not uint8", id="type of the values"),
         pytest.param({"channels": ("x", "z")}, "channel 'y' in column 1, not 'z'", id="a channel"),
         pytest.param({"channels": ("x",)}, "2 channels, not 1", id="fewer channels"),
         pytest.param({"fingerprint": "f1"}, "fingerprint f0, not f1", id="fingerprint"),

@@ -320,7 +320,7 @@ def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(NotAStore, match="lack 'featurestore'"):
         featurestore.open(tmp_path / "plain")
     zarr.create_group(str(tmp_path / "newer"), attributes={"featurestore": {"format": 99}})
-    with pytest.raises(NotAStore, match="format 99; this version reads format 1"):
+    with pytest.raises(NotAStore, match="format 99; this version reads formats 1 and 2"):
         featurestore.open(tmp_path / "newer")
 
 

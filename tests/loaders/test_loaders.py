@@ -423,7 +423,7 @@ def test_with_more_phases_jitter_in_bp_leaves_a_smaller_residual(url: str, tmp_p
         ({"jitter_bins": -2}, "jitter_bins=-2"),
         ({"centres": []}, "centres is empty; give one contig and one centre a window"),
         ({"centres": np.zeros(0)}, "centres is empty"),
-        ({"dtype": torch.int32}, "dtype is one of float16, bfloat16, float32, float64; got 'int32'"),
+        ({"dtype": torch.int32}, "dtype is one of float16, bfloat16, float32, float64, uint8; got 'int32'"),
         ({"centres": [5, 1000]}, "centre 1000 lies outside chr1, whose bases are 0 to 999 .*another assembly"),
     ],
 )

@@ -191,7 +191,7 @@ def test_a_build_that_is_interrupted_and_then_killed_goes_on_where_it_was(
 def test_info_tells_what_a_store_holds(store: Path, run: Run) -> None:
     text = run("info", store).out
     assert "2 contigs, 1,077 bp" in text
-    assert "demo: 3 channels, bins of 16 bp, offsets 0, 8 bp, by demo f0" in text
+    assert "demo: 3 channels, bins of 16 bp, float16, offsets 0, 8 bp, by demo f0" in text
     assert "channel0, channel1, channel2" in text
     document = json.loads(run("info", store, "--json").out)
     (described,) = document["feature_sets"]

@@ -244,11 +244,11 @@ def described_with(text: str) -> tuple[StoreSummary, FeatureSet]:
 @settings(max_examples=200)
 def test_any_text_is_shown_by_the_readme_as_it_is_and_is_never_markup(text: str) -> None:
     summary, described = described_with(text)
-    card = data_card(summary, [described], {"demo": {text: 40}}, version="1").decode()
+    card = data_card(summary, [described], {"demo": {text: 40}}, store_format=1, version="1").decode()
     tokens = MARKDOWN.parse(card)
     kinds = [token.type for token in tokens if token.type != "html_block"]
     expected, plainly = described_with("plain")
-    like = data_card(expected, [plainly], {"demo": {"plain": 40}}, version="1").decode()
+    like = data_card(expected, [plainly], {"demo": {"plain": 40}}, store_format=1, version="1").decode()
     assert kinds == [token.type for token in MARKDOWN.parse(like) if token.type != "html_block"]
     assert [token.content for token in tokens if token.type == "html_block"] == [card.partition("\n")[0] + "\n"]
     inline = [child for token in tokens for child in token.children or []]
