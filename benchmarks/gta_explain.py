@@ -15,7 +15,8 @@ from loaders import GeneDataset, data_loader
 from model.explain.occlusion import bin_distances, knock_out
 from model.networks.gta import GTA
 from model.networks.readout import SummedReadout
-from model.predictors.predictor import Predictor, TorchPredictor
+from model.predictors.predictor import Predictor
+from model.predictors.torch_predictor import TorchPredictor
 
 MOST_GENES = 500
 """Test genes that are looked at; each is read again for every enhancer in its window."""

@@ -48,8 +48,9 @@ from catalog.simulation.grammar import SimulationConfig  # noqa: E402
 from loaders import GeneDataset  # noqa: E402
 from model.evaluation.metrics import bootstrap  # noqa: E402
 from model.language.untrained import make_untrained_backbone  # noqa: E402
-from model.networks.gta_config import PRESETS  # noqa: E402
-from model.predictors.predictor import Predictor, build_predictor, default_training, reads_language  # noqa: E402
+from model.predictors.build import build_predictor, default_training, reads_language  # noqa: E402
+from model.predictors.factory import factory_of  # noqa: E402
+from model.predictors.predictor import Predictor  # noqa: E402
 from model.predictors.saved import load_predictor  # noqa: E402
 from model.runs.workflow import load_genes  # noqa: E402
 
@@ -142,10 +143,10 @@ def prepared(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split]:
     if training is not None and epochs is not None:
         training = replace(training, seed=trial.seed, epochs=epochs)
         training = replace(training, **(variant.training if variant else {}))
-    config = PRESETS.get(trial.model.removeprefix("gta-"))
+    config = factory_of(trial.model).config
     if config is not None:
         changes = dict(variant.config) if variant else {}
-        if trial.backbone in ("pretrained", "reset"):
+        if reads_language(trial.model) and trial.backbone in ("pretrained", "reset"):
             changes["layers"] = ENCODER_LAYERS
         config = replace(config, **changes)
     channels = {channel.name: channel for channel in genes.windows.reader.feature_set.channels}

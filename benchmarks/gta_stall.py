@@ -22,7 +22,7 @@ from benchmarks.gta_learning import prepared  # noqa: E402
 from benchmarks.gta_trials import Trial  # noqa: E402
 from benchmarks.machine import machine, versions  # noqa: E402
 from loaders import data_loader  # noqa: E402
-from model.predictors.predictor import TorchPredictor  # noqa: E402
+from model.predictors.torch_predictor import TorchPredictor  # noqa: E402
 from model.training.fit import standardise  # noqa: E402
 from model.training.lightning_module import make_optimiser  # noqa: E402
 from model.training.targets import masked_mse  # noqa: E402

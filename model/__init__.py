@@ -1,10 +1,10 @@
 """Models on top of a store: GTA, its baselines, and how they are trained, scored and saved.
 
-All of this is imported from `model`, and loaded on first use, so that the command line does not wait for torch.
+Names are found on first use, so that the command line does not wait for torch. Beside those that `dir(model)` shows
+there are more of them to import.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model.evaluation.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from model.networks.bin_models import BIN_MODELS, BinModelConfig
     from model.networks.gta import GTA
     from model.networks.gta_config import PRESETS, GtaConfig
+    from model.predictors.build import PREDICTORS, build_predictor, default_training
     from model.predictors.checkpoint import CheckpointError, OtherStore, TrainedOn
     from model.predictors.ensemble import Ensemble, seed_ensemble
-    from model.predictors.predictor import PREDICTORS, Predictor, build_predictor, default_training
+    from model.predictors.factory import ModelInputs
+    from model.predictors.predictor import Predictor
     from model.predictors.saved import load_predictor
+    from model.predictors.torch_predictor import NetworkFactory
+    from model.registry import ModelSpec, model_names
     from model.training.config import RECIPES, TrainConfig
     from model.training.fit import fit
     from model.training.report import FitReport
@@ -45,6 +49,9 @@ __all__ = [
     "ExpressionModel",
     "FitReport",
     "GtaConfig",
+    "ModelInputs",
+    "ModelSpec",
+    "NetworkFactory",
     "OtherStore",
     "OtherTraining",
     "Predictor",
@@ -68,6 +75,7 @@ __all__ = [
     "lora_state",
     "make_untrained_backbone",
     "mean_bin",
+    "model_names",
     "mse",
     "pearson",
     "predict_occluded",
@@ -76,35 +84,60 @@ __all__ = [
     "spearman",
 ]
 
-_HOMES = {
-    "language.backbone": ("Backbone",),
-    "language.directory": ("BackboneError",),
-    "networks.bin_models": ("BIN_MODELS", "BinModelConfig"),
-    "predictors.checkpoint": ("CheckpointError", "OtherStore", "TrainedOn"),
-    "predictors.ensemble": ("Ensemble", "seed_ensemble"),
-    "evaluation.tables": ("evaluate_table", "read_predictions"),
-    "networks.base": ("ExpressionModel",),
-    "training.report": ("FitReport",),
-    "networks.gta": ("GTA",),
-    "networks.gta_config": ("PRESETS", "GtaConfig"),
-    "language.lora": ("add_lora", "load_lora_state", "lora_state"),
-    "evaluation.metrics": ("bootstrap", "bootstrap_spearman", "mse", "pearson", "spearman"),
-    "explain.occlusion": ("contribution_by_distance", "knock_out", "mean_bin", "predict_occluded"),
-    "predictors.predictor": ("PREDICTORS", "Predictor", "build_predictor", "default_training"),
-    "language.prefix_cache": ("PrefixCache",),
-    "language.prefix_store": ("PrefixStore",),
-    "language.prompt_embeddings": ("embed_prompts",),
-    "language.prompt_lengths": ("bucketed_order",),
-    "training.resume": ("OtherTraining",),
-    "predictors.saved": ("load_predictor",),
-    "training.config": ("RECIPES", "TrainConfig"),
-    "training.fit": ("fit",),
-    "language.untrained": ("make_untrained_backbone",),
+_DOOR = {
+    "GTA": "model.networks.gta",
+    "Backbone": "model.language.backbone",
+    "Ensemble": "model.predictors.ensemble",
+    "ExpressionModel": "model.networks.base",
+    "GtaConfig": "model.networks.gta_config",
+    "ModelInputs": "model.predictors.factory",
+    "ModelSpec": "model.registry",
+    "NetworkFactory": "model.predictors.torch_predictor",
+    "Predictor": "model.predictors.predictor",
+    "TrainConfig": "model.training.config",
+    "bootstrap": "model.evaluation.metrics",
+    "build_predictor": "model.predictors.build",
+    "contribution_by_distance": "model.explain.occlusion",
+    "knock_out": "model.explain.occlusion",
+    "load_predictor": "model.predictors.saved",
+    "make_untrained_backbone": "model.language.untrained",
+    "model_names": "model.registry",
+    "seed_ensemble": "model.predictors.ensemble",
+    "spearman": "model.evaluation.metrics",
+}
+"""Shown by `dir()` and tab completion."""
+_MORE = {
+    "BIN_MODELS": "model.networks.bin_models",
+    "PREDICTORS": "model.predictors.build",
+    "PRESETS": "model.networks.gta_config",
+    "RECIPES": "model.training.config",
+    "BackboneError": "model.language.directory",
+    "BinModelConfig": "model.networks.bin_models",
+    "CheckpointError": "model.predictors.checkpoint",
+    "FitReport": "model.training.report",
+    "OtherStore": "model.predictors.checkpoint",
+    "OtherTraining": "model.training.resume",
+    "PrefixCache": "model.language.prefix_cache",
+    "PrefixStore": "model.language.prefix_store",
+    "TrainedOn": "model.predictors.checkpoint",
+    "add_lora": "model.language.lora",
+    "bootstrap_spearman": "model.evaluation.metrics",
+    "bucketed_order": "model.language.prompt_lengths",
+    "default_training": "model.predictors.build",
+    "embed_prompts": "model.language.prompt_embeddings",
+    "evaluate_table": "model.evaluation.tables",
+    "fit": "model.training.fit",
+    "load_lora_state": "model.language.lora",
+    "lora_state": "model.language.lora",
+    "mean_bin": "model.explain.occlusion",
+    "mse": "model.evaluation.metrics",
+    "pearson": "model.evaluation.metrics",
+    "predict_occluded": "model.explain.occlusion",
+    "read_predictions": "model.evaluation.tables",
 }
 
+if not TYPE_CHECKING:  # type checkers read the imports above
+    import featurestore  # noqa: F401  # refuses another `catalog` in the place of ours
+    from catalog.lazy import lazy_names
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"model.{module}"), name)
-    raise AttributeError(f"module 'model' has no attribute {name!r}")
+    __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

@@ -29,14 +29,16 @@ _NATIVE = (bool, int, float, str, Path)
 
 
 def takes(
-    request: type, *, without: Collection[str] = (), old_settings: Collection[str] = ()
+    request: type, *, into: str = "request", without: Collection[str] = (), old_settings: Collection[str] = ()
 ) -> Callable[[Verb], Verb]:
-    """Give a verb an option for each field of a dataclass, and hand it the instance as its parameter `request`.
+    """Give a verb an option for each field of a dataclass, and hand it the instance as its parameter `into`.
 
     Parameters
     ----------
     request
         A frozen dataclass whose fields all have defaults, or are required options.
+    into
+        The verb's parameter; a verb may take several dataclasses, each into another.
     without
         Fields that this verb does not offer; they keep their defaults.
     old_settings
@@ -57,7 +59,7 @@ def takes(
             once = {name: given.pop(name) for name in old_settings}
             if found := {name: text for name, text in once.items() if text is not None}:
                 values["settings"] = found | values["settings"]
-            verb(**given, request=request(**values))
+            verb(**given, **{into: request(**values)})
 
         hints = get_type_hints(request)
         docs = {setting.name: setting for setting in describe_settings(request)}
@@ -69,7 +71,7 @@ def takes(
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(verb, eval_str=True).parameters.values()
-            if parameter.name != "request"
+            if parameter.name != into
         ]
         arguments = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
         others = [parameter for parameter in own if parameter not in arguments]

@@ -17,7 +17,8 @@ Annotations = Annotated[
     Path | None,
     typer.Option(help="NCBI gene_info or a table of annotations, for the prompts. [default: symbols alone]"),
 ]
-Features = Annotated[str | None, typer.Option(help="Feature set. [default: the store's only one]")]
+FeatureSet = Annotated[str | None, typer.Option("--feature-set", help="Feature set. [default: the store's only one]")]
+OldFeatureSet = Annotated[str | None, typer.Option("--features", hidden=True)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Residence = Annotated[str, typer.Option(help="Where features are kept while training: memory, cache or stream.")]
 OtherNBins = Annotated[

@@ -1,131 +1,98 @@
 """Verbs that train models.
 
     featurestore train genome.store --genes genes.tsv --targets expression.tsv --n-bins 251 --out run
+    featurestore train --model gta-best --help-options
     featurestore sweep genome.store --genes genes.tsv --targets expression.tsv --n-bins 51,251 --layers 2,8 --out sweep
 
-Belongs here: options. Does not: logic that a Python user could not call.
+Belongs here: options, most of them out of the fields of requests. Does not: logic that a Python user could not call.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from catalog.settings import read_value
+from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, names_in
-from model.cli.options import Annotations, Device, Features, Genes, Residence, TargetColumn, Targets
+from model.cli.options import Annotations, FeatureSet, Genes, OldFeatureSet, Residence, TargetColumn, Targets
+from model.registry import SHIPPED, find_model, model_names, models_of
+from model.runs.held_out import HeldOut
+from model.runs.request import TrainRequest
 
 app = typer.Typer(rich_markup_mode=None)
 
+_INTERRUPTED = 130
+"""What the command line takes as: stopped, the same command goes on."""
+
+
+def _list_settings(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    """Print what the model lets one set and exit, once all three options that say so have been read."""
+    given = {**ctx.params, param.name: value}
+    if given.get("help_options") and {"model", "preset"} <= given.keys():
+        from model.predictors.factory import factory_of
+        from model.runs.settings import settings_lines
+
+        factory = factory_of(_model(given["model"], given["preset"]))
+        print("\n".join(settings_lines(factory.config, factory.recipe)))
+        raise typer.Exit
+    return value
+
+
 Store = Annotated[str | None, typer.Argument(metavar="STORE", help="The store: a path or any fsspec URL.")]
 StoreToo = Annotated[str | None, typer.Option("--store", help="The same, as an option.")]
-Backbone = Annotated[
-    str,
-    typer.Option(
-        help="Hugging Face model: a directory, or `owner/model` where the network allows; `untrained` makes a small "
-        "random one on the spot."
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training genes. [default: the model's]")]
-BatchSize = Annotated[int | None, typer.Option(help="Genes a step, over all devices. [default: the model's]")]
-Seed = Annotated[int, typer.Option(help="Of initial weights, shuffling, and a random split.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A setting of the model or of its training, such as lora_rank=8, data_attention=bidirectional, "
-        "learning_rate=1e-3, bucket_prompts=true. Repeatable; an unknown name lists them all.",
-    ),
-]
-Precision = Annotated[
-    Literal["fp32", "bf16"], typer.Option(help="bf16: the frozen language model, and training where autocast allows.")
-]
-Devices = Annotated[int, typer.Option(help="Processes, each with its part of every batch; on GPUs one each.")]
-PrefixFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--prefix-cache", help="Folder that keeps what a causal language model makes of prompts between runs."
-    ),
-]
-PrefixGB = Annotated[float, typer.Option("--prefix-cache-gb", help="GB that this folder may take.")]
-Columns = Annotated[
+Model = Annotated[
     str | None,
-    typer.Option("--targets-columns", help="Value columns of several cell types, comma-separated, predicted together."),
+    typer.Option(
+        callback=_list_settings, is_eager=True, help=f"{', '.join(model_names())}. [default: {SHIPPED[0].name}]"
+    ),
 ]
-TestContigs = Annotated[str | None, typer.Option(help="Contigs whose genes are held out, comma-separated.")]
-ValidationContigs = Annotated[str | None, typer.Option(help="Contigs whose genes choose the epoch.")]
-TestGenes = Annotated[Path | None, typer.Option(help="File of genes that are held out: one a line, or a table.")]
-SplitFile = Annotated[Path | None, typer.Option("--split", help="JSON with lists train, validation and test.")]
-Folds = Annotated[int | None, typer.Option(help="Put the contigs into so many groups, and hold one out.")]
-Fold = Annotated[int, typer.Option(help="Which group, from 0; the next one chooses the epoch.")]
-ByFamily = Annotated[bool, typer.Option("--by-family", help="With --folds: groups of gene families instead.")]
-RefuseOverlap = Annotated[
-    bool, typer.Option("--refuse-overlap", help="Refuse test genes whose windows share bases with training windows.")
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        callback=_list_settings,
+        is_eager=True,
+        help="The GTA of that preset, in place of --model: best, paper, no-llm, ...",
+    ),
 ]
-NoBaselines = Annotated[bool, typer.Option("--no-baselines", help="Do not fit the mean and two ridges beside it.")]
-Controls = Annotated[
+HelpOptions = Annotated[
     bool,
     typer.Option(
-        "--controls",
-        help="Train gta-prompt-only, gta-sequence-only, gta-no-llm, mlp, cnn and transformer on the same split too, "
-        "each as its preset has it; `evaluate` prints them beside the model. Two to three times the time.",
+        "--help-options",
+        callback=_list_settings,
+        is_eager=True,
+        help="List what --set takes with this --model, and exit.",
     ),
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove what --out holds of a run first.")]
 
 
 @app.command()
+@takes(TrainRequest, without=("model",))
+@takes(HeldOut, into="held_out", without=("seed",))
 def train(
     genes: Genes,
     targets: Targets,
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the split and the log.")],
+    request: TrainRequest,
+    held_out: HeldOut,
     store: Store = None,
     store_too: StoreToo = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="gta-best, gta-paper, gta-no-llm, gta-sequence-only, gta-prompt-only, mlp, cnn, transformer, "
-            "ridge-exponential, ridge-centre or mean. [default: gta-best]"
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="paper, best, no-llm, sequence-only, prompt-only: that GTA, in place of --model.")
-    ] = None,
+    model: Model = None,
+    preset: Preset = None,
+    help_options: HelpOptions = False,
     n_bins: Annotated[int, typer.Option(help="Bins a window.")] = 251,
-    backbone: Backbone = "untrained",
     annotations: Annotations = None,
-    features: Features = None,
+    feature_set: FeatureSet = None,
+    features: OldFeatureSet = None,
     target_column: TargetColumn = None,
-    targets_columns: Columns = None,
-    test_contigs: TestContigs = None,
-    validation_contigs: ValidationContigs = None,
-    test_genes: TestGenes = None,
-    split: SplitFile = None,
-    folds: Folds = None,
-    fold: Fold = 0,
-    by_family: ByFamily = False,
-    refuse_overlap: RefuseOverlap = False,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    seeds: Annotated[
-        str | None, typer.Option(help="Seeds of an ensemble, comma-separated, in place of --seed.")
-    ] = None,
-    precision: Precision = "fp32",
-    device: Device = "auto",
-    devices: Devices = 1,
-    prefix_cache: PrefixFolder = None,
-    prefix_cache_gb: PrefixGB = 20.0,
-    log: Annotated[
-        Literal["csv", "tensorboard"], typer.Option(help="metrics.csv alone, or TensorBoard's files beside it.")
-    ] = "csv",
+    refuse_overlap: Annotated[
+        bool,
+        typer.Option("--refuse-overlap", help="Refuse test genes whose windows share bases with training windows."),
+    ] = False,
     residence: Residence = "memory",
-    no_baselines: NoBaselines = False,
-    controls: Controls = False,
-    restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model on the genes of a table, with features from the store. Prints its validation score.
@@ -133,47 +100,18 @@ def train(
     Held out are the genes of --test-contigs, of --test-genes, of a group of --folds or of --split; else a random fifth.
     A tenth of the others chooses the epoch. What was stopped goes on with the same command.
     """
-    from model.runs.held_out import HeldOut, shared_bases
-    from model.runs.request import TrainRequest
+    from model.runs.held_out import shared_bases
     from model.runs.workflow import load_genes
     from model.runs.workflow import train as run_train
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    columns = names_in(targets_columns) or ()
-    held_out = HeldOut(
-        test_contigs=names_in(test_contigs),
-        validation_contigs=names_in(validation_contigs),
-        test_genes=test_genes,
-        split=split,
-        folds=folds,
-        fold=fold,
-        by_family=by_family,
-        seed=seed,
-    )
-    request = TrainRequest(
-        model=_model(model, preset),
-        backbone=backbone,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        seeds=_whole(seeds, "--seeds"),
-        settings=tuple(settings or ()),
-        tasks=columns if len(columns) > 1 else (),
-        precision=precision,
-        device=device,
-        devices=devices,
-        log=log,
-        prefix_folder=prefix_cache,
-        prefix_bytes=round(prefix_cache_gb * 1e9),
-        baselines=not no_baselines,
-        controls=controls,
-        restart=restart,
-    )
+    columns = request.tasks
+    request = replace(request, model=_model(model, preset), tasks=columns if len(columns) > 1 else ())
     dataset = load_genes(
         _store(store, store_too),
-        features,
+        feature_set or features,
         genes=genes,
         targets=targets,
         target_column=columns[0] if len(columns) == 1 else target_column,
@@ -182,7 +120,7 @@ def train(
         n_bins=n_bins,
         residence=residence,
     )
-    chosen = held_out.of(dataset)
+    chosen = replace(held_out, seed=request.seed).of(dataset)
     say(shared_bases(chosen, dataset, refuse=refuse_overlap))
     try:
         summary = run_train(dataset, chosen, request, out=out, say=say)
@@ -195,43 +133,30 @@ def train(
 
 
 @app.command()
+@takes(TrainRequest, without=("model", "seeds", "tasks", "log", "baselines", "controls"))
+@takes(HeldOut, into="held_out", without=("seed",))
 def sweep(
     genes: Genes,
     targets: Targets,
     out: Annotated[Path, typer.Option(help="Folder for the tables, and for each training.")],
+    request: TrainRequest,
+    held_out: HeldOut,
     store: Store = None,
     store_too: StoreToo = None,
     models: Annotated[
-        str, typer.Option(help="Models to compare, comma-separated.")
+        str, typer.Option(help=f"Models to compare, comma-separated: {', '.join(model_names())}.")
     ] = "gta-best,gta-no-llm,ridge-exponential,ridge-centre",
     n_bins: Annotated[str, typer.Option(help="Bins a window, comma-separated.")] = "51,101,151,201,251",
     layers: Annotated[
         str | None,
         typer.Option(help="Blocks of the language model to compare at the longest window. [default: no such table]"),
     ] = None,
-    backbone: Backbone = "untrained",
     annotations: Annotations = None,
-    features: Features = None,
+    feature_set: FeatureSet = None,
+    features: OldFeatureSet = None,
     target_column: TargetColumn = None,
-    test_contigs: TestContigs = None,
-    validation_contigs: ValidationContigs = None,
-    test_genes: TestGenes = None,
-    split: SplitFile = None,
-    folds: Folds = None,
-    fold: Fold = 0,
-    by_family: ByFamily = False,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    precision: Precision = "fp32",
-    device: Device = "auto",
-    devices: Devices = 1,
-    prefix_cache: PrefixFolder = None,
-    prefix_cache_gb: PrefixGB = 20.0,
     residence: Residence = "memory",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,
-    restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and score models over context lengths and numbers of blocks, all from one store, and write the tables.
@@ -239,15 +164,13 @@ def sweep(
     In the form of tables 1 and 2 of the GTA paper: tables.md, scores.csv and scores.parquet. Stopped, the same command
     goes on: what is finished is not trained again.
     """
-    from model.runs.held_out import HeldOut
-    from model.runs.request import TrainRequest
     from model.runs.sweep import Sweep, run_sweep
     from model.runs.workflow import load_genes
 
-    lengths = _whole(n_bins, "--n-bins")
+    lengths = _whole("n_bins", n_bins)
     dataset = load_genes(
         _store(store, store_too),
-        features,
+        feature_set or features,
         genes=genes,
         targets=targets,
         target_column=target_column,
@@ -255,34 +178,11 @@ def sweep(
         n_bins=max(lengths),
         residence=residence,
     )
-    held_out = HeldOut(
-        test_contigs=names_in(test_contigs),
-        validation_contigs=names_in(validation_contigs),
-        test_genes=test_genes,
-        split=split,
-        folds=folds,
-        fold=fold,
-        by_family=by_family,
-        seed=seed,
-    )
-    request = TrainRequest(
-        backbone=backbone,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        settings=tuple(settings or ()),
-        precision=precision,
-        device=device,
-        devices=devices,
-        prefix_folder=prefix_cache,
-        prefix_bytes=round(prefix_cache_gb * 1e9),
-        restart=restart,
-    )
-    plan = Sweep(models=names_in(models) or (), n_bins=lengths, layers=_whole(layers, "--layers"))
+    plan = Sweep(models=names_in(models) or (), n_bins=lengths, layers=_whole("layers", layers or ""))
     try:
         found = run_sweep(
             dataset,
-            held_out.of(dataset),
+            replace(held_out, seed=request.seed).of(dataset),
             plan,
             request,
             out=out,
@@ -294,8 +194,17 @@ def sweep(
     print(json.dumps(found.rows(named=True), indent=1) if as_json else (out / "tables.md").read_text(encoding="utf-8"))
 
 
-_INTERRUPTED = 130
-"""What the command line takes as: stopped, the same command goes on."""
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models that can be trained, ours and those of plug-ins: what each is, and what it is trained for."""
+    listed = [find_model(name) for role in ("model", "control", "baseline") for name in models_of(role)]
+    rows = [{"name": spec.name, "role": spec.role, "description": spec.description} for spec in listed]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:<{width}}  {row['role']:<8}  {row['description']}")
 
 
 def _store(argument: str | None, option: str | None) -> str:
@@ -307,15 +216,15 @@ def _store(argument: str | None, option: str | None) -> str:
 def _model(model: str | None, preset: str | None) -> str:
     if model is not None and preset is not None:
         raise typer.BadParameter("--model and --preset each name the model; give one of them")
-    return f"gta-{preset.removeprefix('gta-')}" if preset is not None else model or "gta-best"
+    if preset is not None:
+        return preset if preset in model_names() else f"gta-{preset}"
+    return model or SHIPPED[0].name
 
 
-def _whole(text: str | None, option: str) -> tuple[int, ...]:
-    """Read comma-separated whole numbers; none where the option was left out."""
-    try:
-        return tuple(int(part) for part in names_in(text) or ())
-    except ValueError as error:
-        raise typer.BadParameter(f"{option} takes whole numbers, comma-separated, such as 0,1,2; got {text}") from error
+def _whole(name: str, text: str) -> tuple[int, ...]:
+    """Read comma-separated whole numbers."""
+    read: tuple[int, ...] = read_value(f"`{name}=`", text, tuple[int, ...])
+    return read
 
 
 def _lines(out: Path, summary: dict[str, Any]) -> list[str]:

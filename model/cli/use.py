@@ -25,6 +25,7 @@ from model.cli.options import (
     Targets,
 )
 from model.cli.train import app as train_app
+from model.registry import find_model, model_names
 
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(train_app)
@@ -128,8 +129,9 @@ def _score_lines(scores: dict[str, Any], draws: int) -> list[str]:
     for score in scores["beside"]:
         bins = "" if score["n_bins"] == scores["n_bins"] else f" at {score['n_bins']} bins"
         found.append(f"beside it, {score['model']}{bins}: {_score(score)}{_lead(scores['model'], score)}")
-    controls = {"gta-prompt-only", "gta-sequence-only"} - {score["model"] for score in scores["beside"]}
-    if scores["model"] in ("gta-best", "gta-paper") and "tasks" not in scores and controls:
+    ablations = find_model(scores["model"]).ablations if scores["model"] in model_names() else ()
+    controls = {*ablations} - {score["model"] for score in scores["beside"]}
+    if "tasks" not in scores and controls:
         found.append(
             f"not beside it: {', '.join(sorted(controls))}; `featurestore train` with --controls trains them, and says "
             "what the prompt and the sequence each tell alone"

@@ -9,7 +9,7 @@ made. Bins are numbered from the left of the window, heads from 0, prototypes as
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import polars as pl
@@ -20,8 +20,9 @@ from torch import Tensor
 from loaders import GeneDataset, data_loader
 from model.device import choose_device
 from model.explain.occlusion import bin_distances
-from model.networks.readout import PooledReadout, SummedReadout, TopKReadout
-from model.predictors.predictor import GtaPredictor, TorchPredictor
+from model.networks.alignment import AlignsBins
+from model.networks.readout import WeighsBins
+from model.predictors.predictor import NetworkPredictor, Predictor
 
 
 class Attention(NamedTuple):
@@ -65,7 +66,7 @@ class Attention(NamedTuple):
 
 
 @torch.no_grad()
-def channels_by_head(predictor: GtaPredictor, dataset: GeneDataset) -> pl.DataFrame:
+def channels_by_head(predictor: NetworkPredictor, dataset: GeneDataset) -> pl.DataFrame:
     """Tell which channels are high or low where a head attends to its prototype: figure 6.
 
     A head's prototype is the one whose weight varies most (standard deviation) over all bins of all genes: one that has
@@ -81,12 +82,12 @@ def channels_by_head(predictor: GtaPredictor, dataset: GeneDataset) -> pl.DataFr
     One row a head and channel: head, prototype, channel, z.
     """
     model = _ready(predictor, dataset)
-    device, prototypes = model.feature_mean.device, model.prototypes()
+    device = model.feature_mean.device
     bins, sums = 0, [torch.zeros(1, dtype=torch.float64, device=device)] * 5
     for batch in data_loader(dataset, batch_size=predictor.training.batch_size):
         # z is the same on any scale, and on this one squares keep their digits.
         features = model.standardise_features(batch.features.to(device))
-        a = model.alignment.attention(features, prototypes).flatten(0, 1).double()
+        a = model.attention(features).flatten(0, 1).double()
         x = features.flatten(0, 1).double()
         added = (x.sum(0), x.square().sum(0), a.sum(0), a.square().sum(0), torch.einsum("bhp,bc->hpc", a, x))
         bins, sums = bins + len(x), [total + part for total, part in zip(sums, added, strict=True)]
@@ -104,7 +105,7 @@ def channels_by_head(predictor: GtaPredictor, dataset: GeneDataset) -> pl.DataFr
 
 
 @torch.no_grad()
-def attention_of(predictor: GtaPredictor, dataset: GeneDataset, gene_ids: Sequence[str]) -> Attention:
+def attention_of(predictor: NetworkPredictor, dataset: GeneDataset, gene_ids: Sequence[str]) -> Attention:
     """Give the cross-attention of some genes: figures 7 (mean over the heads), 8 (best prototype) and 10 (each head).
 
     Takes 0.8 MB a gene at 251 bins, 8 heads and 100 prototypes.
@@ -117,12 +118,12 @@ def attention_of(predictor: GtaPredictor, dataset: GeneDataset, gene_ids: Sequen
     model = _ready(predictor, dataset)
     place = {gene: index for index, gene in enumerate(dataset.gene_ids)}
     features = dataset[[place[gene] for gene in gene_ids]].features.to(model.feature_mean.device)
-    weights = model.alignment.attention(model.standardise_features(features), model.prototypes())
+    weights = model.attention(model.standardise_features(features))
     return Attention(list(gene_ids), weights.cpu().numpy(), _distances(dataset), model.prototype_names())
 
 
 @torch.no_grad()
-def bins_read(predictor: TorchPredictor, dataset: GeneDataset) -> pl.DataFrame:
+def bins_read(predictor: NetworkPredictor, dataset: GeneDataset) -> pl.DataFrame:
     """Tell which bins a model reads out: figure 9.
 
     What a bin holds when it is read has passed through the model: with a language model, it may speak for others.
@@ -151,38 +152,33 @@ def bins_read(predictor: TorchPredictor, dataset: GeneDataset) -> pl.DataFrame:
     try:
         for batch in data_loader(dataset, batch_size=predictor.training.batch_size):
             model(batch.features.to(model.feature_mean.device), batch.prompts)
-            weights = _weights(model.readout, given.pop())
+            weights = model.readout.bin_weights(given.pop())
             total, readings = total + weights.double().sum(dim=0).cpu(), readings + len(weights)
     finally:
         hook.remove()
-    part = _PARTS[type(model.readout)]
+    part = model.readout.part
     parts = [part] if part == "selected" else [f"{part} {index}" for index in range(len(total))]
     frame = _long((total / readings).numpy(), "value", part=parts, bin=range(dataset.n_bins))
     return _with_distance(frame, _distances(dataset))
 
 
-def weighs_bins(predictor: TorchPredictor) -> bool:
+def weighs_bins(predictor: Predictor) -> TypeGuard[NetworkPredictor]:
     """Whether the readout keeps or weighs bins, so that it has a figure 9."""
-    return type(getattr(predictor.model, "readout", None)) in _PARTS
+    return isinstance(predictor, NetworkPredictor) and isinstance(getattr(predictor.model, "readout", None), WeighsBins)
 
 
-_PARTS: dict[type, str] = {TopKReadout: "selected", PooledReadout: "average", SummedReadout: "sum"}
+def aligns_bins(predictor: Predictor) -> TypeGuard[NetworkPredictor]:
+    """Whether bins attend to prototypes in its model, so that it has figures 6, 7, 8 and 10."""
+    return (
+        isinstance(predictor, NetworkPredictor)
+        and isinstance(predictor.model, AlignsBins)
+        and bool(predictor.model.prototype_names())
+    )
 
 
-def _weights(readout: TopKReadout | PooledReadout | SummedReadout, activations: Tensor) -> Tensor:
-    """Give what each bin counts for, shape `(readings, parts, bins)`."""
-    if isinstance(readout, PooledReadout):
-        return readout.weights(activations)
-    if isinstance(readout, SummedReadout):
-        added = readout.amounts(activations).mT * readout.by_distance(activations.shape[1])
-        return added / added.sum(dim=-1, keepdim=True)
-    chosen, _ = readout.select(activations)
-    return activations.new_zeros(activations.shape[:2]).scatter(1, chosen, 1.0)[:, None]
-
-
-def prototypes_table(predictor: GtaPredictor) -> pl.DataFrame:
+def prototypes_table(predictor: NetworkPredictor) -> pl.DataFrame:
     """Say what each prototype is mixed from: prototype, tokens and channels, the five of the largest weight each."""
-    model = predictor.model
+    model: Any = predictor.model
     mixes = {
         name: [[mixed._asdict() for mixed in mix] for mix in mixed_of]
         for name, mixed_of in (("tokens", model.prototype_tokens()), ("channels", model.prototype_channels()))
@@ -194,7 +190,7 @@ def prototypes_table(predictor: GtaPredictor) -> pl.DataFrame:
     )
 
 
-def _ready(predictor: TorchPredictor, dataset: GeneDataset) -> Any:
+def _ready(predictor: NetworkPredictor, dataset: GeneDataset) -> Any:
     """Give the model where it predicts, after checking that it can read the dataset."""
     if predictor.trained_on is None:
         raise RuntimeError(f"{predictor.name} has not been fitted; call fit(train, validation) or load a checkpoint")

@@ -21,10 +21,19 @@ from loaders import GeneDataset
 from model.evaluation.figures import predicted_against_observed, save
 from model.evaluation.metrics import spearman
 from model.explain import figures
-from model.explain.attention import Attention, attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
+from model.explain.attention import (
+    Attention,
+    aligns_bins,
+    attention_of,
+    bins_read,
+    channels_by_head,
+    prototypes_table,
+    weighs_bins,
+)
 from model.explain.occlusion import contribution_by_distance, mean_bin, own_fill
-from model.predictors.ensemble import Ensemble
-from model.predictors.predictor import GtaPredictor, Predictor, TorchPredictor
+from model.networks.alignment import AlignsBins
+from model.predictors.ensemble import members_of
+from model.predictors.predictor import NetworkPredictor, Predictor
 from model.runs.folder import SUBSETS, Run
 from model.runs.workflow import predict
 
@@ -89,18 +98,18 @@ def interpret(
     if len(predicted) < 3:
         raise ValueError(
             f"{len(predicted)} {subset} genes have features and targets, and ranks take at least 3; name more "
-            "genes, or another --subset"
+            "genes, or another `subset=`"
         )
     shown = _genes_shown(dataset, predicted, genes_shown)
     genes = genes.subset(predicted["gene_id"].to_list())
     files, left_out = _Files(out), {}
     files.add("figure5_predicted_against_observed", predicted, _scatter(run, predicted))
-    if isinstance(run.predictor, GtaPredictor) and run.predictor.model.config.sequence:
+    if aligns_bins(run.predictor):
         titles = _titles(_predicted(run, dataset.subset(shown)), shown)
         _add_alignment(files, run.predictor, genes, attention_of(run.predictor, dataset, shown), titles)
     else:
         left_out["figures 6, 7, 8 and 10"] = _no_alignment(run.predictor)
-    if isinstance(run.predictor, TorchPredictor) and weighs_bins(run.predictor):
+    if weighs_bins(run.predictor):
         read = bins_read(run.predictor, genes)
         files.add("figure9_bins_read", read, figures.bins_read(read))
     else:
@@ -111,7 +120,7 @@ def interpret(
         files.add("contribution_by_distance", by_distance, figures.contribution_by_distance(by_distance))
     else:
         left_out["contribution by distance"] = (
-            "the run keeps no mean bin to hide others with: name its training genes in --genes and --targets too"
+            "the run keeps no mean bin to hide others with: name its training genes in the genes and targets too"
         )
     return Interpretation(files.written, left_out)
 
@@ -137,7 +146,7 @@ class _Files:
 
 
 def _add_alignment(
-    files: _Files, predictor: GtaPredictor, genes: GeneDataset, attention: Attention, titles: Sequence[str]
+    files: _Files, predictor: NetworkPredictor, genes: GeneDataset, attention: Attention, titles: Sequence[str]
 ) -> None:
     by_head = channels_by_head(predictor, genes)
     files.add("figure6_channels_by_head", by_head, figures.channels_by_head(by_head))
@@ -208,15 +217,15 @@ def _fill(run: Run, dataset: GeneDataset) -> ArrayLike | None:
 
 
 def _no_alignment(predictor: Predictor) -> str:
-    if isinstance(predictor, Ensemble):
+    if len(members_of(predictor)) > 1:
         return _OF_MEMBERS
-    if isinstance(predictor, GtaPredictor):
+    if isinstance(predictor, NetworkPredictor) and isinstance(predictor.model, AlignsBins):
         return f"{predictor.name} reads no bins, so none attend to prototypes"
     return f"{predictor.name} has no prototypes that bins attend to; only GTA has"
 
 
 def _no_bins_read(predictor: Predictor) -> str:
-    if isinstance(predictor, Ensemble):
+    if len(members_of(predictor)) > 1:
         return _OF_MEMBERS
     return f"{predictor.name} does not choose among bins when it reads them out"
 

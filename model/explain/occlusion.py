@@ -21,8 +21,8 @@ from torch import Tensor
 from loaders import GeneBatch, GeneDataset, data_loader
 from model.evaluation.metrics import bootstrap
 from model.networks import positions
-from model.predictors.ensemble import Ensemble
-from model.predictors.predictor import Predictor, TorchPredictor
+from model.predictors.ensemble import members_of
+from model.predictors.predictor import NetworkPredictor, Predictor
 
 _PAIRS = 4096
 """Genes that are read with an element hidden before the next are laid out: 1 MB of masks at 251 bins."""
@@ -169,10 +169,9 @@ def own_fill(predictor: Predictor) -> NDArray[np.float32] | None:
 
     Torch models that standardise their features do; of an ensemble, that of the first member. Others give None.
     """
-    if isinstance(predictor, Ensemble):
-        return own_fill(predictor.members[0])
-    if isinstance(predictor, TorchPredictor) and predictor.model.features == "standardised":
-        return np.asarray(predictor.model.feature_mean.cpu())
+    first = members_of(predictor)[0]
+    if isinstance(first, NetworkPredictor) and first.model.features == "standardised":
+        return np.asarray(first.model.feature_mean.cpu())
     return None
 
 

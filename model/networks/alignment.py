@@ -6,7 +6,7 @@ Belongs here: prototypes, and the cross-attention from bins to them. Does not: t
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,34 @@ class MixedText(NamedTuple):
     """A token, or the name of a channel."""
     weight: float
     """Its weight in the mix, of either sign."""
+
+
+@runtime_checkable
+class AlignsBins(Protocol):
+    """A model that turns bins into tokens by their attention to prototypes."""
+
+    token_width: int
+    """Components of a token."""
+
+    def align(self, features: Tensor) -> Tensor:
+        """Turn standardised features `(batch, bins, channels)` into tokens `(batch, bins, token_width)`."""
+        ...
+
+    def attention(self, features: Tensor) -> Tensor:
+        """Give the attention of bins to prototypes, shape `(batch, bins, heads, prototypes)`; 1 in all a head."""
+        ...
+
+    def prototype_names(self) -> list[str]:
+        """Name each prototype; none where the model, as it is set, reads no bins."""
+        ...
+
+    def prototype_tokens(self, top: int = 5) -> list[list[MixedText]]:
+        """Give the `top` tokens that each prototype is mixed from."""
+        ...
+
+    def prototype_channels(self, top: int = 5) -> list[list[MixedText]]:
+        """Give the `top` channels whose names each prototype is mixed from."""
+        ...
 
 
 class TextPrototypes(nn.Module):

@@ -5,10 +5,15 @@ parameters. Does not: any layer (`model.networks.gta`, `model.networks.bin_model
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from model.language.backbone import Backbone
+from model.language.prefix_cache import PrefixCache
 
 TargetScale = Literal["log1p", "raw"]
 FeatureScale = Literal["standardised", "raw"]
@@ -22,10 +27,14 @@ class ExpressionModel(nn.Module):
 
     Parameters
     ----------
+    config
+        How it is set: a frozen dataclass of plain values, which is saved with the model.
     n_bins
         Bins a window in training.
     channel_names
         Names of the features.
+    channel_texts
+        What they mean, in words; their names if not given.
     tasks
         Names of what is predicted, several cell types for example; empty for one number a gene.
     target
@@ -40,17 +49,25 @@ class ExpressionModel(nn.Module):
     def __init__(
         self,
         *,
+        config: Any,
         n_bins: int,
         channel_names: Sequence[str],
-        tasks: Sequence[str],
-        target: TargetScale,
-        features: FeatureScale,
+        channel_texts: Sequence[str] | None = None,
+        tasks: Sequence[str] = (),
+        target: TargetScale = "log1p",
+        features: FeatureScale = "standardised",
     ) -> None:
         super().__init__()
+        self.config = config
         self.built_for = n_bins
         """Bins a window that tables by position were made for: those of training."""
         self._n_bins = n_bins
         self.channel_names = tuple(channel_names)
+        self.channel_texts = tuple(channel_texts or channel_names)
+        self.backbone: Backbone | None = None
+        """The frozen language model, in models that read with one."""
+        self.prefix_cache: PrefixCache | None = None
+        """The KV cache of prompts, in models that read with a causal one."""
         self.tasks = tuple(tasks)
         self.target: TargetScale = target
         self.features: FeatureScale = features
@@ -82,6 +99,10 @@ class ExpressionModel(nn.Module):
         """Refuse, with a ValueError, windows of a length that the model cannot read."""
         if n_bins < 1:
             raise ValueError(f"a window has at least 1 bin, got n_bins={n_bins}")
+
+    def prompt_lengths(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens that the model reads of each prompt: none here."""
+        return np.zeros(len(prompts), dtype=np.int64)
 
     def standardise_features(self, features: Tensor) -> Tensor:
         """Bring features `(batch, bins, channels)` to the scale of the training genes."""

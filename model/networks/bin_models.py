@@ -9,7 +9,7 @@ Each makes one activation a bin, and reads them out as GTA's preset `best` does;
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,9 @@ class BinModelConfig:
     """What is learned, standardised on the training genes either way."""
     features: FeatureScale = "standardised"
     """Features as they come, or each channel standardised on the training genes."""
+
+    FIXED: ClassVar[tuple[str, ...]] = ("kind",)
+    """What the name of the model says, so that it is no setting."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(BinModelKind):
@@ -90,13 +93,14 @@ class BinModel(ExpressionModel):
 
     def __init__(self, config: BinModelConfig, *, n_bins: int, channel_names: Sequence[str]) -> None:
         super().__init__(
+            config=config,
             n_bins=n_bins,
             channel_names=channel_names,
             tasks=config.tasks,
             target=config.target,
             features=config.features,
         )
-        self.config = config
+        self.config: BinModelConfig
         channels, outputs = len(self.channel_names), len(config.tasks) or 1
         self.check_window(n_bins)
         self.encoder: nn.Module

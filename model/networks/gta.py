@@ -10,12 +10,15 @@ After Honig et al., "Long-range gene expression prediction with token alignment 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.language.backbone import Backbone
 from model.language.lora import add_lora
 from model.language.prefix_cache import PrefixCache
+from model.language.prompt_lengths import prompt_lengths
 from model.networks.alignment import MixedText, TextPrototypes, TokenAlignment
 from model.networks.base import ExpressionModel
 from model.networks.gta_config import GtaConfig
@@ -71,28 +74,28 @@ class GTA(ExpressionModel):
         prefix_cache: PrefixCache | None = None,
     ) -> None:
         super().__init__(
+            config=config,
             n_bins=n_bins,
             channel_names=channel_names,
+            channel_texts=channel_texts,
             tasks=config.tasks,
             target=config.target,
             features=config.features,
         )
         if config.llm:
             _check_backbone(config, backbone, prefix_cache)
-        self.config = config
-        self.channel_texts = tuple(channel_texts or channel_names)
+        self.config: GtaConfig
         self.backbone = backbone if config.llm else None
         if self.backbone is None:
-            token_width = width = config.free_width
+            self.token_width = width = config.free_width
         else:
-            token_width, width = self.backbone.embedding_width, self.backbone.width
+            self.token_width, width = self.backbone.embedding_width, self.backbone.width
         if config.sequence:
-            self._make_tokens(token_width)
+            self._make_tokens(self.token_width)
         else:
-            self.token = nn.Parameter(torch.randn(token_width))
-        self.readout = _make_readout(config, width + token_width * config.skip_connection, n_bins)
+            self.token = nn.Parameter(torch.randn(self.token_width))
+        self.readout = _make_readout(config, width + self.token_width * config.skip_connection, n_bins)
         self.check_window(n_bins)
-        self.prefix_cache: PrefixCache | None = None
         if self.backbone is not None and config.lora_rank:
             add_lora(self.backbone, rank=config.lora_rank, alpha=config.lora_alpha)
         elif self.backbone is not None and config.prefix_cache and self.backbone.is_causal:
@@ -136,6 +139,21 @@ class GTA(ExpressionModel):
         mixed: Tensor = self.text_prototypes(self.backbone.embeddings)
         return mixed
 
+    def align(self, features: Tensor) -> Tensor:
+        """Turn standardised features `(batch, bins, channels)` into tokens `(batch, bins, token_width)`."""
+        tokens: Tensor = self.alignment(features, self.prototypes())
+        return tokens
+
+    def attention(self, features: Tensor) -> Tensor:
+        """Give the attention of bins to prototypes, shape `(batch, bins, heads, prototypes)`; see `TokenAlignment`."""
+        return self.alignment.attention(features, self.prototypes())
+
+    def prompt_lengths(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens that the language model reads of each prompt."""
+        if self.backbone is None or not self.config.prompt:
+            return super().prompt_lengths(prompts)
+        return prompt_lengths(self.backbone, prompts, n_data=self.n_bins)
+
     def prototype_names(self) -> list[str]:
         """Name each prototype by its kind and its place: `vocabulary 0`, ..., `class name 50`, ..."""
         if not self.config.sequence:
@@ -178,7 +196,7 @@ class GTA(ExpressionModel):
         Shape `(batch,)`, or `(batch, tasks)` where tasks are named, float32; `to_log1p` turns it into expression.
         """
         if self.config.sequence:
-            tokens = self.position(self.alignment(self.standardise_features(features), self.prototypes()))
+            tokens = self.position(self.align(self.standardise_features(features)))
         else:
             tokens = self.token.expand(len(features), 1, -1)
         lines = self._task_lines()

@@ -5,7 +5,7 @@ Belongs here: the readouts. Does not: where the activations come from (`model.ne
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,18 @@ SelectorGradient = Literal["sigmoid", "straight-through"]
 
 _KNOTS, _LAST_KNOT = 16, 125
 """Of the weight by distance, and the distance of the last one (bins): the reach of the paper's window of 251."""
+
+
+@runtime_checkable
+class WeighsBins(Protocol):
+    """A readout that keeps or weighs bins, so that it can tell which of them count."""
+
+    part: ClassVar[str]
+    """What one of its outputs is called, such as `average`; they are numbered where there are several."""
+
+    def bin_weights(self, activations: Tensor) -> Tensor:
+        """Give what each bin counts for, shape `(batch, parts, bins)`."""
+        ...
 
 
 class TopKReadout(nn.Module):
@@ -38,6 +50,8 @@ class TopKReadout(nn.Module):
         Numbers a gene.
     """
 
+    part: ClassVar[str] = "selected"
+
     def __init__(self, width: int, *, n_bins: int, k: int, gradient: SelectorGradient, outputs: int = 1) -> None:
         super().__init__()
         self.k = k
@@ -59,6 +73,11 @@ class TopKReadout(nn.Module):
         logits = self.logit(activations).squeeze(-1)
         chosen = logits.topk(self.k, dim=-1).indices.sort(dim=-1).values
         return chosen, logits.gather(-1, chosen)
+
+    def bin_weights(self, activations: Tensor) -> Tensor:
+        """Give 1 for each bin that is kept, shape `(batch, 1, bins)`."""
+        chosen, _ = self.select(activations)
+        return activations.new_zeros(activations.shape[:2]).scatter(1, chosen, 1.0)[:, None]
 
     def forward(self, activations: Tensor) -> Tensor:
         """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""
@@ -140,6 +159,8 @@ class PooledReadout(nn.Module):
         Numbers a gene.
     """
 
+    part: ClassVar[str] = "average"
+
     def __init__(self, width: int, *, n_bins: int, queries: int, hidden: int, dropout: float, outputs: int = 1) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.randn(queries, width) / math.sqrt(width))
@@ -153,7 +174,7 @@ class PooledReadout(nn.Module):
     def check_window(self, n_bins: int) -> None:
         """Take windows of any length."""
 
-    def weights(self, activations: Tensor) -> Tensor:
+    def bin_weights(self, activations: Tensor) -> Tensor:
         """Give the weight of each bin in each average, shape `(batch, queries, bins)`; they sum to 1 a query."""
         place = self._place_in(activations.shape[1])
         return (torch.einsum("qd,bnd->bqn", self.query, activations) + place).softmax(dim=-1)
@@ -168,7 +189,7 @@ class PooledReadout(nn.Module):
 
     def forward(self, activations: Tensor) -> Tensor:
         """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""
-        averages = self.weights(activations) @ activations
+        averages = self.bin_weights(activations) @ activations
         centre = activations[:, centre_bin(activations.shape[1]), None]
         read: Tensor = self.head(self.norm(torch.cat([centre, averages], dim=1).flatten(1)))
         return read
@@ -197,6 +218,8 @@ class SummedReadout(nn.Module):
         Numbers a gene.
     """
 
+    part: ClassVar[str] = "sum"
+
     def __init__(self, width: int, *, n_kernels: int, hidden: int, dropout: float, outputs: int = 1) -> None:
         super().__init__()
         self.score = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, n_kernels))
@@ -221,6 +244,11 @@ class SummedReadout(nn.Module):
         """Give what each bin adds to each sum before it is weighed, shape `(batch, bins, n_kernels)`, not negative."""
         # Shifted, so that a bin begins by adding little: most of a window holds nothing that acts.
         return nn.functional.softplus(self.score(activations) - 2)
+
+    def bin_weights(self, activations: Tensor) -> Tensor:
+        """Give the share of each sum that each bin adds, shape `(batch, n_kernels, bins)`."""
+        added = self.amounts(activations).mT * self.by_distance(activations.shape[1])
+        return added / added.sum(dim=-1, keepdim=True)
 
     def forward(self, activations: Tensor) -> Tensor:
         """Read activations `(batch, bins, width)`; gives `(batch, outputs)`."""

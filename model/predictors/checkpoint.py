@@ -123,7 +123,7 @@ class Checkpoint(NamedTuple):
     """What a folder holds."""
 
     kind: str
-    """Which predictor it is: a name of `model.predictors.predictor.PREDICTORS`."""
+    """Which predictor it is: a name of `model.registry.model_names`, or an ensemble."""
     trained_on: TrainedOn
     settings: dict[str, Any]
     """What that predictor needs beside its tensors to be made again."""

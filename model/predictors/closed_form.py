@@ -1,6 +1,6 @@
 """Predictors that a language model must beat: the mean, and two ridge regressions.
 
-Belongs here: closed-form predictors. Does not: which predictors there are by name (`model.predictors.predictor`).
+Belongs here: closed-form predictors. Does not: which predictors there are by name (`model.registry`).
 
 All learn log(1 + expression), and are fitted in double precision.
 """
@@ -9,8 +9,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Self
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,9 +20,12 @@ from torch import Tensor
 
 from loaders import GeneBatch, GeneDataset, data_loader
 from model.evaluation.metrics import mse, spearman
+from model.language.loading import LanguageSettings
 from model.networks.kernels import exponential_kernels
 from model.networks.positions import centre_bin
 from model.predictors.checkpoint import Checkpoint, TrainedOn, write_checkpoint
+from model.predictors.factory import BackbonePlace, ModelInputs
+from model.predictors.predictor import Predictor
 from model.training.report import FitReport
 from model.training.targets import log_targets
 
@@ -185,3 +189,27 @@ class ExponentialRidge(Ridge):
         kernels = exponential_kernels(self.n_bins)
         sums = np.einsum("kn,gnc->gkc", kernels, batch.features.double().numpy(), optimize=True)
         return np.asarray(sums.reshape(len(sums), -1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedFormFactory:
+    """Makes the predictors of a closed form; a `model.predictors.factory.ModelFactory`."""
+
+    form: type[ClosedForm]
+    config: None = None
+    recipe: None = None
+
+    def language(self, config: Any) -> LanguageSettings | None:
+        """Read with none."""
+        return None
+
+    def build(self, name: str, inputs: ModelInputs) -> Predictor:
+        """See `ModelFactory.build`."""
+        return self.form(n_bins=inputs.n_bins)
+
+    def restore(self, checkpoint: Checkpoint, directory: Path, backbone: BackbonePlace | None) -> Predictor:
+        """See `ModelFactory.restore`."""
+        return self.form.restored(checkpoint)
+
+
+MEAN, RIDGE_CENTRE, RIDGE_EXPONENTIAL = (ClosedFormFactory(form=form) for form in (Mean, CentreRidge, ExponentialRidge))

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import GeneDataset
-from model.language.backbone import Backbone
-from model.networks.gta import GTA
+from model.networks.base import ExpressionModel
+from model.predictors.build import build_predictor, default_training, restored_predictor
 from model.predictors.checkpoint import Checkpoint, TrainedOn, read_checkpoint, write_checkpoint
-from model.predictors.predictor import GtaPredictor, Predictor, build_predictor, default_training, restored_predictor
+from model.predictors.factory import BackbonePlace
+from model.predictors.predictor import NetworkPredictor, Predictor
 from model.training.config import TrainConfig
 from model.training.report import FitReport
 from model.training.targets import mean_spearman, require_targets
@@ -116,14 +117,9 @@ class Ensemble:
         # Members that share a frozen language model share it again when they are loaded: it may take many GB.
         settings = {
             "members": self._names(),
-            "one_backbone": len({id(model.backbone) for model in self._readers()}) == 1,
+            "one_backbone": len({id(model.backbone) for model in _readers(self.members)}) == 1,
         }
         write_checkpoint(directory, kind=ENSEMBLE, trained_on=self.trained_on, settings=settings, tensors={})
-
-    def _readers(self) -> list[GTA]:
-        """Give the members that read with a language model."""
-        models = [member.model for member in self.members if isinstance(member, GtaPredictor)]
-        return [model for model in models if model.backbone is not None]
 
     def _names(self) -> list[str]:
         return [f"member-{index}" for index in range(len(self.members))]
@@ -137,7 +133,7 @@ def seed_ensemble(name: str, *, seeds: Sequence[int], training: TrainConfig | No
     Parameters
     ----------
     name
-        One of `PREDICTORS` that draws random numbers.
+        One of `model.registry.model_names` that draws random numbers.
     seeds
         Of initial weights and of shuffling, all different.
     training
@@ -159,23 +155,32 @@ def seed_ensemble(name: str, *, seeds: Sequence[int], training: TrainConfig | No
     for seed in seeds:
         made = build_predictor(name, training=replace(recipe, seed=seed), **options)
         members.append(made)
-        if isinstance(made, GtaPredictor) and made.model.backbone is not None and not made.model.config.lora_rank:
-            options |= {"backbone": made.model.backbone, "prefix_cache": made.model.prefix_cache}
+        for model in _readers([made]):
+            if model.backbone is not None and not model.backbone.is_adapted:
+                options |= {"backbone": model.backbone, "prefix_cache": model.prefix_cache}
     return Ensemble(members)
 
 
-def restored_ensemble(
-    checkpoint: Checkpoint, directory: Path, backbone: str | os.PathLike[str] | Backbone | None
-) -> Ensemble:
+def restored_ensemble(checkpoint: Checkpoint, directory: Path, backbone: BackbonePlace | None) -> Ensemble:
     """Load what `Ensemble.save` wrote; `model.predictors.saved.load_predictor` calls it."""
     members: list[Predictor] = []
-    first: GTA | None = None
+    first: ExpressionModel | None = None
     for name in checkpoint.settings["members"]:
         member = restored_predictor(read_checkpoint(directory / name), directory / name, backbone)
         members.append(member)
-        if not isinstance(member, GtaPredictor) or not checkpoint.settings["one_backbone"]:
-            continue
-        if first is None:
-            first, backbone = member.model, member.model.backbone
-        member.model.prefix_cache = first.prefix_cache
+        for model in _readers([member]) if checkpoint.settings["one_backbone"] else ():
+            first = first or model
+            backbone = first.backbone
+            model.prefix_cache = first.prefix_cache
     return Ensemble(members)
+
+
+def members_of(predictor: Predictor) -> tuple[Predictor, ...]:
+    """Give the members of an ensemble; of another predictor, itself."""
+    return predictor.members if isinstance(predictor, Ensemble) else (predictor,)
+
+
+def _readers(members: Sequence[Predictor]) -> list[ExpressionModel]:
+    """Give the models of those that read with a language model."""
+    models = [member.model for member in members if isinstance(member, NetworkPredictor)]
+    return [model for model in models if model.backbone is not None]

@@ -1,6 +1,6 @@
 """Predictors that were saved.
 
-Belongs here: telling what a folder holds. Does not: making it again (`model.predictors.predictor`,
+Belongs here: telling what a folder holds. Does not: making it again (`model.predictors.build`,
 `model.predictors.ensemble`), its files (`model.predictors.checkpoint`).
 """
 
@@ -8,17 +8,18 @@ import os
 from pathlib import Path
 
 from loaders import GeneDataset
-from model.language.backbone import Backbone
+from model.predictors.build import restored_predictor
 from model.predictors.checkpoint import read_checkpoint
 from model.predictors.ensemble import ENSEMBLE, restored_ensemble
-from model.predictors.predictor import Predictor, restored_predictor
+from model.predictors.factory import BackbonePlace
+from model.predictors.predictor import Predictor
 
 
 def load_predictor(
     directory: str | os.PathLike[str],
     *,
     dataset: GeneDataset | None = None,
-    backbone: str | os.PathLike[str] | Backbone | None = None,
+    backbone: BackbonePlace | None = None,
     allow_other_store: bool = False,
 ) -> Predictor:
     """Load a predictor that `save` wrote.

@@ -20,8 +20,8 @@ from catalog import Split
 from catalog.files import write_atomic
 from model.device import precision_name
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
-from model.predictors.ensemble import Ensemble
-from model.predictors.predictor import Predictor, TorchPredictor
+from model.predictors.ensemble import members_of
+from model.predictors.predictor import NetworkPredictor, Predictor
 from model.predictors.saved import load_predictor
 from model.saved_config import current_names
 from model.training.resume import clear_progress, has_progress, refuse_other
@@ -125,8 +125,8 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
             f"{folder} holds a run that is not finished; the same `featurestore train` goes on with it"
         )
     predictor = load_predictor(folder)
-    for member in predictor.members if isinstance(predictor, Ensemble) else (predictor,):
-        if isinstance(member, TorchPredictor):
+    for member in members_of(predictor):
+        if isinstance(member, NetworkPredictor):
             member.training = replace(member.training, device=device)
     document = _read(folder)
     try:
@@ -138,7 +138,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
             tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}"))),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{directory} has no whole {_RUN} ({error}); train again with --restart") from error
+        raise CheckpointError(f"{directory} has no whole {_RUN} ({error}); train again with `restart=True`") from error
 
 
 def control_folder(run: Path, name: str) -> Path:
@@ -155,7 +155,7 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / _RUN).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no whole {_RUN} ({error}); train again with --restart") from error
+        raise CheckpointError(f"{folder} has no whole {_RUN} ({error}); train again with `restart=True`") from error
 
 
 def _write(folder: Path, document: Mapping[str, Any]) -> None:

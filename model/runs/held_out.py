@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,7 +15,9 @@ from catalog import Split, tables
 from catalog.genes import splits
 from catalog.genes.formats import GENE_ID_NAMES
 from catalog.tables import TableError, listed
-from loaders import GeneDataset
+
+if TYPE_CHECKING:  # torch comes with it, and the command line takes its options from here
+    from loaders import GeneDataset
 
 _VALIDATION = 0.1
 
@@ -28,38 +31,43 @@ class HeldOut:
     """Which genes are held out; at most one way is named, and none means a random fifth."""
 
     test_contigs: Sequence[str] | None = None
+    """Contigs whose genes are held out, comma-separated."""
     validation_contigs: Sequence[str] | None = None
-    """With `test_contigs`; else a tenth of the other genes chooses the epoch."""
-    test_genes: str | os.PathLike[str] | None = None
-    """File with a gene a line, or a table with a column of genes."""
-    split: str | os.PathLike[str] | None = None
-    """JSON of `catalog.Split`."""
+    """Contigs whose genes choose the epoch, with --test-contigs; else a tenth of the other genes does."""
+    test_genes: Path | None = None
+    """File of genes that are held out: one a line, or a table."""
+    split: Path | None = None
+    """JSON with lists train, validation and test (`catalog.Split`)."""
     folds: int | None = None
+    """Put the contigs into so many groups, and hold one out."""
     fold: int = 0
-    """Groups of contigs, and which of them is the test; the next one chooses the epoch."""
+    """Which group, from 0; the next one chooses the epoch."""
     by_family: bool = False
-    """Groups of gene families instead."""
+    """With --folds: groups of gene families instead."""
     seed: int = 0
+    """Of a random split."""
 
     def __post_init__(self) -> None:
         named = [
             option
             for option, given in (
-                ("--test-contigs", self.test_contigs),
-                ("--test-genes", self.test_genes),
-                ("--split", self.split),
-                ("--folds", self.folds),
+                ("`test_contigs=`", self.test_contigs),
+                ("`test_genes=`", self.test_genes),
+                ("`split=`", self.split),
+                ("`folds=`", self.folds),
             )
             if given is not None
         ]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} each say which genes are held out; give one of them")
         if self.validation_contigs is not None and self.test_contigs is None:
-            raise ValueError("--validation-contigs goes with --test-contigs; name both, or neither for a random split")
+            raise ValueError(
+                "`validation_contigs=` goes with `test_contigs=`; name both, or neither for a random split"
+            )
         if self.folds is None and (self.by_family or self.fold):
-            raise ValueError("--fold and --by-family go with --folds: say how many groups there are")
+            raise ValueError("`fold=` and `by_family=` go with `folds=`: say how many groups there are")
 
-    def of(self, dataset: GeneDataset) -> Split:
+    def of(self, dataset: "GeneDataset") -> Split:
         """Split the genes of a dataset.
 
         Raises
@@ -113,7 +121,7 @@ def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
-def shared_bases(split: Split, dataset: GeneDataset, *, refuse: bool) -> str:
+def shared_bases(split: Split, dataset: "GeneDataset", *, refuse: bool) -> str:
     """Say in a line how many test genes have windows that share bases with training windows.
 
     Raises
@@ -132,7 +140,7 @@ def shared_bases(split: Split, dataset: GeneDataset, *, refuse: bool) -> str:
     if refuse and found.height:
         raise SharedBases(
             f"the windows of {found.height} test genes share bases with those of training genes: "
-            f"{listed(found['gene_id'].to_list())}; hold out whole contigs (--test-contigs, --folds), take fewer bins, "
-            "or leave --refuse-overlap out"
+            f"{listed(found['gene_id'].to_list())}; hold out whole contigs (`test_contigs=`, `folds=`), take fewer "
+            "bins, or leave `refuse_overlap=` out"
         )
     return splits.overlap_report(kept, dataset.genes, window_bp=window_bp)

@@ -102,7 +102,7 @@ def _require_comparable(label: str, run: Run, genes: GeneDataset, subset: str) -
     if seen and subset in ("test", "validation"):
         raise ValueError(
             f"{label} was trained on {len(seen)} of the {len(genes)} {subset} genes: {listed(seen)}; train it with the "
-            "same held-out genes (--split takes those of a run.json), or leave it out"
+            "same held-out genes (`split=` takes those of a run.json), or leave it out"
         )
 
 

@@ -16,8 +16,9 @@ import polars as pl
 from catalog import Split
 from loaders import GeneDataset
 from model.language.untrained import make_untrained_backbone
-from model.networks.gta_config import PRESETS
-from model.predictors.predictor import PREDICTORS, default_training, reads_language
+from model.predictors.build import default_training, reads_language
+from model.predictors.factory import factory_of
+from model.registry import model_names
 from model.runs.folder import open_run
 from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.workflow import evaluate, train
@@ -44,17 +45,17 @@ class Sweep:
     """What to compare."""
 
     models: Sequence[str]
-    """Names of `model.predictors.predictor.PREDICTORS`."""
+    """Names of `model.registry.model_names`."""
     n_bins: Sequence[int]
     """Bins a window."""
     layers: Sequence[int] = ()
     """Blocks of the language model, for the models that read with one, at the longest window."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.models if name not in PREDICTORS]
+        unknown = [name for name in self.models if name not in model_names()]
         if unknown or not self.models:
             raise ValueError(
-                f"no predictor is called {', '.join(unknown) or '(none)'}; there are {', '.join(PREDICTORS)}"
+                f"no model is called {', '.join(unknown) or '(none)'}; there are {', '.join(model_names())}"
             )
         if not self.n_bins or min(self.n_bins) < 1 or (self.layers and min(self.layers) < 1):
             raise ValueError(f"n_bins and layers count from 1; got {list(self.n_bins)} and {list(self.layers)}")
@@ -68,8 +69,10 @@ class Sweep:
         """List what the tables show, table 1 first; a training may stand in both."""
         found = [SweepPoint(1, model, n_bins, None) for n_bins in self.n_bins for model in self.models]
         for model in self.models:
-            if reads_language(model):
-                own = PRESETS[model.removeprefix("gta-")].layers
+            factory = factory_of(model)
+            language = factory.language(factory.config)
+            if language is not None:
+                own = language.max_layers
                 longest = max(self.n_bins)
                 found += [SweepPoint(2, model, longest, None if layers == own else layers) for layers in self.layers]
         return found
@@ -125,7 +128,7 @@ def run_sweep(
     OtherTraining
         If the folder holds a sweep of another configuration.
     """
-    if sweep.layers and any(setting.startswith("layers=") for setting in request.settings):
+    if sweep.layers and "layers" in request.settings:
         raise ValueError("the sweep compares numbers of layers, so leave layers= out of the settings")
     out.mkdir(parents=True, exist_ok=True)
     if request.backbone == UNTRAINED and any(map(reads_language, sweep.models)):
@@ -153,9 +156,9 @@ def _cell(
     dataset: GeneDataset, split: Split, cell: SweepPoint, request: TrainRequest, folder: Path, draws: int
 ) -> dict[str, Any]:
     if cell.layers is not None:
-        request = replace(request, settings=(*request.settings, f"layers={cell.layers}"))
+        request = replace(request, settings={**request.settings, "layers": cell.layers})
     if default_training(cell.model) is None:  # a closed form has nothing to set
-        request = replace(request, settings=())
+        request = replace(request, settings={})
     # The baselines are models of the sweep like any other.
     summary = train(dataset, split, replace(request, model=cell.model, baselines=False), out=folder)
     try:

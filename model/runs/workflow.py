@@ -1,6 +1,6 @@
 """From tables and a store to a trained model and its predictions: what the verbs of `model.cli.use` do.
 
-Belongs here: the steps. Does not: models (`model.predictors.predictor`), the folder of a run (`model.runs.folder`), its
+Belongs here: the steps. Does not: models (`model.registry`), the folder of a run (`model.runs.folder`), its
 scores (`model.runs.scores`), which genes are held out (`model.runs.held_out`), joining genes to windows
 (`loaders.genes`).
 """
@@ -19,21 +19,18 @@ from catalog import Split, read_annotations, read_genes, read_targets
 from featurestore import open as open_store
 from loaders import GeneDataset, gene_dataset
 from model.evaluation.metrics import spearman
-from model.predictors.ensemble import Ensemble
-from model.predictors.predictor import Predictor, TorchPredictor, build_predictor
+from model.predictors.build import build_predictor
+from model.predictors.ensemble import members_of
+from model.predictors.predictor import NetworkPredictor, Predictor
+from model.registry import models_of
 from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
 from model.runs.folder import Run as Run
 from model.runs.folder import open_run as open_run
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest as TrainRequest
-from model.runs.request import decided_by, set_up, untrained_predictor
 from model.runs.scores import defined
 from model.runs.scores import evaluate as evaluate
-
-BASELINES = ("mean", "ridge-centre", "ridge-exponential")
-"""Fitted on the split of every trained model, to stand beside its score."""
-CONTROLS = ("gta-prompt-only", "gta-sequence-only", "gta-no-llm", "mlp", "cnn", "transformer")
-"""Trained on the same split where that is asked for: parts of GTA taken away, and networks of another kind."""
+from model.runs.setup import decided_by, set_up, untrained_predictor
 
 
 def load_genes(
@@ -65,7 +62,9 @@ def load_genes(
     if feature_set is None:
         there = open_store(store).feature_sets()
         if len(there) != 1:
-            raise ValueError(f"{store} has the feature sets {', '.join(there) or '(none)'}; say which with --features")
+            raise ValueError(
+                f"{store} has the feature sets {', '.join(there) or '(none)'}; say which with `feature_set=`"
+            )
         feature_set = there[0]
     measured: pl.DataFrame | None = None
     if targets is not None:
@@ -140,11 +139,11 @@ def train(
     if not request.controls:
         return summary
     controls = {}
-    for name in CONTROLS:
+    for name in models_of("control"):
         if name != request.model:
             say(f"control {name}:")
             # Each as its preset has it: settings are the model's own, and half of the controls have other ones.
-            asked = replace(request, model=name, settings=(), seeds=(), controls=False, baselines=False)
+            asked = replace(request, model=name, settings={}, seeds=(), controls=False, baselines=False)
             controls[name] = _train_one(dataset, split, asked, control_folder(out, name), say)["validation_spearman"]
     return summary | {"controls": controls}
 
@@ -160,7 +159,7 @@ def _train_one(
     asked = decided_by(dataset, split, request, config, training)
     summary = None if request.restart else finished_run(out, asked, configs=(type(config), type(training)))
     if summary is not None:
-        say(f"{out} holds this run, finished; --restart trains it again")
+        say(f"{out} holds this run, finished; a restart trains it again")
         return summary
     predictor = untrained_predictor(dataset, request, config, training, out)
     # Only now: a request that does not fit together leaves the folder as it was.
@@ -169,7 +168,7 @@ def _train_one(
     for line in _parameters(models):
         say(line)
     report = predictor.fit(parts["train"], parts["validation"], out=out)
-    baselines = _fit_baselines(parts, request) if models and request.baselines else []
+    baselines = _fit_baselines(parts, request) if training is not None and request.baselines else []
     validation = parts["validation"]
     summary = {
         "model": request.model,
@@ -217,15 +216,14 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
 def _fit_baselines(parts: Mapping[str, GeneDataset], request: TrainRequest) -> list[Predictor]:
     if request.tasks:
         return []  # closed forms learn one number a gene
-    made = [build_predictor(name, n_bins=parts["train"].n_bins, channel_names=()) for name in BASELINES]
+    made = [build_predictor(name, n_bins=parts["train"].n_bins, channel_names=()) for name in models_of("baseline")]
     for predictor in made:
         predictor.fit(parts["train"], parts["validation"])
     return made
 
 
 def _models(predictor: Predictor) -> list[Any]:
-    members = predictor.members if isinstance(predictor, Ensemble) else (predictor,)
-    return [member.model for member in members if isinstance(member, TorchPredictor)]
+    return [member.model for member in members_of(predictor) if isinstance(member, NetworkPredictor)]
 
 
 def _parameters(models: Sequence[Any]) -> list[str]:

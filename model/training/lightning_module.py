@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
-from model.language.prompt_lengths import bucketed_order, prompt_lengths
+from model.language.prompt_lengths import bucketed_order
 from model.networks.base import ExpressionModel
-from model.networks.gta import GTA
 from model.training.config import TrainConfig
 from model.training.report import Epoch
 from model.training.resume import Progress, moments_of, write_progress
@@ -69,7 +68,7 @@ class ExpressionModule(LightningModule):
         config, ranks = self.config, self.trainer.world_size
         genes: Any = self._train
         if config.bucket_prompts:
-            genes = _LengthBucketed(genes, self._prompt_lengths(), config)
+            genes = _LengthBucketed(genes, self.model.prompt_lengths(self._train.prompts), config)
         loader = data_loader(
             genes,
             batch_size=config.batch_size // ranks,
@@ -132,11 +131,6 @@ class ExpressionModule(LightningModule):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Take nothing from Lightning."""
-
-    def _prompt_lengths(self) -> NDArray[np.int64]:
-        if isinstance(self.model, GTA) and self.model.backbone is not None and self.model.config.prompt:
-            return prompt_lengths(self.model.backbone, self._train.prompts, n_data=self.model.n_bins)
-        return np.zeros(len(self._train), dtype=np.int64)
 
 
 def _leave_process_group() -> None:

@@ -13,18 +13,18 @@ from torch import nn
 
 from featurestore.cli.progress import bar
 from loaders import GeneDataset, WindowSource
+from model.networks.alignment import AlignsBins
 from model.networks.base import ExpressionModel
-from model.networks.gta import GTA
 
 _LEARNED = ("alignment", "prototypes")
 """Parts of the model, as `parameter_table` calls them."""
-_BINS, _STRETCHES = 64, 32
-"""Bins in a row, since they lie together in the store, and such stretches a step."""
+_BINS, _RUNS = 64, 32
+"""Bins in a row, since they lie together in the store, and such runs a step."""
 
 
-def require_alignment(model: ExpressionModel) -> GTA:
+def require_alignment(model: ExpressionModel) -> AlignsBins:
     """Give back a model that has an alignment to pretrain; a ValueError says that another has none."""
-    if not (isinstance(model, GTA) and model.config.sequence):
+    if not (isinstance(model, AlignsBins) and model.prototype_names()):
         raise ValueError(
             "pretrain_steps trains the alignment of a GTA that reads bins, and this model has none; set "
             "pretrain_steps=0"
@@ -57,20 +57,20 @@ def pretrain_alignment(
     -------
     Mean squared error of the last step, in units of the features' variance: 1 if tokens tell nothing.
     """
-    model = require_alignment(model)
-    stretches = _stretches(train.windows, steps * _STRETCHES, seed)
-    home = next(model.alignment.parameters()).device
+    aligned = require_alignment(model)
+    runs = _runs_of_bins(train.windows, steps * _RUNS, seed)
+    home = model.feature_mean.device
     model.to(device)
     learned = [one for name, one in model.named_parameters() if one.requires_grad and _part(model, name) in _LEARNED]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        decoder = nn.Linear(model.alignment.out.out_features, len(model.channel_names)).to(device)
+        decoder = nn.Linear(aligned.token_width, len(model.channel_names)).to(device)
     optimiser = torch.optim.Adam([*learned, *decoder.parameters()], lr=learning_rate)
     with bar("pretraining the alignment", unit="steps") as show:
         for step in range(steps):
-            drawn = list(range(step * _STRETCHES, (step + 1) * _STRETCHES))
-            features = model.standardise_features(stretches[drawn].to(device))
-            error = nn.functional.mse_loss(decoder(model.alignment(features, model.prototypes())), features)
+            drawn = list(range(step * _RUNS, (step + 1) * _RUNS))
+            features = model.standardise_features(runs[drawn].to(device))
+            error = nn.functional.mse_loss(decoder(aligned.align(features)), features)
             optimiser.zero_grad()
             error.backward()  # type: ignore[no-untyped-call]  # not annotated there
             optimiser.step()
@@ -79,13 +79,13 @@ def pretrain_alignment(
     return float(error.detach() / features.var())
 
 
-def _part(model: GTA, name: str) -> str:
+def _part(model: ExpressionModel, name: str) -> str:
     first = name.split(".")[0]
     return model.PARTS.get(first, first)
 
 
-def _stretches(windows: WindowSource, count: int, seed: int) -> WindowSource:
-    """Draw stretches of bins from the contigs of some windows, evenly over their bases."""
+def _runs_of_bins(windows: WindowSource, count: int, seed: int) -> WindowSource:
+    """Draw runs of bins from the contigs of some windows, evenly over their bases."""
     lengths = windows.assembly.lengths
     contigs = sorted(set(windows.contigs))
     ends = np.cumsum([lengths[contig] for contig in contigs])

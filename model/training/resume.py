@@ -158,8 +158,8 @@ def refuse_other(folder: Path, there: Mapping[str, Any], asked: Mapping[str, Any
         if len(different) > _SHOWN:
             shown += f"; and {len(different) - _SHOWN} more"
         raise OtherTraining(
-            f"{folder} holds a training of another configuration ({shown}); give another folder with --out, or "
-            "--restart to remove that one and begin anew"
+            f"{folder} holds a training of another configuration ({shown}); give another folder with `out=`, or "
+            "`restart=True` to remove that one and begin anew"
         )
 
 

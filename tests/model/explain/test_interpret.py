@@ -18,9 +18,11 @@ from model.cli.interpret import app
 from model.explain.attention import attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
 from model.explain.interpret import interpret
 from model.networks.gta_config import PRESETS
+from model.predictors.build import build_predictor
 from model.predictors.checkpoint import OtherStore
 from model.predictors.ensemble import Ensemble
-from model.predictors.predictor import GtaPredictor, Predictor, TorchPredictor, build_predictor
+from model.predictors.predictor import Predictor
+from model.predictors.torch_predictor import TorchPredictor
 from model.runs.folder import Run
 from model.runs.workflow import load_genes
 from model.testing import write_tiny_backbone
@@ -69,9 +71,9 @@ def _fitted(name: str, genes: GeneDataset, backbone: Path | None = None, **chang
     return made
 
 
-def _gta(genes: GeneDataset, backbone: Path | None = None, *, preset: str = "no-llm", **changes: Any) -> GtaPredictor:
+def _gta(genes: GeneDataset, backbone: Path | None = None, *, preset: str = "no-llm", **changes: Any) -> TorchPredictor:
     made = _fitted(f"gta-{preset}", genes, backbone, **changes)
-    assert isinstance(made, GtaPredictor)
+    assert isinstance(made, TorchPredictor)
     return made
 
 
@@ -262,7 +264,7 @@ def test_without_its_training_genes_a_ridge_is_not_asked_by_distance(genes: Gene
     split = _split(genes)
     run, held_out = Run(_fitted("ridge-centre", genes), "demo", split), genes.subset(split.test)
     written = interpret(run, held_out, tmp_path, draws=20)
-    assert "name its training genes in --genes" in written.left_out["contribution by distance"]
+    assert "name its training genes in the genes" in written.left_out["contribution by distance"]
 
 
 # What is refused
@@ -296,7 +298,7 @@ def test_what_cannot_be_shown_is_refused(options: Any, message: str, genes: Gene
 def test_too_few_genes_and_several_tasks_are_refused(genes: GeneDataset, tmp_path: Path) -> None:
     split = replace(_split(genes), test=tuple(genes.gene_ids[-2:]))
     ridge = _fitted("ridge-centre", genes)
-    with pytest.raises(ValueError, match=r"2 test genes.*another --subset"):
+    with pytest.raises(ValueError, match=r"2 test genes.*another `subset=`"):
         interpret(Run(ridge, "demo", split), genes, tmp_path)
     with pytest.raises(ValueError, match=r"predicts GM12878, K562.*trained on one of them"):
         interpret(Run(ridge, "demo", split, tasks=("GM12878", "K562")), genes, tmp_path)

@@ -24,8 +24,10 @@ from model.explain.occlusion import (
     spread_distances,
 )
 from model.networks.gta_config import PRESETS
+from model.predictors.build import PREDICTORS, build_predictor
 from model.predictors.ensemble import Ensemble
-from model.predictors.predictor import PREDICTORS, Predictor, TorchPredictor, build_predictor
+from model.predictors.predictor import Predictor
+from model.predictors.torch_predictor import TorchPredictor
 from model.testing import write_tiny_backbone
 from model.training.config import TrainConfig
 

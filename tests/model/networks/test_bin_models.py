@@ -8,8 +8,8 @@ from torch import Tensor
 
 from model.evaluation.metrics import spearman
 from model.networks.bin_models import BIN_MODELS, BinModel, BinModelConfig
+from model.predictors.build import build_predictor
 from model.predictors.closed_form import ExponentialRidge
-from model.predictors.predictor import build_predictor
 from model.testing import TinyGenes
 from model.training.config import TrainConfig
 

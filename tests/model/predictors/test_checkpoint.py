@@ -10,9 +10,11 @@ from safetensors import safe_open
 
 from model.language.directory import BackboneError
 from model.networks.gta_config import PRESETS
+from model.predictors.build import PREDICTORS, build_predictor
 from model.predictors.checkpoint import CheckpointError, OtherStore, TrainedOn
-from model.predictors.predictor import PREDICTORS, GtaPredictor, Predictor, build_predictor
+from model.predictors.predictor import Predictor
 from model.predictors.saved import load_predictor
+from model.predictors.torch_predictor import TorchPredictor
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
 from model.training.config import TrainConfig
 
@@ -147,7 +149,7 @@ def test_a_folder_moved_together_with_its_language_model_still_loads(backbone: P
     _fitted("gta-best", tmp_path / "before" / "backbone").save(tmp_path / "before" / "run")
     (tmp_path / "before").rename(tmp_path / "after")
     predictor = load_predictor(tmp_path / "after" / "run")
-    assert isinstance(predictor, GtaPredictor)
+    assert isinstance(predictor, TorchPredictor)
     assert predictor.model.backbone is not None
     assert predictor.model.backbone.directory == tmp_path / "after" / "backbone"
 
@@ -226,6 +228,6 @@ def test_the_seed_draws_the_initial_weights() -> None:
         build_predictor("gta-no-llm", n_bins=7, channel_names=NAMES, training=TrainConfig(seed=seed))
         for seed in (0, 0, 1)
     ]
-    weights = [made.model.free_prototypes for made in drawn if isinstance(made, GtaPredictor)]
+    weights = [made.model.free_prototypes for made in drawn if isinstance(made, TorchPredictor)]
     assert weights[0].equal(weights[1])
     assert not weights[0].equal(weights[2])

@@ -7,9 +7,11 @@ import pytest
 
 from model.evaluation.metrics import mse
 from model.networks.gta_config import PRESETS
+from model.predictors.build import build_predictor
 from model.predictors.ensemble import Ensemble, seed_ensemble
-from model.predictors.predictor import GtaPredictor, Predictor, build_predictor
+from model.predictors.predictor import Predictor
 from model.predictors.saved import load_predictor
+from model.predictors.torch_predictor import TorchPredictor
 from model.testing import tiny_genes, write_tiny_backbone
 from model.training.config import TrainConfig
 
@@ -81,7 +83,7 @@ def test_a_frozen_language_model_is_loaded_once_for_all_members(tmp_path: Path) 
     loaded = load_predictor(tmp_path / "run")
     assert isinstance(loaded, Ensemble)
     for ensemble in (made, loaded):
-        models = [member.model for member in ensemble.members if isinstance(member, GtaPredictor)]
+        models = [member.model for member in ensemble.members if isinstance(member, TorchPredictor)]
         assert len(models) == 2
         assert models[0].backbone is models[1].backbone is not None
         assert models[0].prefix_cache is models[1].prefix_cache is not None

@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from checkout import ROOT
+from format1 import unpack_format1
 
 from featurestore.cli.main import main
 from model.networks.gta_config import GtaConfig
@@ -20,10 +19,7 @@ RUNS = ("cnn", "ridge", "paper", "best", "mlp")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Unpack a store of format 1 with the runs that were trained on it."""
-    folder = tmp_path_factory.mktemp("format1")
-    with tarfile.open(ROOT / "tests" / "data" / "format1.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack_format1(tmp_path_factory.mktemp("format1"))
 
 
 @pytest.mark.parametrize("name", RUNS)

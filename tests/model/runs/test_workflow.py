@@ -24,7 +24,7 @@ from model.language.untrained import train_tokenizer
 from model.networks.gta_config import PRESETS
 from model.predictors.ensemble import Ensemble
 from model.predictors.saved import load_predictor
-from model.runs.workflow import CONTROLS
+from model.registry import models_of
 from model.testing import write_tiny_backbone
 
 CONTIGS = ("chr1", "chr2", "chr3", "chr4")
@@ -220,12 +220,12 @@ def test_controls_are_trained_on_the_same_split_and_printed_beside_the_model(
     assert _train(place, out, "--preset", "best", "--no-baselines", "--controls") == 0
     assert (out / "model.safetensors").stat().st_mtime_ns == before
     split = json.loads((out / "run.json").read_text())["split"]
-    for name in CONTROLS:
+    for name in models_of("control"):
         assert json.loads((out / "controls" / name / "run.json").read_text())["split"] == split
     last = capsys.readouterr().out.splitlines()[-1]
-    assert all(f"{name} " in last for name in CONTROLS)
+    assert all(f"{name} " in last for name in models_of("control"))
     assert main(["evaluate", str(out), *_tables(place), "--draws", "50", "--json"]) == 0
-    assert {score["model"] for score in _json(capsys)["beside"]} == set(CONTROLS)
+    assert {score["model"] for score in _json(capsys)["beside"]} == set(models_of("control"))
     assert main(["evaluate", str(out), *_tables(place), "--draws", "50"]) == 0
     assert "not beside it" not in capsys.readouterr().out
 

@@ -1,0 +1,128 @@
+"""From a request to the predictor that a training starts from.
+
+Belongs here: how the model is set and trained, what of that decides the outcome, the untrained model. Does not: the
+request (`model.runs.request`), training it and its folder (`model.runs.workflow`), settings by name
+(`model.runs.settings`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from catalog import Split
+from catalog.settings import plain_settings
+from loaders import GeneDataset
+from model.device import choose_dtype, precision_name
+from model.language.loading import LanguageSettings, load_backbone
+from model.language.prefix_cache import PrefixCache
+from model.language.prefix_store import PrefixStore
+from model.language.untrained import make_untrained_backbone
+from model.predictors.build import build_predictor
+from model.predictors.ensemble import seed_ensemble
+from model.predictors.factory import factory_of
+from model.predictors.predictor import Predictor
+from model.runs.request import UNTRAINED, TrainRequest
+from model.runs.settings import split_settings
+from model.training.config import WITHOUT_EFFECT, TrainConfig
+from model.training.fit import require_log
+from model.training.resume import digest_of
+
+
+def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
+    """Give how the model is set and trained; None for both where it has a closed form."""
+    factory = factory_of(request.model)
+    if factory.recipe is None:
+        if request.settings or request.seeds or request.tasks:
+            raise ValueError(f"{request.model} has nothing to set, no seed, and one target; choose a trained model")
+        return None, None
+    training = replace(
+        factory.recipe,
+        seed=request.seed,
+        device=request.device,
+        devices=request.devices,
+        log=request.log,
+        epochs=factory.recipe.epochs if request.epochs is None else request.epochs,
+        batch_size=factory.recipe.batch_size if request.batch_size is None else request.batch_size,
+        autocast=factory.recipe.autocast or choose_dtype(request.precision) is torch.bfloat16,
+    )
+    require_log(training)
+    there = {item.name for item in fields(factory.config)}
+    if request.tasks and "tasks" not in there:
+        raise ValueError(f"{request.model} predicts one number a gene; leave `tasks=` out, or take another model")
+    common = {"tasks": request.tasks, "precision": precision_name(request.precision)}
+    config = replace(factory.config, **{name: value for name, value in common.items() if name in there})
+    return split_settings(config, training, request.settings)
+
+
+def decided_by(
+    dataset: GeneDataset,
+    split: Split,
+    request: TrainRequest,
+    config: Any,
+    training: TrainConfig | None,
+) -> dict[str, Any]:
+    """Say everything that decides what a run learns."""
+    backbone = request.backbone if not Path(request.backbone).is_dir() else str(Path(request.backbone).resolve())
+    recipe = {} if training is None else training.to_json()
+    return {
+        "model": request.model,
+        "n_bins": dataset.n_bins,
+        "seeds": list(request.seeds),
+        "baselines": request.baselines,
+        **({} if config is None else plain_settings(config)),
+        **{name: value for name, value in recipe.items() if name not in WITHOUT_EFFECT},
+        "backbone": backbone if _language(request, config) else None,
+        "features": dataset.fingerprint,
+        "channels": digest_of(dataset.channel_names),
+        "genes": digest_of([*dataset.gene_ids, *dataset.prompts, dataset.targets]),
+        "split": digest_of([split.to_json()]),
+    }
+
+
+def untrained_predictor(
+    dataset: GeneDataset,
+    request: TrainRequest,
+    config: Any,
+    training: TrainConfig | None,
+    out: Path,
+) -> Predictor:
+    """Make what is to be trained; a language model made on the spot goes into `out`."""
+    options: dict[str, Any] = {
+        "n_bins": dataset.n_bins,
+        "channel_names": dataset.channel_names,
+        "channel_texts": dataset.windows.channel_texts,
+        "config": config,
+        "training": training,
+    }
+    settings = _language(request, config)
+    if settings is not None:
+        options |= _language_model(dataset, request, settings, out)
+    if request.seeds:
+        return seed_ensemble(request.model, seeds=request.seeds, **options)
+    return build_predictor(request.model, **options)
+
+
+def _language(request: TrainRequest, config: Any) -> LanguageSettings | None:
+    return None if config is None else factory_of(request.model).language(config)
+
+
+def _language_model(
+    dataset: GeneDataset, request: TrainRequest, settings: LanguageSettings, out: Path
+) -> Mapping[str, Any]:
+    # As it was written: a name that is no folder is looked up on the Hub.
+    place = request.backbone
+    if place == UNTRAINED:
+        place = str(make_untrained_backbone(out / "backbone", dataset.prompts, seed=request.seed))
+    if request.prefix_cache is None:
+        return {"backbone": place}
+    if not settings.caches_prompts:
+        raise ValueError(
+            "`prefix_cache=` keeps the KV cache of prompts, which depends on nothing trainable: leave it out, or set "
+            "lora_rank=0 and prefix_cache=true"
+        )
+    backbone = load_backbone(place, settings)
+    store = PrefixStore(request.prefix_cache, max_bytes=round(request.prefix_cache_gb * 1e9))
+    return {"backbone": backbone, "prefix_cache": PrefixCache(backbone, store=store)}
