@@ -120,7 +120,7 @@ def interpret(
         files.add("contribution_by_distance", by_distance, figures.contribution_by_distance(by_distance))
     else:
         left_out["contribution by distance"] = (
-            "the run keeps no mean bin to hide others with: name its training genes in the genes and targets too"
+            "the run keeps no mean bin to hide others with: name its training genes in the tables too"
         )
     return Interpretation(files.written, left_out)
 

@@ -25,6 +25,7 @@ from catalog.tables import listed
 from model.device import choose_device, choose_dtype
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError, directory_digest, quiet_transformers
+from model.language.loading import LanguageSettings, load_backbone
 
 Pooling = Literal["mean", "last"]
 
@@ -108,7 +109,8 @@ def embed_prompts(
     kept = None if cache is None else _kept_at(Path(cache), directory, options, distinct)
     found = None if kept is None else _read(kept, len(distinct))
     if found is None:
-        backbone = Backbone(directory, max_positions=max_tokens, precision=precision).to(choose_device(device))
+        wanted = LanguageSettings(max_positions=max_tokens, precision=precision)
+        backbone = load_backbone(directory, wanted).to(choose_device(device))
         found = _embed(backbone, distinct, pooling)
         if kept is not None:
             _write(kept, found, options | {"backbone": backbone.directory.name, "prompts": len(distinct)})

@@ -203,7 +203,7 @@ def require_log(config: TrainConfig) -> None:
     ):
         raise ModuleNotFoundError(
             "TensorBoard's files are written by the package tensorboard, which is not installed: pip install "
-            'tensorboard; or take `log="csv"`',
+            'tensorboard, or take `log="csv"`',
             name="tensorboard",
         )
 

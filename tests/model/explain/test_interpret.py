@@ -264,7 +264,7 @@ def test_without_its_training_genes_a_ridge_is_not_asked_by_distance(genes: Gene
     split = _split(genes)
     run, held_out = Run(_fitted("ridge-centre", genes), "demo", split), genes.subset(split.test)
     written = interpret(run, held_out, tmp_path, draws=20)
-    assert "name its training genes in the genes" in written.left_out["contribution by distance"]
+    assert "name its training genes in the tables" in written.left_out["contribution by distance"]
 
 
 # What is refused

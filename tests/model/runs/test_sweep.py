@@ -89,7 +89,7 @@ def test_a_sweep_of_another_configuration_is_refused(
 @pytest.mark.parametrize(
     ("models", "n_bins", "layers", "message"),
     [
-        pytest.param(["gta"], [3], [], "no predictor is called gta; there are gta-best", id="an unknown model"),
+        pytest.param(["gta"], [3], [], "no model is called gta; there are gta-best", id="an unknown model"),
         pytest.param(["mean"], [0], [], "count from 1", id="no bin"),
         pytest.param(["mean"], [3], [2], "add gta-best, or leave the layers out", id="layers of none"),
     ],

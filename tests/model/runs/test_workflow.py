@@ -113,7 +113,7 @@ def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(
 ) -> None:
     before = (run / "model.safetensors").stat().st_mtime_ns
     assert _train(place, run, "--preset", "no-llm") == 0
-    assert "finished; --restart trains it again" in capsys.readouterr().out
+    assert "finished; a restart trains it again" in capsys.readouterr().out
     assert (run / "model.safetensors").stat().st_mtime_ns == before
     assert _train(place, run, "--preset", "no-llm", "--set", "hidden=8") == 2
     message = capsys.readouterr().err
@@ -340,21 +340,21 @@ def test_test_genes_folds_and_split_files_hold_out_what_they_say(
     [
         pytest.param(["--set", "hiden=8"], "no setting is called 'hiden'; of the model there are llm,", id="name"),
         pytest.param(["--set", "layers"], "a setting is NAME=VALUE", id="no value"),
-        pytest.param(["--set", "layers=two"], "layers is like 8; got 'two'", id="not a number"),
-        pytest.param(["--set", "prompt=1"], "prompt is true or false", id="not a truth value"),
-        pytest.param(["--set", "seed=1"], "seed is set by --seed", id="an option of its own"),
-        pytest.param(["--set", "distance_position=far"], "none, learned, sinusoidal", id="not a choice"),
-        pytest.param(["--log", "tensorboard"], "pip install tensorboard, or take --log csv", id="no tensorboard"),
+        pytest.param(["--set", "layers=two"], "layers is int; got 'two'", id="not a number"),
+        pytest.param(["--set", "prompt=maybe"], r"prompt is true\|false", id="not a truth value"),
+        pytest.param(["--set", "seed=1"], "seed is set by an option of its own: `--seed`", id="an option of its own"),
+        pytest.param(["--set", "distance_position=far"], r"none\|learned\|sinusoidal", id="not a choice"),
+        pytest.param(["--log", "tensorboard"], "pip install tensorboard, or take `--log csv`", id="no tensorboard"),
         pytest.param(["--devices", "3"], "batch_size is a multiple of devices", id="a batch that does not divide"),
         pytest.param(["--preset", "paper"], "fewer than top_k=25|top_k|use n_bins", id="fewer bins than k"),
-        pytest.param(["--model", "gta"], "no predictor is called 'gta'; there are gta-best", id="no such model"),
+        pytest.param(["--model", "gta"], "no model is called 'gta'; there are gta-best", id="no such model"),
         pytest.param(["--backbone", "nobody/nothing"], "Hugging Face Hub", id="a hub id off line"),
         pytest.param(["--model", "mlp", "--preset", "best"], "--model and --preset each name", id="two models"),
         pytest.param(["--n-bins", "3000"], "leave no room for a prompt.*use fewer bins", id="no room for a prompt"),
         pytest.param(["--split", "{split}"], "train and test share 1 genes: G1020; remove", id="shared genes"),
         pytest.param(["--folds", "4"], "give one of them", id="two ways to split"),
-        pytest.param(["--by-family"], "go with --folds", id="families without folds"),
-        pytest.param(["--seeds", "0,x"], "whole numbers, comma-separated", id="seeds that are none"),
+        pytest.param(["--by-family"], "go with `--folds`", id="families without folds"),
+        pytest.param(["--seeds", "0,x"], r"seeds is \[int, ...\]; got '0,x'", id="seeds that are none"),
         pytest.param(["--model", "mean", "--seeds", "0,1"], "choose a trained model", id="seeds of a closed form"),
     ],
 )
