@@ -46,7 +46,7 @@ test-slow: setup
 S3 ?= /tmp/featurestore-s3
 test-s3: setup
 	@$(BIN)/python tests/support/s3_server.py start $(S3) 9300 > $(S3).env || { rm -f $(S3).env; exit 1; }
-	@. $(S3).env; $(BIN)/pytest tests/featurestore/objects/test_s3.py tests/builders/test_faults.py tests/catalog/fasta/test_fasta_remote.py tests/featurestore/upkeep/test_transfer.py \
+	@. $(S3).env; $(BIN)/pytest tests/featurestore/objects/test_s3.py tests/builders/test_faults.py tests/catalog/fasta tests/featurestore/upkeep/test_transfer.py \
 		tests/catalog/test_registry.py tests/featurestore/objects/test_credentials.py; status=$$?; \
 		$(BIN)/python tests/support/s3_server.py stop $(S3) --wipe; rm -f $(S3).env; exit $$status
 

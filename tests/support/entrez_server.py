@@ -1,6 +1,7 @@
 """A server that speaks as NCBI's E-utilities do about genes, on this machine, and notes what it is asked.
 
-Belongs here: `esearch` and `esummary` of `db=gene` over records that a test gives, and ways to fail. Does not: tests.
+Belongs here: `esearch` and `esummary` of `db=gene` over records that a test gives, ways to fail, and asking it. Does
+not: tests; fixtures (`tests/catalog/ncbi/conftest.py`).
 """
 
 import json
@@ -10,8 +11,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from checkout import SHARED
+
+from catalog.ncbi.fetch import FetchedAnnotations, fetch_annotations
+
+DATA = SHARED / "data"
+NCBI = DATA / "ncbi_gene"
+needs_data = pytest.mark.skipif(not NCBI.is_dir(), reason=f"no real inputs at {NCBI}; set FEATURESTORE_SHARED")
+
+EMAIL = "you@lab.org"
 
 
 class Asked(NamedTuple):
@@ -153,3 +166,31 @@ def stalls(seconds: float) -> Fault:
         return True
 
     return fault
+
+
+def docsum(symbol: str, **fields: object) -> dict[str, Any]:
+    """Make a document summary as NCBI writes them now."""
+    return {
+        "name": symbol,
+        "description": "",
+        "status": "",
+        "currentid": "",
+        "otheraliases": "",
+        "otherdesignations": "",
+        "nomenclaturename": "",
+        "summary": "",
+        "organism": {"scientificname": "Homo sapiens", "commonname": "human", "taxid": 9606},
+        **fields,
+    }
+
+
+def genes(n: int) -> dict[int, dict[str, Any]]:
+    return {uid: docsum(f"GENE{uid}", description=f"gene {uid}") for uid in range(1, n + 1)}
+
+
+def fetch(server: EntrezServer, cache: Path, *asked: int | str, **options: Any) -> FetchedAnnotations:
+    return fetch_annotations(asked, cache=cache, email=EMAIL, base_url=server.url, **{"retry_s": 5.0, **options})
+
+
+def answers_in(fetched: FetchedAnnotations) -> list[tuple[str, int | None, str]]:
+    return fetched.answers.drop("is_cached").rows()
