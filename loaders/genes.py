@@ -133,6 +133,12 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         return self.windows.orient
 
     @property
+    def jitter(self) -> tuple[int, int]:
+        """How far a window may move either way: whole bins, and bp beside."""
+        settings = self.windows.settings
+        return settings.jitter_bins, settings.jitter_bp
+
+    @property
     def fingerprint(self) -> str:
         """What the features were made with."""
         return self.windows.fingerprint

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from loaders.combined import refuse_disagreement
-from loaders.settings import Orientation
+from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.window_source import Placed, check_indices
 from loaders.windows import WindowDataset
@@ -68,6 +68,11 @@ class JoinedDataset(Dataset[Tensor]):
     def n_bins(self, n_bins: int) -> None:
         for part in self.parts:
             part.n_bins = n_bins
+
+    @property
+    def settings(self) -> WindowSettings:
+        """How windows are cut, read and shown."""
+        return self.parts[0].settings
 
     @property
     def name(self) -> str:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from catalog.tables import listed
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
@@ -30,6 +28,6 @@ class Projection:
                 f"(channels, {len(names)}), got {matrix.shape}"
             )
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"a projection has distinct names, one at least; got {listed(names) or 'none'}")
+            raise ValueError(f"a projection has distinct names, one at least; got {', '.join(names) or 'none'}")
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "names", names)

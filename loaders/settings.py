@@ -4,12 +4,11 @@ Belongs here: `WindowSettings`, without torch. Does not: which windows (`loaders
 the residences themselves (`loaders.residence`), command-line options made of the fields (`model.cli.options`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from featurestore import StorageOptions
 from loaders.projection import Projection
 
 Orientation = Literal["forward", "gene"]
@@ -50,10 +49,15 @@ class WindowSettings:
     """Most that the mirror's folder takes, other sets, stores and processes included (bytes)."""
     stream_bytes: int = DEFAULT_STREAM_BYTES
     """Memory for chunks and shard indexes of stream (bytes)."""
-    storage_options: StorageOptions | None = None
-    """As fsspec and s3fs name them: key, secret, endpoint_url, region, anon."""
+    storage_options: Mapping[str, Any] | None = field(
+        default=None, metadata={"flag": "--storage-option", "metavar": "KEY=VALUE"}
+    )
+    """For the store, as fsspec and s3fs name them, such as endpoint_url=http://host:9000 or anon=true. Repeatable."""
 
     def __post_init__(self) -> None:
+        as_written = {"true": True, "false": False}  # on a command line
+        options = {key: as_written.get(value, value) for key, value in (self.storage_options or {}).items()}
+        object.__setattr__(self, "storage_options", options or None)
         object.__setattr__(self, "channels", named_channels(self.channels))
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", Path(self.cache_dir))

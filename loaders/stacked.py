@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from loaders.combined import AlignedDataset
-from loaders.settings import Orientation
+from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.window_source import Placed
 
@@ -50,6 +50,11 @@ class StackedDataset(Dataset[Tensor]):
     @n_bins.setter
     def n_bins(self, n_bins: int) -> None:
         self.aligned.n_bins = n_bins
+
+    @property
+    def settings(self) -> WindowSettings:
+        """How windows are cut, read and shown, as the set with the widest bins has it."""
+        return self.aligned.lead.settings
 
     @property
     def name(self) -> str:

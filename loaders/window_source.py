@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from catalog import Assembly, FeatureIdentity
-from loaders.settings import Orientation
+from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 
 
@@ -39,6 +39,11 @@ class WindowSource(Protocol):
 
     n_bins: int
     """Bins a window; may be set at any time. `with_n_bins` changes a copy instead."""
+
+    @property
+    def settings(self) -> WindowSettings:
+        """How windows are cut, read and shown; of several sources, what they share."""
+        ...
 
     @property
     def name(self) -> str:

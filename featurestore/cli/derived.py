@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -128,8 +128,9 @@ def _is_native(hint: Any) -> bool:
 
 
 def _is_mapping(hint: Any) -> bool:
-    origin = get_origin(hint)
-    return isinstance(origin, type) and issubclass(origin, Mapping)
+    kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    origins = [get_origin(kind) for kind in kinds]
+    return any(isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins)
 
 
 def _read(name: str, value: Any, hint: Any) -> Any:

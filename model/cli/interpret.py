@@ -11,14 +11,17 @@ from typing import Annotated
 
 import typer
 
+from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, names_in
+from loaders.settings import WindowSettings
 from model.cli.options import (
+    READING,
     Annotations,
     Checkpoint,
     Device,
     Genes,
+    OtherAnchors,
     OtherNBins,
-    Residence,
     StoreOption,
     TargetColumn,
     Targets,
@@ -28,7 +31,9 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@takes(WindowSettings, into="windows", without=READING)
 def interpret(
+    windows: WindowSettings,
     run: Checkpoint,
     store: StoreOption,
     genes: Genes,
@@ -46,11 +51,11 @@ def interpret(
     subset: Annotated[str, typer.Option(help="Genes to look at: test, validation, train or all.")] = "test",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the bars of two standard deviations.")] = 5000,
     n_bins: OtherNBins = None,
+    anchors: OtherAnchors = None,
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
     ] = False,
     device: Device = "auto",
-    residence: Residence = "memory",
     as_json: AsJson = False,
 ) -> None:
     """Draw what a trained model attends to: figures 5 to 10 of the GTA paper, and its score by distance from the TSS.
@@ -59,18 +64,20 @@ def interpret(
     """
     from model.explain.interpret import interpret as run_interpret
     from model.runs.folder import open_run
-    from model.runs.workflow import load_genes
+    from model.runs.genes import load_genes_as_trained
 
-    opened = open_run(run, device=device)
-    dataset = load_genes(
+    opened = open_run(run, device=device).with_n_bins(n_bins)
+    dataset = load_genes_as_trained(
         store,
         opened.feature_set,
+        opened.windows,
         genes=genes,
         targets=targets,
         target_column=target_column,
         annotations=annotations,
-        n_bins=opened.use_n_bins(n_bins),
-        residence=residence,
+        n_bins=opened.predictor.n_bins,
+        anchors=anchors,
+        windows=windows,
     )
     written = run_interpret(
         opened,

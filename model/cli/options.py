@@ -17,11 +17,36 @@ Annotations = Annotated[
     Path | None,
     typer.Option(help="NCBI gene_info or a table of annotations, for the prompts. [default: symbols alone]"),
 ]
-FeatureSet = Annotated[str | None, typer.Option("--feature-set", help="Feature set. [default: the store's only one]")]
+FeatureSet = Annotated[
+    str | None,
+    typer.Option(
+        "--feature-set",
+        help="Feature set; the channels of several, comma-separated, are put side by side. "
+        "[default: the store's only one]",
+    ),
+]
 OldFeatureSet = Annotated[str | None, typer.Option("--features", hidden=True)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Residence = Annotated[str, typer.Option(help="Where features are kept while training: memory, cache or stream.")]
+Anchors = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of an anchored array: windows centred on each TSS to the base. [default: windows of the grid]"
+    ),
+]
+OtherAnchors = Annotated[
+    str | None,
+    typer.Option(
+        "--anchors",
+        help="Name of an anchored array to read windows from, or none for windows of the grid. "
+        "[default: as in training]",
+    ),
+]
 OtherNBins = Annotated[
     int | None,
     typer.Option("--n-bins", help="Bins a window, another number than in training too. [default: that of training]"),
 ]
+
+WINDOWS = ("projection", "dtype", "seed")
+"""Fields of `WindowSettings` that no verb offers: the seed of jitter is that of training."""
+READING = ("n_bins", "orient", "channels", "jitter_bins", "jitter_bp", *WINDOWS)
+"""Fields of `WindowSettings` that a verb which uses a run does not offer: the run has them."""

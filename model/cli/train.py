@@ -18,7 +18,8 @@ import typer
 from catalog.settings import read_value
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, names_in
-from model.cli.options import Annotations, FeatureSet, Genes, OldFeatureSet, Residence, TargetColumn, Targets
+from loaders.settings import WindowSettings
+from model.cli.options import WINDOWS, Anchors, Annotations, FeatureSet, Genes, OldFeatureSet, TargetColumn, Targets
 from model.registry import SHIPPED, find_model, model_names, models_of
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest
@@ -72,18 +73,20 @@ HelpOptions = Annotated[
 @app.command()
 @takes(TrainRequest, without=("model",))
 @takes(HeldOut, into="held_out", without=("seed",))
+@takes(WindowSettings, into="windows", without=WINDOWS)
 def train(
     genes: Genes,
     targets: Targets,
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the split and the log.")],
     request: TrainRequest,
     held_out: HeldOut,
+    windows: WindowSettings,
     store: Store = None,
     store_too: StoreToo = None,
     model: Model = None,
     preset: Preset = None,
     help_options: HelpOptions = False,
-    n_bins: Annotated[int, typer.Option(help="Bins a window.")] = 251,
+    anchors: Anchors = None,
     annotations: Annotations = None,
     feature_set: FeatureSet = None,
     features: OldFeatureSet = None,
@@ -92,7 +95,6 @@ def train(
         bool,
         typer.Option("--refuse-overlap", help="Refuse test genes whose windows share bases with training windows."),
     ] = False,
-    residence: Residence = "memory",
     as_json: AsJson = False,
 ) -> None:
     """Train a model on the genes of a table, with features from the store. Prints its validation score.
@@ -117,8 +119,9 @@ def train(
         target_column=columns[0] if len(columns) == 1 else target_column,
         target_columns=request.tasks,
         annotations=annotations,
-        n_bins=n_bins,
-        residence=residence,
+        anchors=anchors,
+        windows=windows,
+        seed=request.seed,
     )
     chosen = replace(held_out, seed=request.seed).of(dataset)
     say(shared_bases(chosen, dataset, refuse=refuse_overlap))
@@ -135,18 +138,21 @@ def train(
 @app.command()
 @takes(TrainRequest, without=("model", "seeds", "tasks", "log", "baselines", "controls"))
 @takes(HeldOut, into="held_out", without=("seed",))
+@takes(WindowSettings, into="windows", without=("n_bins", *WINDOWS))
 def sweep(
     genes: Genes,
     targets: Targets,
     out: Annotated[Path, typer.Option(help="Folder for the tables, and for each training.")],
     request: TrainRequest,
     held_out: HeldOut,
+    windows: WindowSettings,
     store: Store = None,
     store_too: StoreToo = None,
     models: Annotated[
         str, typer.Option(help=f"Models to compare, comma-separated: {', '.join(model_names())}.")
     ] = "gta-best,gta-no-llm,ridge-exponential,ridge-centre",
     n_bins: Annotated[str, typer.Option(help="Bins a window, comma-separated.")] = "51,101,151,201,251",
+    anchors: Anchors = None,
     layers: Annotated[
         str | None,
         typer.Option(help="Blocks of the language model to compare at the longest window. [default: no such table]"),
@@ -155,7 +161,6 @@ def sweep(
     feature_set: FeatureSet = None,
     features: OldFeatureSet = None,
     target_column: TargetColumn = None,
-    residence: Residence = "memory",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,
     as_json: AsJson = False,
 ) -> None:
@@ -175,8 +180,10 @@ def sweep(
         targets=targets,
         target_column=target_column,
         annotations=annotations,
+        anchors=anchors,
+        windows=windows,
         n_bins=max(lengths),
-        residence=residence,
+        seed=request.seed,
     )
     plan = Sweep(models=names_in(models) or (), n_bins=lengths, layers=_whole("layers", layers or ""))
     try:

@@ -12,14 +12,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, StoreUrl
+from loaders.settings import WindowSettings
 from model.cli.options import (
+    READING,
     Annotations,
     Checkpoint,
     Device,
     Genes,
+    OtherAnchors,
     OtherNBins,
-    Residence,
     StoreOption,
     TargetColumn,
     Targets,
@@ -34,7 +37,9 @@ MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write be
 
 
 @app.command()
+@takes(WindowSettings, into="windows", without=READING)
 def evaluate(
+    windows: WindowSettings,
     targets: Targets,
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder that `featurestore train` wrote.")] = None,
     store: Annotated[
@@ -66,6 +71,7 @@ def evaluate(
         ),
     ] = None,
     n_bins: OtherNBins = None,
+    anchors: OtherAnchors = None,
     no_baselines: Annotated[
         bool, typer.Option("--no-baselines", help="Do not score what was fitted beside a RUN, nor its controls.")
     ] = False,
@@ -75,7 +81,6 @@ def evaluate(
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
     ] = False,
     device: Device = "auto",
-    residence: Residence = "memory",
     as_json: AsJson = False,
 ) -> None:
     """Score a trained model on held-out genes, or tables of predictions: Spearman ± two standard deviations and more.
@@ -92,23 +97,26 @@ def evaluate(
     if column or paired or medians:
         raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
     from model.runs.folder import controls_of
+    from model.runs.genes import load_genes_as_trained
     from model.runs.scores import ComparedRun
     from model.runs.workflow import evaluate as run_evaluate
-    from model.runs.workflow import load_genes, open_run
+    from model.runs.workflow import open_run
 
-    opened = open_run(run, device=device)
+    opened = open_run(run, device=device).with_n_bins(n_bins)
     labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
     labels |= {folder: str(folder) for folder in beside or ()}
-    dataset = load_genes(
+    dataset = load_genes_as_trained(
         store,
         opened.feature_set,
+        opened.windows,
         genes=genes,
         targets=targets,
         target_column=target_column,
         target_columns=opened.tasks,
         annotations=annotations,
-        n_bins=opened.use_n_bins(n_bins),
-        residence=residence,
+        n_bins=opened.predictor.n_bins,
+        anchors=anchors,
+        windows=windows,
     )
     scores = run_evaluate(
         opened,
@@ -174,7 +182,9 @@ def _evaluate_tables(
 
 
 @app.command()
+@takes(WindowSettings, into="windows", without=READING)
 def predict(
+    windows: WindowSettings,
     run: Checkpoint,
     store: StoreOption,
     genes: Genes,
@@ -183,27 +193,30 @@ def predict(
     annotations: Annotations = None,
     target_column: TargetColumn = None,
     n_bins: OtherNBins = None,
+    anchors: OtherAnchors = None,
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
     ] = False,
     device: Device = "auto",
-    residence: Residence = "memory",
 ) -> None:
     """Predict the expression of every gene of a table, as log(1 + expression), and write a Parquet file."""
-    from model.runs.workflow import load_genes, open_run
+    from model.runs.genes import load_genes_as_trained
+    from model.runs.workflow import open_run
     from model.runs.workflow import predict as run_predict
 
-    opened = open_run(run, device=device)
-    dataset = load_genes(
+    opened = open_run(run, device=device).with_n_bins(n_bins)
+    dataset = load_genes_as_trained(
         store,
         opened.feature_set,
+        opened.windows,
         genes=genes,
         targets=targets,
         target_column=target_column,
         target_columns=opened.tasks,
         annotations=annotations,
-        n_bins=opened.use_n_bins(n_bins),
-        residence=residence,
+        n_bins=opened.predictor.n_bins,
+        anchors=anchors,
+        windows=windows,
     )
     frame = run_predict(opened, dataset, allow_other_store=allow_other_store)
     out.parent.mkdir(parents=True, exist_ok=True)

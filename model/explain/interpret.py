@@ -93,6 +93,7 @@ def interpret(
             " was trained on one of them"
         )
     run.predictor.allow_other_store = allow_other_store
+    dataset = dataset.unjittered()
     genes = dataset if subset == "all" else dataset.subset(getattr(run.split, subset))
     predicted = _predicted(run, genes)
     if len(predicted) < 3:

@@ -5,6 +5,7 @@ Belongs here: closed-form predictors. Does not: which predictors there are by na
 All learn log(1 + expression), and are fitted in double precision.
 """
 
+import copy
 import os
 import time
 from abc import ABC, abstractmethod
@@ -51,11 +52,18 @@ class ClosedForm(ABC):
         self.allow_other_store = False
         self._tensors: dict[str, Tensor] = {}
 
+    def with_n_bins(self, n_bins: int) -> Self:
+        """Give a predictor of the same coefficients that reads so many bins a window."""
+        changed = copy.copy(self)
+        changed.n_bins = n_bins
+        return changed
+
     def fit(
         self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None
     ) -> FitReport:
         """Fit on the training genes; the validation genes choose the ridge penalty. `out` is not needed."""
         started = time.perf_counter()
+        train = train.unjittered()  # each gene is seen once, so jitter would only move it
         trained_on = TrainedOn.of(train)
         if train.n_bins != self.n_bins:
             raise ValueError(

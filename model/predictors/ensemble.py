@@ -73,6 +73,10 @@ class Ensemble:
         for member in self.members:
             member.n_bins = n_bins
 
+    def with_n_bins(self, n_bins: int) -> "Ensemble":
+        """Give an ensemble of the same members that read so many bins a window; it shares their weights."""
+        return Ensemble([member.with_n_bins(n_bins) for member in self.members])
+
     @property
     def trained_on(self) -> TrainedOn | None:
         """What the members were trained on; None until all are."""

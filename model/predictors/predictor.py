@@ -5,7 +5,7 @@ Belongs here: the protocols. Does not: predictors (`model.predictors.torch_predi
 """
 
 import os
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class Predictor(Protocol):
     @property
     def trained_on(self) -> TrainedOn | None:
         """None until it is fitted or loaded."""
+        ...
+
+    def with_n_bins(self, n_bins: int) -> Self:
+        """Give a predictor of the same weights that reads so many bins a window; this one stays as it is."""
         ...
 
     def fit(
@@ -82,6 +86,10 @@ class NetworkPredictor(Protocol):
     @property
     def trained_on(self) -> TrainedOn | None:
         """See `Predictor.trained_on`."""
+        ...
+
+    def with_n_bins(self, n_bins: int) -> Self:
+        """See `Predictor.with_n_bins`."""
         ...
 
     def fit(

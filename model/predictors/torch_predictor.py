@@ -4,11 +4,12 @@ Belongs here: fitting, asking, saving and loading any `ExpressionModel`. Does no
 training (`model.training.fit`), making one by name (`model.predictors.build`).
 """
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -58,6 +59,14 @@ class TorchPredictor:
     @n_bins.setter
     def n_bins(self, n_bins: int) -> None:
         self.model.n_bins = n_bins
+
+    def with_n_bins(self, n_bins: int) -> Self:
+        """Give a predictor of the same weights that reads so many bins a window; see `Predictor.with_n_bins`."""
+        changed = copy.copy(self)
+        # A shallow copy of a module has the same parameters and buffers, and a number of bins of its own.
+        changed.model = copy.copy(self.model)
+        changed.model.n_bins = n_bins
+        return changed
 
     def fit(
         self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None

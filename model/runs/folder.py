@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.predictors.ensemble import members_of
 from model.predictors.predictor import NetworkPredictor, Predictor
 from model.predictors.saved import load_predictor
+from model.runs.genes import WindowRecord
 from model.saved_config import current_names
 from model.training.resume import clear_progress, has_progress, refuse_other
 
@@ -44,18 +45,23 @@ class Run:
     baselines: tuple[Predictor, ...] = ()
     """Closed forms that were fitted on the same split."""
 
-    def use_n_bins(self, n_bins: int | None) -> int:
-        """Set the bins a window of all its predictors, without training again; None leaves those of training.
+    windows: WindowRecord = field(default_factory=WindowRecord)
+    """What it read."""
+
+    def with_n_bins(self, n_bins: int | None) -> "Run":
+        """Give the run with all its predictors reading so many bins a window; None for those of training.
+
+        Nothing is trained again, and the copy shares the weights.
 
         Raises
         ------
         ValueError
             If a predictor cannot read windows of that length.
         """
-        if n_bins is not None:
-            for predictor in (self.predictor, *self.baselines):
-                predictor.n_bins = n_bins
-        return self.predictor.n_bins
+        if n_bins is None:
+            return self
+        baselines = tuple(baseline.with_n_bins(n_bins) for baseline in self.baselines)
+        return replace(self, predictor=self.predictor.with_n_bins(n_bins), baselines=baselines)
 
 
 def finished_run(out: Path, asked: Mapping[str, Any], *, configs: Sequence[type] = ()) -> dict[str, Any] | None:
@@ -89,6 +95,7 @@ def begin_run(
     asked: Mapping[str, Any],
     *,
     feature_set: str,
+    windows: WindowRecord,
     split: Split,
     tasks: Sequence[str] = (),
     restart: bool = False,
@@ -97,7 +104,12 @@ def begin_run(
     if restart:
         _remove(out)
     out.mkdir(parents=True, exist_ok=True)
-    document = {"feature_set": feature_set, "tasks": list(tasks), "split": json.loads(split.to_json())}
+    document = {
+        "feature_set": feature_set,
+        "windows": windows.to_json(),
+        "tasks": list(tasks),
+        "split": json.loads(split.to_json()),
+    }
     _write(out, document | {"asked": dict(asked)})
 
 
@@ -136,6 +148,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
             Split.from_json(json.dumps(document["split"])),
             tuple(document.get("tasks", ())),
             tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}"))),
+            WindowRecord.from_json(document.get("windows", {})),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{directory} has no whole {_RUN} ({error}); train again with `restart=True`") from error

@@ -64,7 +64,7 @@ def evaluate(
     """
     if subset not in (*SUBSETS, "all"):
         raise ValueError(f"genes to score are {', '.join(SUBSETS)} or all; got {subset!r}")
-    scored = dataset.subset(dataset.gene_ids if subset == "all" else getattr(run.split, subset))
+    scored = dataset.subset(dataset.gene_ids if subset == "all" else getattr(run.split, subset)).unjittered()
     if len(scored) < 3:
         raise ValueError(f"{len(scored)} {subset} genes have features and targets; a rank correlation takes at least 3")
     own = _predicted(run.predictor, scored, allow_other_store)
@@ -91,8 +91,7 @@ def defined(value: float) -> float | None:
 
 def _predicted(predictor: Predictor, genes: GeneDataset, allow_other_store: bool) -> NDArray[np.float32]:
     predictor.allow_other_store = allow_other_store
-    genes.n_bins = predictor.n_bins
-    return predictor.predict(genes)
+    return predictor.predict(genes.with_n_bins(predictor.n_bins))
 
 
 def _require_comparable(label: str, run: Run, genes: GeneDataset, subset: str) -> None:

@@ -24,6 +24,7 @@ from model.predictors.build import build_predictor
 from model.predictors.ensemble import seed_ensemble
 from model.predictors.factory import factory_of
 from model.predictors.predictor import Predictor
+from model.runs.genes import WindowRecord
 from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.settings import split_settings
 from model.training.config import WITHOUT_EFFECT, TrainConfig
@@ -77,6 +78,7 @@ def decided_by(
         "backbone": backbone if _language(request, config) else None,
         "features": dataset.fingerprint,
         "channels": digest_of(dataset.channel_names),
+        **{name: value for name, value in WindowRecord.of(dataset.windows).to_json().items() if name != "channels"},
         "genes": digest_of([*dataset.gene_ids, *dataset.prompts, dataset.targets]),
         "split": digest_of([split.to_json()]),
     }

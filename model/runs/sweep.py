@@ -139,10 +139,9 @@ def run_sweep(
     started = time.perf_counter()
     cells = sweep.cells()
     for number, cell in enumerate(cells, 1):
-        dataset.n_bins = cell.n_bins
         is_anew = request.restart and cell.folder not in {earlier.folder for earlier in cells[: number - 1]}
         asked = replace(request, restart=is_anew)
-        rows.append(_cell(dataset, split, cell, asked, out / "runs" / cell.folder, draws))
+        rows.append(_cell(dataset.with_n_bins(cell.n_bins), split, cell, asked, out / "runs" / cell.folder, draws))
         frame = pl.DataFrame(rows, schema=_COLUMNS)
         _write(out, frame, draws)
         say(

@@ -5,19 +5,16 @@ scores (`model.runs.scores`), which genes are held out (`model.runs.held_out`), 
 (`loaders.genes`).
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from catalog import Split, read_annotations, read_genes, read_targets
-from featurestore import open as open_store
-from loaders import GeneDataset, gene_dataset
+from catalog import Split
+from loaders import GeneDataset
 from model.evaluation.metrics import spearman
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import members_of
@@ -26,71 +23,13 @@ from model.registry import models_of
 from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
 from model.runs.folder import Run as Run
 from model.runs.folder import open_run as open_run
+from model.runs.genes import WindowRecord
+from model.runs.genes import load_genes as load_genes
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest as TrainRequest
 from model.runs.scores import defined
 from model.runs.scores import evaluate as evaluate
 from model.runs.setup import decided_by, set_up, untrained_predictor
-
-
-def load_genes(
-    store: str,
-    feature_set: str | None,
-    *,
-    genes: str | os.PathLike[str],
-    targets: str | os.PathLike[str] | None,
-    target_column: str | None = None,
-    target_columns: Sequence[str] = (),
-    annotations: str | os.PathLike[str] | None = None,
-    n_bins: int = 251,
-    residence: str = "memory",
-) -> GeneDataset:
-    """Read the tables and join them to the windows of a store; low-signal channels are left out.
-
-    Parameters
-    ----------
-    feature_set
-        None for the store's only one.
-    target_columns
-        Columns of several tasks, in place of one; a gene needs one of them.
-
-    Raises
-    ------
-    ValueError
-        If the store has several feature sets and none is named, or no gene lies on it.
-    """
-    if feature_set is None:
-        there = open_store(store).feature_sets()
-        if len(there) != 1:
-            raise ValueError(
-                f"{store} has the feature sets {', '.join(there) or '(none)'}; say which with `feature_set=`"
-            )
-        feature_set = there[0]
-    measured: pl.DataFrame | None = None
-    if targets is not None:
-        if target_columns:
-            measured = _read_columns(targets, target_columns)
-        else:
-            measured = read_targets(targets, column=target_column)
-    return gene_dataset(
-        store,
-        feature_set,
-        read_genes(genes),
-        annotations=None if annotations is None else read_annotations(annotations),
-        targets=measured,
-        n_bins=n_bins,
-        residence=residence,
-        channels="signal",
-    )
-
-
-def _read_columns(targets: str | os.PathLike[str], columns: Sequence[str]) -> pl.DataFrame:
-    """Read one column a task; a value that is missing or none from 0 up is null."""
-    read = [
-        read_targets(targets, column=column, bad_values="drop").rename({"value": f"{index}"})
-        for index, column in enumerate(columns)
-    ]
-    return reduce(lambda one, other: one.join(other, on="gene_id", how="full", coalesce=True), read)
 
 
 def make_split(
@@ -152,6 +91,7 @@ def _train_one(
     dataset: GeneDataset, split: Split, request: TrainRequest, out: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     parts = {name: dataset.subset(getattr(split, name)) for name in SUBSETS}
+    parts |= {name: parts[name].unjittered() for name in SUBSETS if name != "train"}
     for name in ("train", "validation"):
         if not len(parts[name]):
             raise ValueError(f"the split leaves no {name} genes; name other contigs, or take a random split")
@@ -163,7 +103,15 @@ def _train_one(
         return summary
     predictor = untrained_predictor(dataset, request, config, training, out)
     # Only now: a request that does not fit together leaves the folder as it was.
-    begin_run(out, asked, feature_set=dataset.windows.name, split=split, tasks=request.tasks, restart=request.restart)
+    begin_run(
+        out,
+        asked,
+        feature_set=dataset.windows.name,
+        windows=WindowRecord.of(dataset.windows),
+        split=split,
+        tasks=request.tasks,
+        restart=request.restart,
+    )
     models = _models(predictor)
     for line in _parameters(models):
         say(line)
@@ -197,7 +145,7 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
     `prediction <task>`, `target <task>` of each.
     """
     run.predictor.allow_other_store = allow_other_store
-    prediction = run.predictor.predict(dataset)
+    prediction = run.predictor.predict(dataset.unjittered())
     place = {gene: name for name in SUBSETS for gene in getattr(run.split, name)}
     frame = dataset.genes.select("gene_id", "symbol", "contig", "strand", "tss").with_columns(
         subset=pl.Series([place.get(gene) for gene in dataset.gene_ids], dtype=pl.String)

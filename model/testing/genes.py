@@ -3,6 +3,7 @@
 Belongs here: what several test files need, made in memory or in a folder of the test. Does not: fixtures, assertions.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -82,6 +83,21 @@ class TinyGenes(GeneDataset):
     @n_bins.setter
     def n_bins(self, n_bins: int) -> None:
         self._n_bins = n_bins
+
+    def with_n_bins(self, n_bins: int) -> "TinyGenes":
+        """Give the same genes with the middle of their windows."""
+        changed = copy.copy(self)
+        changed.n_bins = n_bins
+        return changed
+
+    @property
+    def jitter(self) -> tuple[int, int]:
+        """How far a window may move either way: not at all."""
+        return 0, 0
+
+    def unjittered(self) -> "TinyGenes":
+        """Give the same genes, which have no jitter."""
+        return self
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -168,6 +168,8 @@ def _identity(
         "features": train.fingerprint,
         "channels": digest_of(train.channel_names),
         "n_bins": train.n_bins,
+        **({} if train.orient == "forward" else {"orient": train.orient}),
+        **({"jitter": train.jitter} if any(train.jitter) else {}),
         "training genes": digest_of([*train.gene_ids, *train.prompts, train.targets]),
         "validation genes": digest_of([*validation.gene_ids, *validation.prompts, validation.targets]),
         "initial weights": digest_of(item for name in sorted(state) for item in (name, state[name])),

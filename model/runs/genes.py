@@ -1,0 +1,179 @@
+"""Genes with their windows, as a training asks for them and as what it trained reads them again.
+
+Belongs here: from tables and a store to a `GeneDataset`, and what a run records of its windows. Does not: joining genes
+to windows (`loaders.genes`), the run's folder (`model.runs.folder`).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from typing import Any, Self
+
+import polars as pl
+
+from catalog import read_annotations, read_genes, read_targets
+from featurestore import open as open_store
+from loaders import GeneDataset, WindowSettings, WindowSource, gene_dataset
+from loaders.settings import Orientation
+
+AS_TRAINED = ("n_bins", "orient", "channels", "projection", "jitter_bins", "jitter_bp", "seed", "dtype")
+"""Fields of `WindowSettings` that a run decides; the others say where rows are kept and how they are reached."""
+GRID = "none"
+"""In place of the name of anchors: windows of the grid."""
+_CHANNELS = ("signal",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRecord:
+    """What a run records of the windows that it learned from, beside what its checkpoint does."""
+
+    anchors: str | None = None
+    """Name of the anchors that they were centred on to the base; None for windows of the grid."""
+    orient: Orientation = "forward"
+    channels: tuple[str, ...] | None = _CHANNELS
+    """As they were asked for: names, groups, `signal`."""
+    jitter_bins: int = 0
+    jitter_bp: int = 0
+
+    @classmethod
+    def of(cls, windows: WindowSource) -> Self:
+        """Say what a source gives."""
+        settings = windows.settings
+        return cls(
+            anchors=windows.anchors,
+            orient=settings.orient,
+            channels=settings.channels,
+            jitter_bins=settings.jitter_bins,
+            jitter_bp=settings.jitter_bp,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what is not the default, so that runs which an earlier version wrote are the same as now."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in plain.items() if value != _DEFAULTS[name]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        channels = document.get("channels", _CHANNELS)
+        return cls(**{**document, "channels": None if channels is None else tuple(channels)})
+
+
+_DEFAULTS = asdict(WindowRecord()) | {"channels": list(_CHANNELS)}
+
+
+def load_genes(
+    store: str,
+    feature_set: str | None,
+    *,
+    genes: str | os.PathLike[str],
+    targets: str | os.PathLike[str] | None,
+    target_column: str | None = None,
+    target_columns: Sequence[str] = (),
+    annotations: str | os.PathLike[str] | None = None,
+    anchors: str | None = None,
+    windows: WindowSettings | None = None,
+    **changes: Any,
+) -> GeneDataset:
+    """Read the tables and join them to the windows of a store.
+
+    Parameters
+    ----------
+    feature_set
+        Of several, comma-separated, the channels are put side by side; None for the store's only one.
+    target_columns
+        Columns of several tasks, in place of one; a gene needs one of them.
+    anchors
+        Name of an anchored array to read windows from that are centred on each TSS to the base; None for the grid.
+    windows
+        How windows are cut, read and shown; where it names no channels, low-signal ones are left out.
+    changes
+        Fields of `WindowSettings` in place of those of `windows`: `n_bins`, `residence`, ...
+
+    Raises
+    ------
+    ValueError
+        If the store has several feature sets and none is named, no gene lies on it, or the anchors lack a gene.
+    """
+    settings = replace(windows or WindowSettings(), **changes)
+    if settings.channels is None:
+        settings = replace(settings, channels=_CHANNELS)
+    if feature_set is None:
+        there = open_store(store, storage_options=settings.storage_options).feature_sets()
+        if len(there) != 1:
+            raise ValueError(f"{store} has the feature sets {', '.join(there) or '(none)'}; say which: `feature_set=`")
+        feature_set = there[0]
+    measured: pl.DataFrame | None = None
+    if targets is not None:
+        if target_columns:
+            measured = _read_columns(targets, target_columns)
+        else:
+            measured = read_targets(targets, column=target_column)
+    return gene_dataset(
+        store,
+        [name.strip() for name in feature_set.split(",")],
+        read_genes(genes),
+        anchors=anchors,
+        annotations=None if annotations is None else read_annotations(annotations),
+        targets=measured,
+        settings=settings,
+    )
+
+
+def load_genes_as_trained(
+    store: str,
+    feature_set: str,
+    record: WindowRecord,
+    *,
+    n_bins: int,
+    genes: str | os.PathLike[str],
+    targets: str | os.PathLike[str] | None,
+    target_column: str | None = None,
+    target_columns: Sequence[str] = (),
+    annotations: str | os.PathLike[str] | None = None,
+    anchors: str | None = None,
+    windows: WindowSettings | None = None,
+) -> GeneDataset:
+    """Read genes with windows as a run learned from them: its channels and orientation, and no jitter.
+
+    Parameters
+    ----------
+    feature_set, record
+        Of the run.
+    n_bins
+        Bins a window; a run reads other lengths than that of training too.
+    anchors
+        Name of other anchors than in training, or `none` for the grid; None for those of training.
+    windows
+        Where rows are kept and how they are reached.
+
+    Raises
+    ------
+    ValueError
+        As `load_genes`.
+    """
+    chosen = record.anchors if anchors is None else None if anchors == GRID else anchors
+    return load_genes(
+        store,
+        feature_set,
+        genes=genes,
+        targets=targets,
+        target_column=target_column,
+        target_columns=target_columns,
+        annotations=annotations,
+        anchors=chosen,
+        windows=windows,
+        n_bins=n_bins,
+        orient=record.orient,
+        channels=record.channels or ("all",),
+    )
+
+
+def _read_columns(targets: str | os.PathLike[str], columns: Sequence[str]) -> pl.DataFrame:
+    """Read one column a task; a value that is missing or none from 0 up is null."""
+    read = [
+        read_targets(targets, column=column, bad_values="drop").rename({"value": f"{index}"})
+        for index, column in enumerate(columns)
+    ]
+    return reduce(lambda one, other: one.join(other, on="gene_id", how="full", coalesce=True), read)
