@@ -23,6 +23,7 @@ from featurestore import ContigLayout, Origin, RowRequest, Store, read_rows, wri
 from featurestore.anchored.declare import anchored_layout
 from featurestore.anchored.layout import AnchorLayout, bin_offsets
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 
 
 class AnchoredWindow(NamedTuple):
@@ -78,7 +79,7 @@ class AnchorTask(NamedTuple):
 
     def log_of(self, feature_set: str) -> str:
         """Name the commit log of the anchored array."""
-        return layout.anchored_name(feature_set, self.anchors)
+        return str(ArrayKey(feature_set, self.anchors))
 
     def sequences(self, fasta: Fasta, feature_set: FeatureSet, input_length: int) -> NDArray[np.uint8]:
         """Read what the extractor sees of each distinct bin to compute."""
@@ -176,7 +177,7 @@ def plan_anchors(
     """
     anchored = arrays[0].anchored
     grids = [(array.feature_set, store.commits(array.feature_set.name).shards()) for array in arrays]
-    done = [store.commits(array.name).shards().get(layout.ANCHORS, set()) for array in arrays]
+    done = [store.commits(array.key).shards().get(layout.ANCHORS, set()) for array in arrays]
     lengths = store.assembly.lengths
     tasks = []
     for shard in range(arrays[0].n_shards):

@@ -134,8 +134,8 @@ def build_anchors(
         ]
         if len({array.anchored.shard_anchors for array in arrays}) > 1:
             raise ValueError(
-                f"{into.url} has {', '.join(array.name for array in arrays)} in different shards, so one pass cannot "
-                "write them all; build them one by one with --outputs"
+                f"{into.url} has {', '.join(str(array.key) for array in arrays)} in different shards, so one pass "
+                "cannot write them all; build them one by one with --outputs"
             )
         return Work(into, *plan_anchors(into, arrays, table))
 

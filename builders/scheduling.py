@@ -151,7 +151,7 @@ class ShardScheduler:
         is_silent = isinstance(error, StoreUnavailable)
         for log in [] if is_silent else self._failures:  # such a store would take no note either, and take its time
             note = Failure(
-                feature_set=log.feature_set,
+                feature_set=str(log.array),
                 **task.place._asdict(),
                 run=self._run,
                 attempts=attempts,

@@ -16,6 +16,7 @@ from catalog import Assembly, AssemblyMismatch, FeatureSet, KnownSet, StoreSumma
 from catalog.registry import UNKNOWN
 from featurestore.display import Display, Displayed, in_bytes, percent, some
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.declarations import Declaration, DeclarationLog, NotAStore, read_description
 from featurestore.format.manifest import CATALOG, Manifest, is_sealed_in_part, read_manifest, unseal
@@ -82,9 +83,9 @@ class Store(Displayed):
         there = set(self.objects.folders(layout.set_path(feature_set)))
         return [name for name in self.assembly.lengths if layout.contig_key(name) in there]
 
-    def commits(self, feature_set: str) -> CommitLog:
-        """Give the commit records of a feature set."""
-        return CommitLog(self.objects, feature_set)
+    def commits(self, array: ArrayKey | str) -> CommitLog:
+        """Give the commit records of a feature set, by its name, or of an anchored array."""
+        return CommitLog(self.objects, array)
 
     def __getitem__(self, name: str) -> FeatureReader:
         """Give the reader of one feature set; NotBuilt if there is none of that name."""
@@ -150,12 +151,12 @@ class Store(Displayed):
         """Take the seal off, before anything changes; nothing happens to a store that is not sealed."""
         unseal(self.objects)
 
-    def rows(self, feature_set: str) -> RowSource:
+    def rows(self, array: ArrayKey | str) -> RowSource:
         """Give the fastest engine that reads this URL: tensorstore, else zarr."""
         kvstore = self.objects.kvstore()
         if kvstore is None:
-            return ZarrRows(self.objects.zarr(read_only=True), feature_set)
-        return TensorStoreRows(kvstore, feature_set, renewed=self.objects.kvstore)
+            return ZarrRows(self.objects.zarr(read_only=True), array)
+        return TensorStoreRows(kvstore, array, renewed=self.objects.kvstore)
 
     def require_assembly(self, assembly: Assembly) -> None:
         """Refuse another assembly.

@@ -23,6 +23,7 @@ from catalog import FeatureSet
 from catalog.feature_set import Name
 from catalog.genes.anchors import Anchor
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.metadata import GROUP, add_coordinate, array_settings, digest_of, signed
 
 _MAX_CHUNK_BYTES = 512 << 10
@@ -64,9 +65,9 @@ class AnchorLayout:
     anchored: Anchored
 
     @property
-    def name(self) -> str:
-        """Name of the commit log."""
-        return layout.anchored_name(self.feature_set.name, self.anchored.anchors)
+    def key(self) -> ArrayKey:
+        """Address."""
+        return ArrayKey(self.feature_set.name, self.anchored.anchors)
 
     @property
     def path(self) -> str:

@@ -45,9 +45,9 @@ class AnchoredReader(Displayed):
         self.layout = array
         self.anchors = list(anchors)
         """The table, in the order of the array."""
-        self.source: RowSource = store.rows(array.name) if source is None else source
+        self.source: RowSource = store.rows(array.key) if source is None else source
         """Where the rows come from; one anchor's window is what one phase of a contig is on the grid."""
-        self._commits = store.commits(array.name)
+        self._commits = store.commits(array.key)
         self._numbers = {anchor.name: number for number, anchor in enumerate(anchors)}
         self._committed: set[int] = set()
 
@@ -69,7 +69,7 @@ class AnchoredReader(Displayed):
     @property
     def name(self) -> str:
         """Name of the array's log of commits."""
-        return self.layout.name
+        return str(self.layout.key)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class AnchoredReader(Displayed):
     def _display(self) -> Display:
         described = self.feature_set
         return Display(
-            f"AnchoredReader {self.layout.name} of {self.store.url}",
+            f"AnchoredReader {self.layout.key} of {self.store.url}",
             (
                 ("anchors", some(self.names)),
                 ("bins", f"{self.n_bins:,} of {described.bin_size:,} bp around each, residual 0"),
@@ -183,7 +183,7 @@ class AnchoredReader(Displayed):
             first, end = self.layout.anchor_span(min(missing))
             command = build_command(self.store, self.feature_set, self.layout.anchored.anchors, self.n_bins)
             raise NotBuilt(
-                f"{self.layout.name} is not built for the anchors {self.anchors[first].name} to "
+                f"{self.layout.key} is not built for the anchors {self.anchors[first].name} to "
                 f"{self.anchors[end - 1].name} ({len(missing)} shards missing); build it with {command}"
             )
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.metadata import DIGEST, is_whole, signed
 from featurestore.objects.objects import Objects
 
@@ -40,6 +41,7 @@ class Commit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     feature_set: str
+    """The array's key, as text: `<set>` or `<set>@<anchors>`."""
     contig: str
     phase: int = Field(ge=0)
     shard: int = Field(ge=0)
@@ -74,11 +76,11 @@ class Commit(BaseModel):
 
 
 class CommitLog:
-    """The commit records of one feature set."""
+    """The commit records of one feature set on its grid, or around anchors."""
 
-    def __init__(self, objects: Objects, feature_set: str) -> None:
+    def __init__(self, objects: Objects, array: ArrayKey | str) -> None:
         self._objects = objects
-        self.feature_set = feature_set
+        self.array = ArrayKey.of(array)
 
     def shards(self) -> dict[str, set[tuple[int, int]]]:
         """List the committed `(phase, shard)` of each contig, by the contig's folder name (one listing)."""
@@ -92,7 +94,7 @@ class CommitLog:
 
     def keys(self) -> list[tuple[str, int]]:
         """List the keys of the records and their sizes (bytes)."""
-        return list(self._objects.walk(f"{layout.COMMITS}/{self.feature_set}"))
+        return list(self._objects.walk(f"{layout.COMMITS}/{self.array}"))
 
     def records(self) -> Iterator[Commit]:
         """Read every record, some at once, in the order of their keys.
@@ -132,7 +134,7 @@ class CommitLog:
 
     def read(self, contig: str, phase: int, shard: int) -> Commit | None:
         """Read one record, or None if the shard is not committed."""
-        key = layout.commit_key(self.feature_set, contig, phase, shard)
+        key = layout.commit_key(self.array, contig, phase, shard)
         try:
             data = self._objects.get(key)
         except FileNotFoundError:

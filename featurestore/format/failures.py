@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.objects.objects import Objects
 
 _MAX_NOTE_BYTES = 1 << 16
@@ -40,11 +41,11 @@ class Failure(BaseModel):
 
 
 class FailureLog:
-    """The notes of one feature set."""
+    """The notes of one feature set on its grid, or around anchors."""
 
-    def __init__(self, objects: Objects, feature_set: str) -> None:
+    def __init__(self, objects: Objects, array: ArrayKey | str) -> None:
         self._objects = objects
-        self.feature_set = feature_set
+        self.array = ArrayKey.of(array)
 
     def put(self, failure: Failure) -> None:
         """Write a note, over an earlier one of the same shard."""
@@ -53,11 +54,11 @@ class FailureLog:
 
     def remove(self, contig: str, phase: int, shard: int) -> None:
         """Take a note away; nothing happens if there is none."""
-        self._objects.delete(layout.failure_key(self.feature_set, contig, phase, shard))
+        self._objects.delete(layout.failure_key(self.array, contig, phase, shard))
 
     def __iter__(self) -> Iterator[Failure]:
         """Give every note that can be read; one that cannot says nothing that matters."""
-        for key, size in list(self._objects.walk(f"{layout.FAILURES}/{self.feature_set}")):
+        for key, size in list(self._objects.walk(f"{layout.FAILURES}/{self.array}")):
             if size > _MAX_NOTE_BYTES:
                 continue
             try:

@@ -15,8 +15,8 @@ Belongs here: keys and shapes, pure. Does not: any reading or writing.
     catalog.json, croissant.json, README.md          what the store is, to catalogs, machines and people; by `seal`
     MANIFEST.json                                    every object with its hash; written last, by `seal`
 
-An anchored array goes by the name `<set>@<anchors>` wherever arrays are told apart by set and contig, as in its commit
-records; `anchors` stands there for the contig, and 0 for the phase. No feature set is called so.
+An anchored array goes by `<set>@<anchors>` (`featurestore.format.array_key`) wherever arrays are told apart by set and
+contig, as in its commit records; `anchors` stands there for the contig, and 0 for the phase.
 
 Format 2 adds types of values: the description of a feature set may have a `dtype` of `float32` or `uint8`. A set
 without one is of float16, and is as in format 1. The root says 1 until a set of another type is declared, and 2 from
@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from catalog import FeatureSet
+from featurestore.format.array_key import ArrayKey
 
 FORMATS = (1, 2)
 """That this version reads and writes; each store has the first that does."""
@@ -91,36 +92,33 @@ def contig_path(feature_set: str, contig: str) -> str:
     return f"{FEATURES}/{feature_set}/{contig_key(contig)}"
 
 
-def anchored_name(feature_set: str, anchors: str) -> str:
-    """Name that an anchored array goes by among feature sets."""
-    return f"{feature_set}@{anchors}"
-
-
 def anchored_path(feature_set: str, anchors: str) -> str:
     """Path of the group of an anchored array."""
     return f"{ANCHORED}/{feature_set}/{anchors}"
 
 
-def values_path(feature_set: str, contig: str) -> str:
-    """Path of the array of one contig; or of an anchored array, by the name that it goes by."""
-    name, _, anchors = feature_set.partition("@")
-    return f"{anchored_path(name, anchors) if anchors else contig_path(name, contig)}/values"
+def values_path(array: ArrayKey | str, contig: str) -> str:
+    """Path of the array of one contig, or of an anchored array, which has all its contigs in one."""
+    key = ArrayKey.of(array)
+    if key.anchors is not None:
+        return f"{anchored_path(key.feature_set, key.anchors)}/values"
+    return f"{contig_path(key.feature_set, contig)}/values"
 
 
-def shard_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
+def shard_key(array: ArrayKey | str, contig: str, phase: int, shard: int) -> str:
     """Key of one shard object, as Zarr's default chunk key encoding writes it."""
-    chunk = f"{shard}/0/0" if "@" in feature_set else f"{phase}/{shard}/0"
-    return f"{values_path(feature_set, contig)}/c/{chunk}"
+    chunk = f"{shard}/0/0" if ArrayKey.of(array).is_anchored else f"{phase}/{shard}/0"
+    return f"{values_path(array, contig)}/c/{chunk}"
 
 
-def commit_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
+def commit_key(array: ArrayKey | str, contig: str, phase: int, shard: int) -> str:
     """Key of the record that says that a shard is whole."""
-    return f"{COMMITS}/{feature_set}/{contig_key(contig)}/{phase}-{shard}.json"
+    return f"{COMMITS}/{array}/{contig_key(contig)}/{phase}-{shard}.json"
 
 
-def failure_key(feature_set: str, contig: str, phase: int, shard: int) -> str:
+def failure_key(array: ArrayKey | str, contig: str, phase: int, shard: int) -> str:
     """Key of the note that says why a shard could not be built."""
-    return f"{FAILURES}/{feature_set}/{contig_key(contig)}/{phase}-{shard}.json"
+    return f"{FAILURES}/{array}/{contig_key(contig)}/{phase}-{shard}.json"
 
 
 def parse_commit_key(key: str) -> tuple[str, int, int] | None:
@@ -138,8 +136,8 @@ class ArrayLayout(Protocol):
         ...
 
     @property
-    def name(self) -> str:
-        """Name of its commit log."""
+    def key(self) -> ArrayKey:
+        """Its address."""
         ...
 
     @property
@@ -185,9 +183,9 @@ class ContigLayout:
     """Of the contig (bp)."""
 
     @property
-    def name(self) -> str:
-        """Name of the commit log: that of the set."""
-        return self.feature_set.name
+    def key(self) -> ArrayKey:
+        """Address: the set's grid."""
+        return ArrayKey(self.feature_set.name)
 
     @property
     def dimensions(self) -> tuple[str, str, str]:

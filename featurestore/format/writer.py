@@ -91,14 +91,14 @@ def write_shard(
     CommitConflict
         If another writer committed other bytes.
     """
-    name = layout.name
+    array = layout.key
     first, end = layout.shard_span(phase, shard)
-    where = f"{name} {contig} phase {phase} shard {shard}"
+    where = f"{array} {contig} phase {phase} shard {shard}"
     if len(values) != end - first:
         raise ValueError(f"{where} holds {end - first} bins, got {len(values)}")
     data = encode_shard(values, layout, where=where)
     commit = Commit(
-        feature_set=name,
+        feature_set=str(array),
         contig=contig,
         phase=phase,
         shard=shard,
@@ -114,11 +114,11 @@ def write_shard(
         seconds=round(origin.seconds, 3),
         versions=origin.versions,
     )
-    log = CommitLog(objects, name)
+    log = CommitLog(objects, array)
     committed = log.read(contig, phase, shard)
     if committed is not None:
         return log.add(commit)
-    key = shard_key(name, contig, phase, shard)
+    key = shard_key(array, contig, phase, shard)
     if objects.create(key, data) or (found := objects.get(key)) == data:
         return log.add(commit)
     # Left without a record by a run that was killed, or damaged since: nobody may rely on it.

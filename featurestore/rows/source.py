@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.abc.store import Store as ZarrStore
 
 from catalog.value_type import Values, value_type
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.layout import values_path
 from featurestore.rows.row_requests import RowRequest, merged
 
@@ -75,9 +76,9 @@ def gather(rows: Values, first: NDArray[np.int64], n_bins: int) -> Values:
 class ZarrRows:
     """Rows through zarr: slower, but over any store that zarr opens. Also the oracle of the others."""
 
-    def __init__(self, store: ZarrStore, feature_set: str) -> None:
+    def __init__(self, store: ZarrStore, array: ArrayKey | str) -> None:
         self._store = store
-        self._feature_set = feature_set
+        self._key = ArrayKey.of(array)
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
@@ -112,13 +113,13 @@ class ZarrRows:
             try:
                 pieces.append(self._read_once(rows._replace(first=first, end=end)))
             except (ValueError, RuntimeError) as error:
-                key = f"{values_path(self._feature_set, rows.contig)}/c/{rows.phase // n_phases}/{shard}/0"
+                key = f"{values_path(self._key, rows.contig)}/c/{rows.phase // n_phases}/{shard}/0"
                 raise damaged(key, str(self._store), str(error)) from error
         return np.concatenate(pieces)
 
     def _array(self, contig: str) -> "zarr.Array[Any]":
         array = self._arrays.get(contig)
         if array is None:
-            array = zarr.open_array(self._store, path=values_path(self._feature_set, contig), mode="r", zarr_format=3)
+            array = zarr.open_array(self._store, path=values_path(self._key, contig), mode="r", zarr_format=3)
             self._arrays[contig] = array
         return array

@@ -13,6 +13,7 @@ from typing import Any
 import tensorstore as ts
 
 from catalog.value_type import Values
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.layout import values_path
 from featurestore.objects.errors import explained, is_outage
 from featurestore.rows.row_requests import Block, RowRequest, merged
@@ -52,6 +53,8 @@ class TensorStoreRows:
     ----------
     kvstore
         Tensorstore's specification of the store's root.
+    array
+        Which features to read.
     cache_bytes
         Decoded chunks kept in memory (bytes); 0 keeps none.
     renewed
@@ -61,13 +64,13 @@ class TensorStoreRows:
     def __init__(
         self,
         kvstore: dict[str, Any],
-        feature_set: str,
+        array: ArrayKey | str,
         *,
         cache_bytes: int = 0,
         renewed: Callable[[], dict[str, Any] | None] | None = None,
     ) -> None:
         self._kvstore = kvstore
-        self._feature_set = feature_set
+        self._key = ArrayKey.of(array)
         self._cache_bytes = cache_bytes
         self._renewed = renewed
         self._context: Any = None
@@ -139,9 +142,9 @@ class TensorStoreRows:
     def _explained(self, error: ValueError) -> OSError:
         place = _location(self._kvstore)
         if is_outage(error):
-            return explained(error, f"read {self._feature_set} at {place}")
+            return explained(error, f"read {self._key} at {place}")
         shard = _SHARD.search(str(error))
-        return damaged(shard[0] if shard else f"a chunk of {self._feature_set}", place, str(error))
+        return damaged(shard[0] if shard else f"a chunk of {self._key}", place, str(error))
 
     def _array(self, contig: str) -> Any:
         array = self._arrays.get(contig)
@@ -161,7 +164,7 @@ class TensorStoreRows:
         return array
 
     def _place(self, contig: str) -> dict[str, str]:
-        path = f"{values_path(self._feature_set, contig)}/"
+        path = f"{values_path(self._key, contig)}/"
         if self._kvstore["driver"] == "http":
             return {"path": path}
         return {"path": f"{self._kvstore['path']}{path}"}

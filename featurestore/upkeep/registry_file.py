@@ -132,7 +132,7 @@ def _known_set(store: Store, described: FeatureSet, sizes: Mapping[str, int]) ->
     held = {anchors: read_anchored(store, name, anchors) for anchors in anchored_names(store, name)}
     arrays = [AnchorLayout(described, one) for one in held.values() if one is not None]
     records += [
-        layout.commit_key(array.name, layout.ANCHORS, 0, shard) for array in arrays for shard in range(array.n_shards)
+        layout.commit_key(array.key, layout.ANCHORS, 0, shard) for array in arrays for shard in range(array.n_shards)
     ]
     return KnownSet(
         name=name,

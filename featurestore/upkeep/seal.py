@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from featurestore.anchored.declare import build_command
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.manifest import (
     CARDS,
     CATALOG,
@@ -141,17 +142,17 @@ def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool)
     if partial or not found.missing:
         return
     name = next(iter(found.incomplete))
+    command = _build_command(store, ArrayKey.of(name))
     raise NotSealed(
-        f"{store.url} lacks {found.incomplete[name]} shards of {name!r}; {_build_command(store, name)} makes them, and "
-        "`partial=True` seals without"
+        f"{store.url} lacks {found.incomplete[name]} shards of {name!r}; {command} makes them, and `partial=True` "
+        "seals without"
     )
 
 
-def _build_command(store: Store, name: str) -> str:
-    name, _, anchors = name.partition("@")
-    described = store.feature_set(name)
-    if anchors:
-        return build_command(store, described, anchors)
+def _build_command(store: Store, array: ArrayKey) -> str:
+    name, described = array.feature_set, store.feature_set(array.feature_set)
+    if array.anchors is not None:
+        return build_command(store, described, array.anchors)
     return (
         f"`featurestore build {store.url} --fasta {store.assembly.name}.fa --extractor {described.extractor} "
         f"--offsets {','.join(map(str, described.offsets))} --contigs {','.join(store.contigs(name))}`"

@@ -13,6 +13,7 @@ from catalog import FeatureSet
 from featurestore.anchored.declare import anchored_names, read_anchored
 from featurestore.anchored.layout import AnchorLayout
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, DamagedRecord
 from featurestore.format.failures import Failure, FailureLog
 from featurestore.store import Store
@@ -96,12 +97,12 @@ def status_of(store: Store) -> StoreStatus:
     found = StoreStatus([], [], [], [])
     for name in store.feature_sets():
         feature_set = store.feature_set(name)
-        _add_log(store, name, _grid_of(store, feature_set), found)
+        _add_log(store, ArrayKey(name), _grid_of(store, feature_set), found)
         for anchors in anchored_names(store, name):
             held = read_anchored(store, name, anchors)
             if held is not None:
                 array = AnchorLayout(feature_set, held)
-                _add_log(store, array.name, [_Part(layout.ANCHORS, 0, 0, array.n_shards)], found)
+                _add_log(store, array.key, [_Part(layout.ANCHORS, 0, 0, array.n_shards)], found)
     found.work.sort(key=lambda item: item.ended)
     return found
 
@@ -159,16 +160,16 @@ def _grid_of(store: Store, feature_set: FeatureSet) -> list[_Part]:
     ]
 
 
-def _add_log(store: Store, name: str, parts: Iterable[_Part], found: StoreStatus) -> None:
+def _add_log(store: Store, array: ArrayKey, parts: Iterable[_Part], found: StoreStatus) -> None:
     made: dict[tuple[str, int], list[Commit]] = {}
-    for record in store.commits(name).readable():
+    for record in store.commits(array).readable():
         if isinstance(record, DamagedRecord):
             found.damaged.append(str(record))
         else:
             made.setdefault((record.contig, record.phase), []).append(record)
     committed = {(commit.contig, commit.phase, commit.shard) for commits in made.values() for commit in commits}
     failures = [
-        note for note in FailureLog(store.objects, name) if (note.contig, note.phase, note.shard) not in committed
+        note for note in FailureLog(store.objects, array) if (note.contig, note.phase, note.shard) not in committed
     ]
     found.failures.extend(failures)
     found.work.extend(work_of(commit for commits in made.values() for commit in commits))
@@ -178,7 +179,7 @@ def _add_log(store: Store, name: str, parts: Iterable[_Part], found: StoreStatus
         bins = sum(commit.n_bins for commit in here)
         found.phases.append(
             PhaseStatus(
-                feature_set=name,
+                feature_set=str(array),
                 contig=contig,
                 offset=offset,
                 shards=shards,

@@ -24,6 +24,7 @@ from catalog import FeatureSet
 from featurestore.anchored.declare import anchored_layout, anchored_names, declare_anchored
 from featurestore.anchored.reader import read_table
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
 from featurestore.objects.objects import StorageOptions
 from featurestore.store import Store, create, open_store
@@ -266,7 +267,7 @@ class _Copier:
     def plan(self, feature_set: FeatureSet, there: FeatureSet, contigs: Sequence[str]) -> list[_Shard]:
         """List the source's committed shards of a set on some contigs, and what the destination has of them."""
         phases = {phase: there.offsets.index(offset) for phase, offset in enumerate(feature_set.offsets)}
-        return self._plan(feature_set.name, layout.set_path(feature_set.name), contigs, phases)
+        return self._plan(ArrayKey(feature_set.name), layout.set_path(feature_set.name), contigs, phases)
 
     def plan_anchored(self, feature_set: FeatureSet) -> list[_Shard]:
         """Make room for the anchored arrays of a set, and list their committed shards."""
@@ -279,12 +280,12 @@ class _Copier:
                     f"{self._destination.url} has anchors {anchors!r} of {feature_set.name!r} in other shards than the "
                     "source; shards are copied as they are: copy into another store, or build there"
                 )
-            shards += self._plan(array.name, array.path, [layout.ANCHORS], {0: 0})
+            shards += self._plan(array.key, array.path, [layout.ANCHORS], {0: 0})
         return shards
 
-    def _plan(self, name: str, path: str, contigs: Sequence[str], phases: Mapping[int, int]) -> list[_Shard]:
+    def _plan(self, array: ArrayKey, path: str, contigs: Sequence[str], phases: Mapping[int, int]) -> list[_Shard]:
         """List the shards in one commit log, and what the destination has of them (two listings each)."""
-        log, log_there = self._source.commits(name), self._destination.commits(name)
+        log, log_there = self._source.commits(array), self._destination.commits(array)
         sizes = dict(self._source.objects.walk(path))
         sizes_there = dict(self._destination.objects.walk(path))
         records, records_there = log.keys(), dict(log_there.keys())
@@ -295,11 +296,11 @@ class _Copier:
             if folder not in names or phase not in phases:
                 continue
             contig, phase_there = names[folder], phases[phase]
-            key, key_there = (layout.shard_key(name, contig, at, number) for at in (phase, phase_there))
-            record_there = layout.commit_key(name, contig, phase_there, number)
+            key, key_there = (layout.shard_key(array, contig, at, number) for at in (phase, phase_there))
+            record_there = layout.commit_key(array, contig, phase_there, number)
             shards.append(
                 _Shard(
-                    name=f"{name} {contig} phase {phase} shard {number}",
+                    name=f"{array} {contig} phase {phase} shard {number}",
                     log=log,
                     key=key,
                     size=sizes.get(key, 0),

@@ -18,6 +18,7 @@ from featurestore.anchored.declare import anchored_layout
 from featurestore.anchored.layout import anchored_documents
 from featurestore.anchored.reader import read_table
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, DamagedRecord, NotBuilt
 from featurestore.format.declarations import DECLARED, DeclarationLog, NotAStore, number_of
 from featurestore.format.layout import ArrayLayout, ContigLayout
@@ -133,7 +134,7 @@ class _Verifier:
         self._threads = max(1, min(_REQUESTS_AT_ONCE, _MAX_HELD_BYTES // (2 * largest or 1)))
         self.found.manifest = self._manifest = self._read_manifest()
         self._passed_over: list[str] = []
-        self._planned: dict[str, dict[str, ArrayLayout]] = {}
+        self._planned: dict[ArrayKey, dict[str, ArrayLayout]] = {}
         self._look_at_documents(self._expected())
         self._look_at_shards(progress)
         if self._manifest is not None:
@@ -218,7 +219,7 @@ class _Verifier:
             contigs = self._contigs_of(name)
             expected |= set_documents(assembly, described, contigs)
             arrays = {contig: ContigLayout(described, assembly.lengths[contig]) for contig in contigs}
-            self._planned[name] = {
+            self._planned[ArrayKey(name)] = {
                 layout.shard_key(name, contig, phase, shard): array
                 for contig, array in arrays.items()
                 for phase in range(array.shape[0])
@@ -233,13 +234,13 @@ class _Verifier:
             array = anchored_layout(self._store, described, anchors)
             documents = anchored_documents(array, read_table(self._store, array))
         except (NotBuilt, NotAStore, DamagedChunk) as error:
-            name, path = layout.anchored_name(described.name, anchors), layout.anchored_path(described.name, anchors)
-            self._pass_over(path, f"{layout.COMMITS}/{name}")
+            path = layout.anchored_path(described.name, anchors)
+            self._pass_over(path, f"{layout.COMMITS}/{ArrayKey(described.name, anchors)}")
             if not isinstance(error, NotBuilt):  # else its build was stopped before it was declared
                 self._fault(path, str(error), "then verify again: nothing below was compared")
             return {}
-        self._planned[array.name] = {
-            layout.shard_key(array.name, layout.ANCHORS, 0, shard): array for shard in range(array.n_shards)
+        self._planned[array.key] = {
+            layout.shard_key(array.key, layout.ANCHORS, 0, shard): array for shard in range(array.n_shards)
         }
         return documents
 
@@ -267,7 +268,7 @@ class _Verifier:
         return consolidated(self.found.documents)
 
     def _look_at_shards(self, progress: Callable[[int, int], None] | None) -> None:
-        logs = {f"{layout.COMMITS}/{name}" for name in self._planned}
+        logs = {f"{layout.COMMITS}/{array}" for array in self._planned}
         records = [key for key in self._listing if layout.parse_commit_key(key) and key.rsplit("/", 2)[0] in logs]
         committed: set[str] = set()
         for number, seen in enumerate(_in_order(self._look_at_shard, records, threads=self._threads), start=1):
@@ -281,18 +282,18 @@ class _Verifier:
                 self.found.faults.append(seen.fault)
             if progress is not None:
                 progress(number, len(records))
-        missing = {name: planned.keys() - committed for name, planned in self._planned.items()}
+        missing = {str(array): planned.keys() - committed for array, planned in self._planned.items()}
         self.found.incomplete = {name: len(keys) for name, keys in missing.items() if keys}
         self.found.orphans = sorted(set().union(*missing.values()) & self._listing.keys())
 
     def _look_at_shard(self, record: str) -> _Seen:
-        name = record.split("/")[1]
+        array = ArrayKey.of(record.split("/")[1])
         try:
-            commit = self._store.commits(name).load(record, self._listing[record])
+            commit = self._store.commits(array).load(record, self._listing[record])
         except DamagedRecord as error:
             mend = "`featurestore repair`, then build again"
             return _Seen(record, None, None, Fault(record, str(error), mend, (record,)))
-        key = layout.shard_key(name, commit.contig, commit.phase, commit.shard)
+        key = layout.shard_key(array, commit.contig, commit.phase, commit.shard)
         what = self._wrong_with(commit, key)
         if what is None:
             return _Seen(record, key, SealedObject(commit.size, commit.sha256), None)
@@ -322,7 +323,7 @@ class _Verifier:
             return None
 
     def _belongs(self, commit: Commit, key: str) -> bool:
-        array = self._planned[commit.feature_set].get(key)
+        array = self._planned[ArrayKey.of(commit.feature_set)].get(key)
         if array is None or commit.fingerprint != array.feature_set.fingerprint:
             return False
         return (commit.first_bin, commit.first_bin + commit.n_bins) == array.shard_span(commit.phase, commit.shard)

@@ -34,6 +34,7 @@ from featurestore.anchored.layout import AnchorLayout, anchored_documents, descr
 from featurestore.anchored.reader import AnchoredReader, UnknownAnchor, open_anchored
 from featurestore.cli.main import main
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.declarations import NotAStore
 from featurestore.testing import ORIGIN, assembly_of, feature_set_of, random_sequences, write_fasta
 from featurestore.upkeep.seal import seal
@@ -356,7 +357,7 @@ def test_the_shards_that_are_there_keep_their_size(copied: Path, settings_of: di
 
 def test_no_feature_set_can_have_the_name_of_an_anchored_array() -> None:
     with pytest.raises(ValueError, match="pattern"):
-        feature_set_of(Grid(), name=layout.anchored_name("demo", "mane"))
+        feature_set_of(Grid(), name=str(ArrayKey("demo", "mane")))
 
 
 # What is read

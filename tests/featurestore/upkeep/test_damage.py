@@ -68,7 +68,7 @@ def build_what_is_missing(store: featurestore.Store) -> None:
     declare_anchored(store, anchored, ANCHORS)
     arrays += [(anchored, layout.ANCHORS, 0, shard) for shard in range(anchored.n_shards)]
     for array, contig, phase, shard in arrays:
-        if (phase, shard) not in store.commits(array.name).shards().get(layout.contig_key(contig), set()):
+        if (phase, shard) not in store.commits(array.key).shards().get(layout.contig_key(contig), set()):
             length = LENGTHS.get(contig, 16 * 3 * len(ANCHORS))  # so many bins are around anchors
             values = values_of(described, length, phase)[slice(*array.shard_span(phase, shard))]
             write_shard(store.objects, array, values, contig=contig, phase=phase, shard=shard, origin=ORIGIN)

@@ -1,60 +1,19 @@
-"""The packages are those of this checkout, and the layout of a store keeps its promises."""
+"""Keys and shapes keep their promises: one place a thing, shards that tile, sizes that fit."""
 
-import ast
-import importlib.util
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import zarr
-from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import Grid
+from catalog.value_type import value_type
 from featurestore import ContigLayout
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.testing import built_store, feature_set_of, grids
-
-PACKAGES = ("catalog", "featurestore", "builders", "loaders", "model")
-
-
-def modules() -> Iterator[Path]:
-    for package in PACKAGES:
-        yield from (ROOT / package).rglob("*.py")
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_each_package_comes_from_this_checkout(package: str) -> None:
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    assert spec.origin == str(ROOT / package / "__init__.py"), (
-        f"{package} is imported from {spec.origin}: a folder or file of that name hides ours"
-    )
-
-
-def test_no_module_is_named_like_a_library_that_it_would_hide() -> None:
-    # A script that lies in a package's folder is run with that folder first on the path.
-    libraries = (set(packages_distributions()) | set(sys.stdlib_module_names)) - set(PACKAGES)
-    hiding = [str(path.relative_to(ROOT)) for path in modules() if path.stem in libraries - {"__init__"}]
-    assert hiding == []
-
-
-@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in modules()])
-def test_every_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_what_a_package_exports_is_there(package: str) -> None:
-    module = importlib.import_module(package)
-    exported = getattr(module, "__all__", [])
-    assert sorted(set(exported)) == sorted(exported)
-    assert [name for name in exported if not hasattr(module, name)] == []
-
 
 # Keys
 
@@ -112,25 +71,57 @@ def test_shards_lie_where_zarr_puts_them(tmp_path: Path) -> None:
         assert {str(path.relative_to(tmp_path)) for path in found if path.is_file()} == keys
 
 
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
+ARRAYS = st.builds(ArrayKey, NAMES, st.none() | NAMES)
+
+
+@given(ARRAYS)
+def test_the_key_of_an_array_is_read_back_and_stays_as_it_is(array: ArrayKey) -> None:
+    assert ArrayKey.of(str(array)) == array
+    assert ArrayKey.of(array) is array
+    assert array.is_anchored == ("@" in str(array))
+
+
+@given(ARRAYS, ARRAYS, CONTIGS)
+def test_two_arrays_share_no_object(one: ArrayKey, other: ArrayKey, contig: str) -> None:
+    for key in (layout.shard_key, layout.commit_key, layout.failure_key):
+        assert (key(one, contig, 0, 0) == key(other, contig, 0, 0)) == (one == other)
+        assert key(one, contig, 0, 0) == key(str(one), contig, 0, 0)
+
+
+def test_an_anchored_array_has_its_shards_along_the_anchors() -> None:
+    anchored = ArrayKey("motif", "tss")
+    assert str(anchored) == "motif@tss"
+    assert layout.shard_key(anchored, layout.ANCHORS, 0, 3) == "anchored/motif/tss/values/c/3/0/0"
+    assert layout.commit_key(anchored, layout.ANCHORS, 0, 3) == "commits/motif@tss/anchors/0-3.json"
+
+
 # Shapes
 
 
-@given(st.integers(1, 40_000))
-def test_an_inner_chunk_is_a_power_of_two_of_bins_and_at_most_512_kib_where_16_bins_allow_it(n_channels: int) -> None:
-    bins = layout.chunk_bins(n_channels)
+ITEM_BYTES = st.sampled_from([value_type(name).item_bytes for name in ("uint8", "float16", "float32")])
+
+
+@given(st.integers(1, 40_000), ITEM_BYTES)
+def test_an_inner_chunk_is_a_power_of_two_of_bins_and_at_most_512_kib_where_16_bins_allow_it(
+    n_channels: int, item_bytes: int
+) -> None:
+    bins, row_bytes = layout.chunk_bins(n_channels, item_bytes), n_channels * item_bytes
     assert bins in (16, 32, 64, 128, 256)
-    assert bins * n_channels * 2 <= 512 * 1024 or bins == 16
-    assert 2 * bins * n_channels * 2 > 512 * 1024 or bins == 256, "a larger chunk would have fitted"
+    assert bins * row_bytes <= 512 * 1024 or bins == 16
+    assert 2 * bins * row_bytes > 512 * 1024 or bins == 256, "a larger chunk would have fitted"
 
 
-@given(st.integers(1, 40_000), st.integers(1, 100_000))
-def test_a_shard_is_whole_chunks_no_more_than_wanted_and_at_most_256_mib(n_channels: int, wanted: int) -> None:
-    bins = layout.shard_bins(n_channels, wanted)
-    chunk = layout.chunk_bins(n_channels)
+@given(st.integers(1, 40_000), st.integers(1, 100_000), ITEM_BYTES)
+def test_a_shard_is_whole_chunks_no_more_than_wanted_and_at_most_256_mib(
+    n_channels: int, wanted: int, item_bytes: int
+) -> None:
+    bins, row_bytes = layout.shard_bins(n_channels, wanted, item_bytes), n_channels * item_bytes
+    chunk = layout.chunk_bins(n_channels, item_bytes)
     assert bins % chunk == 0
     assert bins <= max(wanted, chunk)
-    assert bins * n_channels * 2 <= 256 << 20
-    assert bins + chunk > wanted or (bins + chunk) * n_channels * 2 > 256 << 20, "another chunk would have fitted"
+    assert bins * row_bytes <= 256 << 20
+    assert bins + chunk > wanted or (bins + chunk) * row_bytes > 256 << 20, "another chunk would have fitted"
 
 
 @given(grids(), st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 5))
