@@ -153,6 +153,7 @@ class FeatureReader(Displayed):
             (
                 ("assembly", f"{self.assembly.name}, {len(self.assembly.contigs):,} contigs"),
                 ("channels", some(described.channel_names)),
+                ("values", described.dtype),
                 ("bins", f"{described.bin_size:,} bp, at offsets {some([f'{o:,}' for o in described.offsets])} bp"),
                 ("made by", f"{described.extractor} {described.fingerprint[:12]}"),
                 ("licence", described.licence.strip() or UNKNOWN),

@@ -383,7 +383,7 @@ def _set_in_words(item: FeatureSet | KnownSet, channels: Sequence[str], share: f
     built = "" if share is None else f", {percent(share)} built"
     offsets = some([f"{offset:,}" for offset in item.offsets])
     return (
-        f"{len(channels):,} channels, bins of {item.bin_size:,} bp at offsets {offsets} bp{built}, "
+        f"{len(channels):,} channels of {item.dtype}, bins of {item.bin_size:,} bp at offsets {offsets} bp{built}, "
         f"by {item.extractor}, licence {item.licence.strip() or UNKNOWN}"
     )
 

@@ -58,7 +58,7 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
         if settings.jitter_bins or settings.jitter_bp:
             raise ValueError(
                 f"anchored windows lie where they were built, around {anchors!r}, and cannot be moved; leave out "
-                "jitter_bins and jitter_bp, or read windows of the grid, which anchors=None does"
+                "`jitter_bins=` and `jitter_bp=`, or read windows of the grid: `anchors=None`"
             )
         self._anchors = anchors
         super().__init__(url, feature_set, settings)

@@ -18,13 +18,14 @@ from torch.utils.data import Dataset
 from catalog import AssemblyMismatch, FeatureSet
 from catalog.value_type import Values
 from featurestore import FingerprintMismatch
+from featurestore.display import Display, Displayed, heading
 from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
 from loaders.window_source import check_indices
 from loaders.windows import WindowDataset
 
 
-class AlignedDataset(Dataset[dict[str, Tensor]]):
+class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
     """Several feature sets of the same windows: every set covers the same bases, each in its own bins.
 
     Windows are placed by the set with the widest bins, to which `n_bins` refers; a set with bins a k-th as wide gives
@@ -83,6 +84,13 @@ class AlignedDataset(Dataset[dict[str, Tensor]]):
     def fingerprints(self) -> dict[str, str]:
         """What the features were made with, by set."""
         return {name: part.fingerprint for name, part in self.parts.items()}
+
+    def _display(self) -> Display:
+        sets = [
+            (name, f"{self.n_bins_of[name]:,} bins x {len(part.channel_names):,} channels: {heading(part)}")
+            for name, part in self.parts.items()
+        ]
+        return Display(f"AlignedDataset of {', '.join(self.parts)}", (("windows", f"{len(self):,}"), *sets))
 
     def set_epoch(self, epoch: int) -> None:
         """Jitter the windows as in this epoch."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
+from featurestore.display import Display, Displayed, heading, some
 from loaders.combined import refuse_disagreement
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
@@ -24,7 +25,7 @@ from loaders.windows import WindowDataset
 T = TypeVar("T", bound=np.generic)
 
 
-class JoinedDataset(Dataset[Tensor]):
+class JoinedDataset(Displayed, Dataset[Tensor]):
     """The windows of several datasets of one feature set, one after the other, as if they were one.
 
     Raises
@@ -140,6 +141,17 @@ class JoinedDataset(Dataset[Tensor]):
         """What was read in this process, by all parts together."""
         return Stats.total(part.stats for part in self.parts)
 
+    def _display(self) -> Display:
+        return Display(
+            f"JoinedDataset of {self.name}",
+            (
+                ("windows", f"{len(self):,}, orient={self.orient!r}"),
+                ("tensors", f"{self.n_bins:,} bins x {len(self.channel_names):,} channels each"),
+                ("channels", some(self.channel_names)),
+                ("of", "; ".join(heading(part) for part in self.parts)),
+            ),
+        )
+
     def set_epoch(self, epoch: int) -> None:
         """Jitter the windows as in this epoch."""
         for part in self.parts:
@@ -183,9 +195,11 @@ class JoinedDataset(Dataset[Tensor]):
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, index: Sequence[int]) -> Tensor: ...
-    def __getitem__(self, index: int | Sequence[int]) -> Tensor:
-        """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
+    def __getitem__(self, index: slice | Sequence[int]) -> Tensor: ...
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
+        """Read one window, `(n_bins, channels)`; of a list of indices, or a slice, `(windows, n_bins, channels)`."""
+        if isinstance(index, slice):
+            index = range(len(self))[index]
         if isinstance(index, Sequence):
             return self._batch(list(index))
         return self._batch([int(index)])[0]

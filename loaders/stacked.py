@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
+from featurestore.display import Display, Displayed, heading, some
 from loaders.combined import AlignedDataset
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.window_source import Placed
 
 
-class StackedDataset(Dataset[Tensor]):
+class StackedDataset(Displayed, Dataset[Tensor]):
     """The sets of an `AlignedDataset` as one, `(windows, n_bins, channels)`: a `WindowSource`.
 
     Bins are those of the set with the widest ones. A set with bins a k-th as wide gives its k bins in each as k times
@@ -130,6 +131,17 @@ class StackedDataset(Dataset[Tensor]):
         """What was read in this process, of all sets together."""
         return Stats.total(part.stats for part in self.aligned.parts.values())
 
+    def _display(self) -> Display:
+        return Display(
+            f"StackedDataset of {self.name}",
+            (
+                ("windows", f"{len(self):,}, orient={self.orient!r}"),
+                ("tensors", f"{self.n_bins:,} bins x {len(self.channel_names):,} channels each"),
+                ("channels", some(self.channel_names)),
+                ("of", "; ".join(heading(part) for part in self.aligned.parts.values())),
+            ),
+        )
+
     def set_epoch(self, epoch: int) -> None:
         """Jitter the windows as in this epoch."""
         self.aligned.set_epoch(epoch)
@@ -164,9 +176,11 @@ class StackedDataset(Dataset[Tensor]):
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, index: Sequence[int]) -> Tensor: ...
-    def __getitem__(self, index: int | Sequence[int]) -> Tensor:
-        """Read one window, `(n_bins, channels)`, or for a list of indices a batch, `(windows, n_bins, channels)`."""
+    def __getitem__(self, index: slice | Sequence[int]) -> Tensor: ...
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
+        """Read one window, `(n_bins, channels)`; of a list of indices, or a slice, `(windows, n_bins, channels)`."""
+        if isinstance(index, slice):
+            index = range(len(self))[index]
         if isinstance(index, Sequence):
             return self._batch(list(index))
         return self._batch([int(index)])[0]

@@ -75,7 +75,7 @@ def test_reading_a_store_needs_no_torch(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-@pytest.mark.parametrize("package", ["featurestore", "loaders"])
+@pytest.mark.parametrize("package", ["featurestore", "loaders", "model"])
 @pytest.mark.parametrize("hiding", ["catalog.py", "catalog/__init__.py"])
 def test_a_file_that_hides_a_package_is_named_with_the_mend_and_is_not_run(
     package: str, hiding: str, tmp_path: Path
@@ -88,6 +88,11 @@ def test_a_file_that_hides_a_package_is_named_with_the_mend_and_is_not_run(
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"ImportError: {tmp_path / hiding} hides the package 'catalog' of genomic-featurestore")
     assert "rename that file" in last
+
+
+def test_models_refuse_other_loaders(tmp_path: Path) -> None:
+    (tmp_path / "loaders.py").touch()
+    assert f"{tmp_path / 'loaders.py'} hides the package 'loaders'" in python("import model", tmp_path).stderr
 
 
 def test_a_file_that_hides_no_package_below_is_the_user_s_own(tmp_path: Path) -> None:

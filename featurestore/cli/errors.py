@@ -97,6 +97,8 @@ def _flag(option: TyperOption, value: str) -> str:
         read = ast.literal_eval(value)
     if option.is_flag:
         return flag if read is not False else max(option.secondary_opts, key=len, default=flag)
+    if read is None:
+        return f"no {flag}"
     if isinstance(read, list | tuple):
         read = ",".join(map(str, read))
     return f"{flag} {read}".rstrip()

@@ -55,6 +55,8 @@ def test_numpy_takes_windows_for_their_values(store: Store) -> None:
     assert len(windows) == 2
 
 
+DEMO = "3 channels of float16, bins of 16 bp at offsets 0, 8 bp, 100 % built, by demo, licence unknown"
+
 # Words
 
 
@@ -62,7 +64,7 @@ def test_a_store_shows_its_assembly_sets_completeness_size_and_licence(store: St
     shown = rows(store)
     assert repr(store).startswith(f"<Store {store.url}>\n")
     assert shown["assembly"] == "tiny, 2 contigs, 1,077 bp"
-    assert shown["demo"] == ("3 channels, bins of 16 bp at offsets 0, 8 bp, 100 % built, by demo, licence unknown")
+    assert shown["demo"] == (DEMO)
     files = [path for path in Path(store.url).rglob("*") if path.is_file()]
     assert shown["size"].endswith(f" in {len(files)} objects")
 
@@ -74,7 +76,7 @@ def test_a_sealed_store_is_shown_from_its_card_alone(store: Store, monkeypatch: 
     shown = rows(store)
     assert shown["sealed"] == f"top hash {manifest.top_hash}"
     assert shown["size"].endswith("objects, 100 % built")
-    assert shown["demo"] == "3 channels, bins of 16 bp at offsets 0, 8 bp, 100 % built, by demo, licence unknown"
+    assert shown["demo"] == DEMO
 
 
 def test_a_store_of_another_place_is_shown_without_listing_its_shards(

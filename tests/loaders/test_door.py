@@ -13,7 +13,16 @@ import featurestore
 from catalog import Grid
 from catalog.genes.table import GENE_SCHEMA
 from featurestore.testing import built_store
-from loaders import GeneDataset, WindowDataset, WindowStream, aligned_dataset, data_loader, gene_dataset
+from loaders import (
+    GeneDataset,
+    JoinedDataset,
+    StackedDataset,
+    WindowDataset,
+    WindowStream,
+    aligned_dataset,
+    data_loader,
+    gene_dataset,
+)
 
 CENTRES = [3, 76, 999, 0, 500, 321, 40]
 SLICES = st.slices(len(CENTRES))
@@ -89,6 +98,17 @@ def test_datasets_and_what_reads_them_are_shown_in_words(url: str, windows: Wind
     assert shown.startswith("<BatchLoader>")
     assert "[1, 2, 3]" in shown
     assert "this process" in shown
+
+
+def test_several_sets_and_stores_are_shown_as_what_they_are_made_of(url: str, windows: WindowDataset) -> None:
+    aligned = aligned_dataset(url, ["demo"], contigs="chr1", centres=CENTRES, n_bins=3)
+    joined, stacked = JoinedDataset([windows, windows]), StackedDataset(aligned)
+    assert repr(aligned).startswith("<AlignedDataset of demo>")
+    for dataset in (aligned, joined, stacked):
+        assert f"WindowDataset of demo in {url}" in repr(dataset)
+    assert "14, orient='forward'" in repr(joined)
+    assert torch.equal(joined[5:9], joined[[5, 6, 7, 8]])
+    assert torch.equal(stacked[::-2], stacked[[6, 4, 2, 0]])
 
 
 def test_a_dataset_is_shown_in_a_notebook_with_others_names_escaped(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_what_an_anchored_array_does_not_have_is_refused_in_words(url: str) -> N
         of_genes(url, anchors="tss", n_bins=8)
     with pytest.raises(ValueError, match=r"at most 9; got 11; read others from the grid"):
         of_genes(url, anchors="tss").with_n_bins(11)
-    with pytest.raises(ValueError, match=r"anchored windows lie where they were built.*leave out jitter_bins"):
+    with pytest.raises(ValueError, match=r"anchored windows lie where they were built.*leave out `jitter_bins=`"):
         of_genes(url, anchors="tss", jitter_bp=3)
     with pytest.raises(ValueError, match=r"residence='cache' mirrors the blocks of a grid"):
         of_genes(url, anchors="tss", residence="cache")

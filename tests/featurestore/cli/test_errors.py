@@ -41,6 +41,7 @@ ADD = verb_of(COMMAND, ["catalog", "add", "build"])
         ("name some: `channels=['a', 'b']`", "name some: `--channels a,b`"),
         ("keys go to `storage_options=`", "keys go to `--storage-option`"),
         ("`crc=True` reads all, `crc=False` does not", "`--crc` reads all, `--quick` does not"),
+        ("read all: `channels=None`", "read all: `no --channels`"),
         ("choose with `feature_set=`", "choose with `--feature-set`"),
         ("`other=3` is not of this verb", "`other=3` is not of this verb"),
         ("got n_bins=3 and `featurestore.open(url)`", "got n_bins=3 and `featurestore.open(url)`"),
