@@ -50,7 +50,7 @@ class WindowSettings:
     stream_bytes: int = DEFAULT_STREAM_BYTES
     """Memory for chunks and shard indexes of stream (bytes)."""
     storage_options: Mapping[str, Any] | None = field(
-        default=None, metadata={"flag": "--storage-option", "metavar": "KEY=VALUE"}
+        default=None, repr=False, metadata={"flag": "--storage-option", "metavar": "KEY=VALUE"}
     )
     """For the store, as fsspec and s3fs name them, such as endpoint_url=http://host:9000 or anon=true. Repeatable."""
 

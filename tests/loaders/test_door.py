@@ -62,11 +62,12 @@ def test_a_slice_is_the_batch_of_its_indices(windows: WindowDataset, genes: Gene
 
 
 def test_an_open_store_is_as_good_as_its_url(url: str, windows: WindowDataset) -> None:
-    store = featurestore.open(url, storage_options={})
+    store = featurestore.open(url, storage_options={"secret": "s3cr3t"})
     of_store = WindowDataset(store, "demo", contigs="chr1", centres=CENTRES, n_bins=3)
     assert torch.equal(of_store[:], windows[:])
     assert torch.equal(pickle.loads(pickle.dumps(of_store))[:], windows[:])
-    assert of_store.settings.storage_options == {}
+    assert of_store.settings.storage_options == {"secret": "s3cr3t"}
+    assert "s3cr3t" not in f"{store!r} {of_store!r} {of_store.settings!r}"
     aligned = aligned_dataset(store, ["demo"], contigs="chr1", centres=CENTRES, n_bins=3)
     assert torch.equal(aligned[[0, 1]]["demo"], windows[:2])
     table = pl.DataFrame(
