@@ -226,7 +226,7 @@ class DiskCache:
     def _locked(self) -> Iterator[None]:
         """Hold the folder's lock; an OSError if another process holds it for seconds."""
         # Made anew: it must not be carried into a process that is forked or spawned.
-        with FileLock(self._lock_file, timeout=_LOCK_WAIT_S, poll_interval=_LOOK_AGAIN_S):
+        with FileLock(self._lock_file).acquire(timeout=_LOCK_WAIT_S, poll_interval=_LOOK_AGAIN_S):
             yield
 
     def _count(self) -> int | None:

@@ -294,9 +294,9 @@ def _locked(objects: Objects, file: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def _file_lock(folder: Path, file: str) -> Iterator[None]:
-    lock = FileLock(folder / f".{file}.lock", timeout=_LOCK_WAIT_S, poll_interval=_LOOK_AGAIN_S)
+    lock = FileLock(folder / f".{file}.lock")
     try:
-        lock.acquire()
+        lock.acquire(timeout=_LOCK_WAIT_S, poll_interval=_LOOK_AGAIN_S)
     except Timeout as error:
         raise RegistryLocked(
             f"{folder / file} is being changed by another command for more than {_LOCK_WAIT_S:g} s; wait for it, or "
