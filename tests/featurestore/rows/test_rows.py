@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import featurestore
 from catalog import Grid, UnknownContig
-from featurestore import DamagedChunk, HeldRowSource, NotBuilt, RowRequest, RowSource, ZarrRows
+from featurestore import HeldRowSource, NotBuilt, RowRequest, RowSource, ZarrRows
 from featurestore.format import layout
 from featurestore.rows.row_requests import merged
 from featurestore.rows.tensorstore_source import TensorStoreRows, requests_at_once
@@ -112,17 +112,6 @@ def store(tmp_path: Path) -> featurestore.Store:
     return built_store(tmp_path, LENGTHS, GRID)
 
 
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "memory"])
-def test_rows_go_into_any_view(store: featurestore.Store, engine: str) -> None:
-    source = engines(store)[engine]
-    expected = values_of(feature_set_of(GRID), 1000, 1)
-    wide = np.zeros((20, 6), dtype=np.float16)
-    source.read_into([RowRequest("chr1", 1, 5, 15), RowRequest("chr1", 1, 9, 12)], [wide[::2, :3], wide[1:6:2, 3:]])
-    np.testing.assert_array_equal(wide[::2, :3], expected[5:15])
-    np.testing.assert_array_equal(wide[1:6:2, 3:], expected[9:12])
-    source.read_into([], [])
-
-
 @pytest.mark.parametrize("large", [0, 1 << 40], ids=["wide windows", "narrow windows"])
 def test_windows_that_overlap_are_equal_however_they_are_read(
     store: featurestore.Store, monkeypatch: pytest.MonkeyPatch, large: int
@@ -184,19 +173,6 @@ def damaged(folder: Path, damage: str) -> Path:
     else:
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
     return path
-
-
-@pytest.mark.parametrize("damage", [*DAMAGES, "no object"])
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "memory"])
-def test_what_is_damaged_is_an_error_that_names_the_shard_and_the_mend(
-    store: featurestore.Store, tmp_path: Path, engine: str, damage: str
-) -> None:
-    source = engines(store)[engine]
-    damaged(tmp_path, damage)
-    with pytest.raises(
-        DamagedChunk, match=rf"{SHARD} of .*{tmp_path} was read twice .*`featurestore repair .*{tmp_path}`"
-    ):
-        featurestore.read_rows(source, [RowRequest("chr1", 0, 2, 20), RowRequest("chr2", 0, 0, 2)], 3)
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, "no object"])
