@@ -83,7 +83,7 @@ def measure_reading(
     compute_s: float = 0.0,
     seed: int = 0,
 ) -> ReadReport:
-    """Read batches of random windows ahead of a consumer that takes `compute_s` over each.
+    """Prefetch batches of random windows for a consumer that takes `compute_s` over each.
 
     Raises
     ------

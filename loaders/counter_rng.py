@@ -1,4 +1,4 @@
-"""Random numbers by name instead of by turn.
+"""Counter-based random numbers: a hash of what a draw is for, with no state to keep.
 
 Belongs here: draws that depend on what they are for and on nothing else. Does not: what is done with them
 (`loaders.batching.sampler` orders, `loaders.windows` jitters).

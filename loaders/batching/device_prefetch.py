@@ -1,4 +1,4 @@
-"""The next batches, on the GPU before they are asked for.
+"""Prefetch to a GPU: the next batches are copied there before they are asked for.
 
     for batch in prefetch(loader, "cuda"):
         ...
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def prefetch(loader: Iterable[T], device: torch.device | str = "cpu", *, depth: int = 2) -> Prefetcher[T]:
-    """Make the next batches in a thread, and have them on a device in time.
+    """Prefetch batches in a thread, and have them on a device in time.
 
     Batches are what the loader gives: tensors, or tuples, named tuples, lists and dictionaries of them, nested in any
     way; what is no tensor comes through as it is. To a CUDA device they are copied from pinned memory on a stream of
@@ -49,7 +49,7 @@ def prefetch(loader: Iterable[T], device: torch.device | str = "cpu", *, depth: 
             loader, lambda batch: as_it_is(_each_tensor(batch, lambda tensor: tensor.to(place))), depth=depth
         )
     if not torch.cuda.is_available():
-        raise RuntimeError(f"there is no CUDA device here for {device!r}; prefetch(loader, 'cpu') reads ahead as well")
+        raise RuntimeError(f"there is no CUDA device here for {device!r}; prefetch(loader, 'cpu') prefetches as well")
     return Prefetcher(loader, _CudaCopies(place), depth=depth)
 
 

@@ -18,7 +18,7 @@ from loaders.stats import Stats
 class BatchLoader(Displayed):
     """Iterates the batches of a stream; each pass is the next epoch.
 
-    It counts what it hands over, so its state is right with workers too, which read ahead. Lightning stores the state
+    It counts what it hands over, so its state is right with workers too, which prefetch. Lightning stores the state
     in its checkpoints and resumes from it. It is no `DataLoader`: on several ranks Lightning would give that another
     sampler.
 
@@ -68,7 +68,7 @@ class BatchLoader(Displayed):
     def state_dict(self, *, taken: int | None = None) -> dict[str, Any]:
         """Say where the epoch stands, in plain JSON values equal on all ranks.
 
-        `taken` is for a reader that runs ahead of the loop: the batches of this pass that the loop has had.
+        `taken` is for a reader that prefetches: the batches of this pass that the loop has had.
         """
         return self._stream.state_dict(taken=taken)
 
@@ -141,7 +141,7 @@ def data_loader(
     rank, world_size
         By default those of `torch.distributed` if its process group is there by now, else one rank.
     num_workers, multiprocessing_context
-        Processes that read ahead, and how they start; never by fork, which an open store does not survive.
+        Processes that prefetch, and how they start; never by fork, which an open store does not survive.
     pin_memory
         Put batches in page-locked memory, for copies to a GPU that do not block.
     """

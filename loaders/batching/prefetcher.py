@@ -1,4 +1,4 @@
-"""Making the next batches in a thread while the consumer is at work on this one.
+"""Prefetch: a thread makes the next batches while the consumer works on this one.
 
 Belongs here: the thread, its end, its errors, and how long the consumer waited. No torch. Does not: moving batches to a
 GPU (`loaders.batching.device_prefetch`).
@@ -23,7 +23,7 @@ def as_it_is(batch: T) -> Callable[[], T]:
 
 
 class Prefetcher(Generic[T]):
-    """Batches of a loader, made in a thread before they are asked for.
+    """Prefetched batches of a loader: a thread makes them before they are asked for.
 
     The batches and their order are those of the loader. An error comes where its batch would have come. The thread ends
     with the iteration: at the loader's end, or when the consumer stops early.
@@ -47,7 +47,7 @@ class Prefetcher(Generic[T]):
         self, loader: Iterable[T], prepare: Callable[[T], Callable[[], T]] = as_it_is, *, depth: int = 2
     ) -> None:
         if depth < 1:
-            raise ValueError(f"at least 1 batch is made ahead, got depth={depth}; iterate over the loader for none")
+            raise ValueError(f"at least 1 batch is prefetched, got depth={depth}; iterate over the loader for none")
         self._loader = loader
         self._prepare = prepare
         self._depth = depth

@@ -216,7 +216,7 @@ class GlobalBatchSampler:
         ----------
         taken
             Batches of the present pass that the consumer has had. None for those counted here: right unless something
-            reads ahead (workers, a prefetcher).
+            prefetches (workers, a prefetcher).
         """
         taken = self._taken if taken is None else taken
         place = {"epoch": self._epoch, "position": self._start, "steps": self._steps_before}

@@ -84,7 +84,7 @@ class WindowStream(Displayed, IterableDataset[Any]):
         if (rank is None) != (world_size is None):
             raise ValueError(f"rank and world_size go together; got rank={rank} and world_size={world_size}")
         self.dataset = cast(BatchSource, dataset)
-        self._told = rank is not None
+        self._is_rank_given = rank is not None
         own_rank, own_world = (rank, world_size) if rank is not None and world_size is not None else _process_group()
         blocks: NDArray[np.int64] | None = None
         if shuffle and buffer_blocks is not None and len(dataset):
@@ -134,7 +134,7 @@ class WindowStream(Displayed, IterableDataset[Any]):
     def begin(self) -> Pass:
         """Plan the next pass, and refuse one that would give every rank all batches."""
         here = (self.sampler.rank, self.sampler.world_size)
-        if not self._told and _is_distributed() and _process_group() != here:
+        if not self._is_rank_given and _is_distributed() and _process_group() != here:
             raise RuntimeError(
                 "this stream was made before torch.distributed.init_process_group, so it does not know its rank; make "
                 "it after, or pass rank and world_size"

@@ -171,7 +171,7 @@ def test_nested_batches_reach_the_gpu() -> None:
 
 
 def test_a_depth_of_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 batch is made ahead, got depth=0; iterate over the loader"):
+    with pytest.raises(ValueError, match="at least 1 batch is prefetched, got depth=0; iterate over the loader"):
         prefetch([1], depth=0)
 
 

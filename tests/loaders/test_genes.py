@@ -1,0 +1,163 @@
+"""Genes as training examples: windows, prompts and targets that belong together."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+import featurestore
+from catalog import AssemblyMismatch
+from catalog.expression.targets import TARGET_SCHEMA
+from catalog.genes.table import GENE_SCHEMA
+from catalog.ncbi.annotations import ANNOTATION_SCHEMA
+from loaders import (
+    GeneBatch,
+    GeneDataset,
+    collate,
+    data_loader,
+    gene_dataset,
+)
+
+GENES = pl.DataFrame(
+    [
+        ("ENSG1", "AAA", "chr1", "+", 100, "protein_coding"),
+        ("ENSG2", "BBB", "2", "-", 40, "protein_coding"),
+        ("ENSG3", "CCC", "chr9", "+", 5, None),
+        ("ENSG4", "DDD", "chr1", "-", 700, None),
+        ("ENSG5", "EEE", "chr1", "+", 999, None),
+    ],
+    schema=GENE_SCHEMA,
+    orient="row",
+)
+TARGETS = pl.DataFrame(
+    [("ENSG4", 4.5), ("ENSG1", 0.0), ("ENSG77", 1.0), ("ENSG2", 2.25), ("ENSG3", 9.0)],
+    schema=TARGET_SCHEMA,
+    orient="row",
+)
+ANNOTATIONS = pl.DataFrame(
+    [("ENSG1", 1, "AAA", "alpha subunit", None, None, None), (None, 2, "bbb", "beta barrel", None, None, None)],
+    schema=ANNOTATION_SCHEMA,
+    orient="row",
+)
+
+
+def genes(url: str, **settings: Any) -> GeneDataset:
+    arguments: dict[str, Any] = {"annotations": ANNOTATIONS, "targets": TARGETS, "n_bins": 5} | settings
+    return gene_dataset(url, "demo", GENES, **arguments)
+
+
+def test_genes_are_joined_to_windows_targets_and_prompts_in_the_order_of_the_table(url: str) -> None:
+    dataset = genes(url)
+    assert dataset.gene_ids == ["ENSG1", "ENSG2", "ENSG4"], "on the assembly, and with a target"
+    assert len(dataset) == 3
+    batch = dataset[[0, 1, 2]]
+    read = featurestore.open(url)["demo"].windows(["chr1", "chr2", "chr1"], [100, 40, 700], 5)
+    np.testing.assert_array_equal(batch.features.numpy(), read.values.astype(np.float32))
+    assert batch.targets.tolist() == [0.0, 2.25, 4.5]
+    assert batch.indices.tolist() == [0, 1, 2]
+    assert "alpha subunit" in batch.prompts[0]
+    assert "beta barrel" in batch.prompts[1]
+    assert (dataset.channel_names, dataset.fingerprint) == (("channel0", "channel1", "channel2"), "f0")
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_genes_come_as_asked_for(url: str, indices: list[int]) -> None:
+    dataset = genes(url)
+    many = dataset[indices]
+    alone = [dataset[index] for index in indices]
+    assert torch.equal(many.features, torch.cat([batch.features for batch in alone]))
+    assert torch.equal(many.targets, torch.cat([batch.targets for batch in alone]))
+    assert many.indices.tolist() == indices
+    assert many.prompts == [batch.prompts[0] for batch in alone]
+
+
+def test_a_plain_dataloader_gives_batches_of_genes(url: str) -> None:
+    dataset = genes(url)
+    for ours, plain, collated in zip(
+        data_loader(dataset, batch_size=2),
+        DataLoader(dataset, batch_size=2),
+        DataLoader(dataset, batch_size=2, collate_fn=collate),
+        strict=True,
+    ):
+        for other in (plain, collated):
+            assert isinstance(other, GeneBatch)
+            assert torch.equal(other.features, ours.features)
+            assert (other.prompts, other.targets.tolist()) == (ours.prompts, ours.targets.tolist())
+            assert torch.equal(other.indices, ours.indices)
+
+
+def test_batches_of_genes_are_put_together_in_order(url: str) -> None:
+    dataset = genes(url)
+    together, whole = collate([dataset[[2]], dataset[[0, 1]]]), dataset[[2, 0, 1]]
+    assert torch.equal(together.features, whole.features)
+    assert (together.prompts, together.targets.tolist()) == (whole.prompts, whole.targets.tolist())
+
+
+def test_genes_are_jittered_as_their_windows_are_and_not_when_judged(url: str) -> None:
+    dataset, still = genes(url, jitter_bp=40), genes(url)
+    dataset.set_epoch(3)
+    assert dataset.windows.centres_at([0, 1, 2]).tolist() != still.windows.centres.tolist()
+    assert torch.equal(dataset.unjittered()[[0, 1, 2]].features, still[[0, 1, 2]].features)
+
+
+def test_a_gene_loader_gives_every_gene_once_an_epoch(url: str) -> None:
+    batches = list(data_loader(genes(url), batch_size=2, shuffle=True))
+    assert [len(batch.prompts) for batch in batches] == [2, 1]
+    assert sorted(place for batch in batches for place in batch.indices.tolist()) == [0, 1, 2]
+
+
+def test_without_targets_every_gene_of_the_assembly_is_kept_and_its_target_is_nan(url: str) -> None:
+    dataset = genes(url, targets=None)
+    assert dataset.gene_ids == ["ENSG1", "ENSG2", "ENSG4", "ENSG5"]
+    assert torch.isnan(dataset.targets).all()
+
+
+def test_without_annotations_a_prompt_still_names_its_gene(url: str) -> None:
+    dataset = genes(url, annotations=None)
+    assert ["AAA" in dataset.prompts[0], "DDD" in dataset.prompts[2]] == [True, True]
+
+
+def test_the_settings_of_the_windows_reach_them(url: str) -> None:
+    dataset = genes(url, orient="gene", channels=["channel1"], residence="stream")
+    forward = genes(url)
+    turned = dataset[[1, 2]].features
+    assert torch.equal(turned, forward[[1, 2]].features[..., [1]].flip(1)), "both lie on the minus strand"
+    assert torch.equal(dataset[0].features, forward[0].features[..., [1]])
+    dataset.n_bins = 9
+    assert dataset[0].features.shape == (1, 9, 1)
+
+
+def test_a_subset_of_genes_keeps_their_rows_together(url: str) -> None:
+    dataset = genes(url)
+    chosen = dataset.subset(["ENSG4", "ENSG1", "not there"])
+    assert chosen.gene_ids == ["ENSG1", "ENSG4"]
+    whole, part = dataset[[0, 2]], chosen[[0, 1]]
+    assert torch.equal(part.features, whole.features)
+    assert torch.equal(part.targets, whole.targets)
+    assert part.prompts == whole.prompts
+    assert len(dataset.subset([])) == 0
+
+
+def test_targets_of_other_genes_are_refused_with_names_of_both(url: str) -> None:
+    other = TARGETS.with_columns(gene_id=pl.lit("TSPAN6"))
+    with pytest.raises(ValueError, match="named like ENSG1, targets like TSPAN6; give both the same identifiers"):
+        genes(url, targets=other)
+    with pytest.raises(ValueError, match="targets like nothing"):
+        genes(url, targets=TARGETS.clear())
+
+
+def test_genes_of_another_assembly_are_refused(url: str) -> None:
+    with pytest.raises(AssemblyMismatch, match=r"no gene lies on tiny.*gene table of that assembly"):
+        gene_dataset(url, "demo", GENES.with_columns(contig=pl.lit("chr9")))
+
+
+def test_parts_of_different_lengths_are_refused(url: str) -> None:
+    dataset = genes(url)
+    with pytest.raises(ValueError, match="got 3, 3, 1 and 3"):
+        GeneDataset(dataset.windows, dataset.genes, prompts=["one"], targets=[0.0, 1.0, 2.0])
