@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from featurestore.cli.derived import takes
-from featurestore.cli.options import AsJson, StoreUrl
+from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from loaders.settings import WindowSettings
 from model.cli.options import (
     READING,
@@ -227,9 +227,9 @@ def predict(
 @app.command()
 def plot(
     store: StoreUrl,
-    feature_set: Annotated[str, typer.Argument(metavar="SET", help="Name of the feature set.")],
-    place: Annotated[str, typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp.")],
+    place: Annotated[list[str], typer.Argument(metavar="CONTIG:POSITION", help="Centre of the window, 0-based bp.")],
     out: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
+    feature_set: FeatureSetName = None,
     n_bins: Annotated[int, typer.Option(help="Bins of the window.")] = 251,
     title: Annotated[str | None, typer.Option(help="Title. [default: the place]")] = None,
 ) -> None:
@@ -238,15 +238,19 @@ def plot(
     from featurestore import parse_place
     from model.evaluation.figures import save, window_heatmap
 
-    contig, position = parse_place(place)
-    reader = open_store(store)[feature_set]
+    *once, where = place  # the feature set was once named before the place
+    if len(once) > 1:
+        raise ValueError(f"one place is drawn at a time, got {' '.join(place)}")
+    contig, position = parse_place(where)
+    opened = open_store(store)
+    reader = opened[chosen_set(opened, feature_set, *once)]
     window = reader.window(contig, position, n_bins=n_bins)
     figure = window_heatmap(
         window.values,
         window.starts,
         bin_size=reader.feature_set.bin_size,
         channel_names=reader.channel_names,
-        title=title or f"{feature_set} around {window.contig}:{position:,}",
+        title=title or f"{reader.name} around {window.contig}:{position:,}",
         centre=position,
     )
     print(save(figure, out))

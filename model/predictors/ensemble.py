@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import GeneDataset
+from model.language.prefix_cache import PrefixCache
 from model.networks.base import ExpressionModel
 from model.predictors.build import build_predictor, default_training, restored_predictor
 from model.predictors.checkpoint import Checkpoint, TrainedOn, read_checkpoint, write_checkpoint
@@ -129,7 +130,18 @@ class Ensemble:
         return [f"member-{index}" for index in range(len(self.members))]
 
 
-def seed_ensemble(name: str, *, seeds: Sequence[int], training: TrainConfig | None = None, **options: Any) -> Ensemble:
+def seed_ensemble(
+    name: str,
+    *,
+    seeds: Sequence[int],
+    n_bins: int,
+    channel_names: Sequence[str],
+    channel_texts: Sequence[str] | None = None,
+    backbone: BackbonePlace | None = None,
+    prefix_cache: PrefixCache | None = None,
+    config: Any = None,
+    training: TrainConfig | None = None,
+) -> Ensemble:
     """Make the same predictor once a seed, none fitted yet.
 
     A frozen language model is loaded once and shared, and so is its prefix cache.
@@ -142,8 +154,8 @@ def seed_ensemble(name: str, *, seeds: Sequence[int], training: TrainConfig | No
         Of initial weights and of shuffling, all different.
     training
         How each is trained, but for the seed; None for the predictor's own recipe.
-    options
-        Further arguments of `build_predictor`.
+    n_bins, channel_names, channel_texts, backbone, prefix_cache, config
+        See `build_predictor`.
 
     Raises
     ------
@@ -157,11 +169,20 @@ def seed_ensemble(name: str, *, seeds: Sequence[int], training: TrainConfig | No
         raise ValueError(f"each member takes a seed of its own, got {', '.join(map(str, seeds))}")
     members: list[Predictor] = []
     for seed in seeds:
-        made = build_predictor(name, training=replace(recipe, seed=seed), **options)
+        made = build_predictor(
+            name,
+            n_bins=n_bins,
+            channel_names=channel_names,
+            channel_texts=channel_texts,
+            backbone=backbone,
+            prefix_cache=prefix_cache,
+            config=config,
+            training=replace(recipe, seed=seed),
+        )
         members.append(made)
         for model in _readers([made]):
             if model.backbone is not None and not model.backbone.is_adapted:
-                options |= {"backbone": model.backbone, "prefix_cache": model.prefix_cache}
+                backbone, prefix_cache = model.backbone, model.prefix_cache
     return Ensemble(members)
 
 

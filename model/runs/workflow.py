@@ -164,9 +164,12 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
 def _fit_baselines(parts: Mapping[str, GeneDataset], request: TrainRequest) -> list[Predictor]:
     if request.tasks:
         return []  # closed forms learn one number a gene
-    made = [build_predictor(name, n_bins=parts["train"].n_bins, channel_names=()) for name in models_of("baseline")]
+    train = parts["train"]
+    made = [
+        build_predictor(name, n_bins=train.n_bins, channel_names=train.channel_names) for name in models_of("baseline")
+    ]
     for predictor in made:
-        predictor.fit(parts["train"], parts["validation"])
+        predictor.fit(train, parts["validation"])
     return made
 
 
