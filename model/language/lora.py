@@ -1,6 +1,7 @@
 """Low-rank adapters on the attention of a backbone: what freezing it costs.
 
-Belongs here: putting adapters in, their tensors. Does not: training them (`model.training.fit`).
+Belongs here: putting peft's adapters in, their tensors under today's names. Does not: training them
+(`model.training.fit`).
 
 After Hu et al., "LoRA: Low-rank adaptation of large language models" (arXiv 2106.09685): a frozen layer `W x` becomes
 `W x + (alpha / rank) B A x`, with `A` of shape `(rank, in)` random at first and `B` of shape `(out, rank)` zero, so
@@ -20,45 +21,9 @@ from model.language.directory import BackboneError
 _QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"))
 """Names of the two projections, by family: Llama, Mistral and Qwen; BERT; DistilBERT."""
 _FUSED = "c_attn"
-"""GPT-2 computes queries, keys and values in one layer, side by side."""
-
-
-class LowRank(nn.Module):
-    """A frozen linear layer and its adapters.
-
-    Parameters
-    ----------
-    frozen
-        `nn.Linear`, or the transposed one of GPT-2.
-    rank, alpha
-        Of the adapters.
-    parts
-        The outputs fall into so many equal parts; True for each that gets an adapter.
-    """
-
-    def __init__(self, frozen: nn.Module, *, rank: int, alpha: float, parts: Sequence[bool] = (True,)) -> None:
-        super().__init__()
-        self.frozen = frozen
-        self.parts = tuple(parts)
-        self.scale = alpha / rank
-        n_in, n_out = _shape(frozen)
-        device = next(frozen.parameters()).device
-        # float32 beside a bfloat16 model too: steps of training are smaller than bfloat16 can tell apart.
-        self.down = nn.Parameter(torch.empty(sum(parts), rank, n_in, device=device))
-        self.up = nn.Parameter(torch.zeros(sum(parts), n_out // len(parts), rank, device=device))
-        nn.init.normal_(self.down, std=1 / math.sqrt(n_in))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the frozen layer and add what the adapters learned."""
-        plain: Tensor = self.frozen(x)
-        adapters = iter(zip(self.down.to(x.dtype), self.up.to(x.dtype), strict=True))
-        changes = []
-        for part, adapted in zip(plain.chunk(len(self.parts), dim=-1), self.parts, strict=True):
-            if adapted:
-                down, up = next(adapters)
-                part = part + self.scale * (x @ down.T @ up.T)
-            changes.append(part)
-        return torch.cat(changes, dim=-1)
+"""GPT-2 computes queries, keys and values in one layer, side by side: it takes adapters of twice the rank."""
+_A, _B = "lora_A.default.weight", "lora_B.default.weight"
+"""What peft calls the matrices of an adapter, in the layer that it is put into."""
 
 
 def add_lora(
@@ -90,27 +55,37 @@ def add_lora(
         raise BackboneError(f"{backbone.directory.name} has adapters already; load the backbone again to start anew")
     if rank < 1:
         raise BackboneError(f"the rank of adapters counts from 1, got {rank}")
+    # Here, since it takes seconds to import, and a frozen model needs none of it.
+    from peft import LoraConfig, inject_adapter_in_model
+
     layers = {name: layer for name, layer in backbone.model.named_modules() if isinstance(layer, nn.Linear | Conv1D)}
     chosen = _choose({name.rpartition(".")[2]: layer for name, layer in layers.items()}, targets)
+    scale = 1.0 if alpha is None else alpha / rank
+    ranks = {name: rank * (2 if name == _FUSED and targets is None else 1) for name in chosen}
+    config = LoraConfig(
+        target_modules=chosen,
+        r=rank,
+        rank_pattern=ranks,
+        alpha_pattern={name: scale * of for name, of in ranks.items()},
+        fan_in_fan_out=any(isinstance(layers[name], Conv1D) for name in layers if name.rpartition(".")[2] in chosen),
+    )
+    inject_adapter_in_model(config, backbone.model)
     adapted = []
-    for name, frozen in layers.items():
-        place, _, last = name.rpartition(".")
-        if last in chosen:
-            layer = LowRank(frozen, rank=rank, alpha=rank if alpha is None else alpha, parts=chosen[last])
-            setattr(backbone.model.get_submodule(place), last, layer)
-            adapted += [layer.down, layer.up]
+    for name, weight in backbone.model.named_parameters():
+        if name.endswith((_A, _B)):
+            # float32 beside a bfloat16 model too: steps of training are smaller than bfloat16 can tell apart.
+            weight.data = weight.data.float()
+            adapted.append(weight)
+        if name.endswith(_A):
+            # What docs/gta.md measured; peft draws from a narrower range.
+            nn.init.normal_(weight, std=1 / math.sqrt(weight.shape[1]))
     backbone.is_adapted = True
     return adapted
 
 
 def lora_state(backbone: Backbone) -> dict[str, Tensor]:
     """Give the adapters' tensors by name; none if there are no adapters."""
-    return {
-        f"{name}.{part}": value
-        for name, layer in backbone.named_modules()
-        if isinstance(layer, LowRank)
-        for part, value in (("down", layer.down.detach()), ("up", layer.up.detach()))
-    }
+    return {name: value.detach() for name, value in backbone.named_parameters() if name.endswith((_A, _B))}
 
 
 def load_lora_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
@@ -121,7 +96,7 @@ def load_lora_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     BackboneError
         If the adapters are others.
     """
-    own = lora_state(backbone)
+    own, state = lora_state(backbone), current_adapters(state)
     wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
     if wrong:
         raise BackboneError(
@@ -132,8 +107,31 @@ def load_lora_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
         value.copy_(state[name])
 
 
-def _choose(layers: Mapping[str, nn.Module], targets: Sequence[str] | None) -> dict[str, tuple[bool, ...]]:
-    """Give the parts to adapt of each layer, by the last part of its name."""
+def current_adapters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give tensors under today's names: earlier versions wrote adapters of their own, `<layer>.down` and `<layer>.up`.
+
+    Theirs had the shapes `(parts, rank, in)` and `(parts, out / all parts, rank)`. One part is an adapter as it is; the
+    two of GPT-2's fused layer, queries and values, become one of twice the rank, whose matrix `B` keeps them apart.
+    """
+    current = {}
+    for name, value in state.items():
+        layer, _, matrix = name.rpartition(".")
+        if matrix == "down" and f"{layer}.up" in state:
+            current[f"{layer}.{_A}"] = value.flatten(0, 1)
+        elif matrix == "up" and f"{layer}.down" in state:
+            of_queries, of_values = value[0], value[-1]
+            between = (torch.zeros_like(of_queries), torch.zeros_like(of_values))
+            stacked = torch.cat(
+                [torch.cat([of_queries, between[1]], 1), torch.cat(between, 1), torch.cat([between[0], of_values], 1)]
+            )
+            current[f"{layer}.{_B}"] = value[0] if len(value) == 1 else stacked
+        else:
+            current[name] = value
+    return current
+
+
+def _choose(layers: Mapping[str, nn.Module], targets: Sequence[str] | None) -> list[str]:
+    """Give the layers to adapt, by the last part of their names."""
     if targets is not None:
         unknown = sorted(set(targets) - layers.keys())
         if unknown or not targets:
@@ -141,22 +139,11 @@ def _choose(layers: Mapping[str, nn.Module], targets: Sequence[str] | None) -> d
                 f"no layer is called {', '.join(unknown) or '(none given)'}; targets are among "
                 f"{', '.join(sorted(layers))}"
             )
-        return dict.fromkeys(targets, (True,))
-    for names in _QUERY_AND_VALUE:
+        return list(targets)
+    for names in (*_QUERY_AND_VALUE, (_FUSED,)):
         if layers.keys() >= set(names):
-            return dict.fromkeys(names, (True,))
-    if _FUSED in layers:
-        n_in, n_out = _shape(layers[_FUSED])
-        if n_out == 3 * n_in:
-            return {_FUSED: (True, False, True)}
+            return list(names)
     raise BackboneError(
         f"which layers of this model are queries and values is not known; name them with targets=, among "
         f"{', '.join(sorted(layers))}"
     )
-
-
-def _shape(layer: nn.Module) -> tuple[int, int]:
-    """Give the numbers of inputs and outputs."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return (weight.shape[0], weight.shape[1]) if isinstance(layer, Conv1D) else (weight.shape[1], weight.shape[0])

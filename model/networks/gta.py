@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.language.backbone import Backbone
-from model.language.lora import add_lora
+from model.language.lora import add_lora, current_adapters
 from model.language.prefix_cache import PrefixCache
 from model.language.prompt_lengths import prompt_lengths
 from model.networks.alignment import MixedText, TextPrototypes, TokenAlignment
@@ -217,6 +217,10 @@ class GTA(ExpressionModel):
         if self.backbone is None or not self.config.task_line:
             return []
         return [self.config.task_line.replace("{task}", task) for task in self.tasks]
+
+    def load_own_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `own_state` gave, in an earlier version too."""
+        super().load_own_state(current_adapters(state))
 
     def _frozen_state(self) -> set[str]:
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -7,7 +7,7 @@ from transformers import BloomConfig, BloomModel
 
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
-from model.language.lora import LowRank, add_lora, load_lora_state, lora_state
+from model.language.lora import add_lora, load_lora_state, lora_state
 from model.language.untrained import train_tokenizer
 from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
 
@@ -48,23 +48,46 @@ def test_fresh_adapters_change_nothing_and_are_all_that_learns(directories: dict
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_are_one_more_matrix_added_to_queries_and_values_alone(
+def test_adapters_are_one_more_matrix_added_to_queries_and_values(
     directories: dict[Family, Path], family: Family
 ) -> None:
     adapted, plain = Backbone(directories[family]), Backbone(directories[family])
     _shake(add_lora(adapted, rank=RANK, alpha=3.0))
-    for name, layer in adapted.model.named_modules():
-        if isinstance(layer, LowRank):
-            weight = plain.model.get_submodule(name).weight
-            for number, part in enumerate(index for index, wanted in enumerate(layer.parts) if wanted):
-                product = (3.0 / RANK) * layer.up[number] @ layer.down[number]
-                with torch.no_grad():
-                    if family == "gpt2":
-                        weight[:, 32 * part : 32 * (part + 1)] += product.T
-                    else:
-                        weight += product
-    names = {name.rpartition(".")[2] for name, layer in adapted.model.named_modules() if isinstance(layer, LowRank)}
+    state = lora_state(adapted)
+    layers = {name.partition(".lora_")[0] for name in state}
+    for layer in layers:
+        down, up = (state[f"{layer}.lora_{matrix}.default.weight"] for matrix in "AB")
+        _add(plain, layer, (3.0 / RANK) * up @ down)
+    names = {layer.rpartition(".")[2] for layer in layers}
     assert names == {"bert": {"query", "value"}, "gpt2": {"c_attn"}}.get(family, {"q_proj", "v_proj"})
+    data = _data(adapted)
+    torch.testing.assert_close(adapted(data, PROMPTS), plain(data, PROMPTS), rtol=1e-4, atol=1e-4)
+
+
+def _add(backbone: Backbone, layer: str, product: Tensor) -> None:
+    weight = backbone.get_submodule(layer).weight
+    with torch.no_grad():
+        weight += product.T if layer.endswith("c_attn") else product
+
+
+@pytest.mark.parametrize(("family", "parts"), [("llama", (0,)), ("gpt2", (0, 2))])
+def test_adapters_of_an_earlier_version_are_read(
+    directories: dict[Family, Path], family: Family, parts: tuple[int, ...]
+) -> None:
+    adapted, plain = Backbone(directories[family]), Backbone(directories[family])
+    add_lora(adapted, rank=RANK, alpha=3.0)
+    generator = torch.Generator().manual_seed(2)
+    earlier = {}
+    for layer in {name.partition(".lora_")[0] for name in lora_state(adapted)}:
+        n_out = lora_state(adapted)[f"{layer}.lora_B.default.weight"].shape[0] // max(1, parts[-1] + 1)
+        down = torch.randn(len(parts), RANK, 32, generator=generator)
+        up = torch.randn(len(parts), n_out, RANK, generator=generator)
+        earlier |= {f"{layer}.down": down, f"{layer}.up": up}
+        product = torch.zeros((parts[-1] + 1) * n_out, 32)
+        for index, part in enumerate(parts):
+            product[part * n_out : (part + 1) * n_out] = (3.0 / RANK) * up[index] @ down[index]
+        _add(plain, layer, product)
+    load_lora_state(adapted, earlier)
     data = _data(adapted)
     torch.testing.assert_close(adapted(data, PROMPTS), plain(data, PROMPTS), rtol=1e-4, atol=1e-4)
 
@@ -92,7 +115,7 @@ def test_beside_a_model_in_half_precision_adapters_learn_in_full(directories: di
 def test_named_layers_are_adapted_instead(directories: dict[Family, Path]) -> None:
     backbone = Backbone(directories["llama"])
     add_lora(backbone, rank=RANK, targets=["o_proj", "up_proj"])
-    assert {name.split(".")[-2] for name in lora_state(backbone)} == {"o_proj", "up_proj"}
+    assert {name.split(".")[-4] for name in lora_state(backbone)} == {"o_proj", "up_proj"}
 
 
 def test_without_adapters_there_is_no_state(directories: dict[Family, Path]) -> None:
