@@ -33,10 +33,12 @@ from benchmarks.machine import machine, versions  # noqa: E402
 from benchmarks.null_extractor import CHANNELS, pool  # noqa: E402
 from builders.cluster import local_cluster, outcomes  # noqa: E402
 from builders.extractors.base import ExtractorOptions, load_extractor  # noqa: E402
+from builders.extractors.source import ExtractorSource  # noqa: E402
 from builders.run import build  # noqa: E402
 from builders.shard import Receipt  # noqa: E402
 from builders.tasks import ShardTask  # noqa: E402
 from builders.throughput import measure  # noqa: E402
+from catalog import Assembly, Fasta  # noqa: E402
 
 GENOME_BINS = 755_000
 """About the bins of 4,096 bp of a human genome."""
@@ -185,7 +187,7 @@ def two_workers(folder: Path, length: int) -> dict[str, Any]:
             )
             speeds[workers].append(report.bins_per_second)
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                bare[workers].append(sum(pool.map(extractor_alone, [length / 1e8] * workers)))
+                bare[workers].append(sum(pool.map(partial(extractor_alone, fasta), [length / 1e8] * workers)))
     return {
         "what": "two workers against one, motif extractor, 2 cores",
         "ratio": max(speeds[2]) / max(speeds[1]),
@@ -196,10 +198,12 @@ def two_workers(folder: Path, length: int) -> dict[str, Any]:
     }
 
 
-def extractor_alone(seconds: float) -> float:
-    """Bins a second of the motif extractor by itself."""
+def extractor_alone(fasta: Path, seconds: float) -> float:
+    """Bins a second of the motif extractor with nothing but a genome."""
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return measure(load_extractor("motif", ExtractorOptions(device="cpu")), seconds=seconds)
+    with Fasta(fasta) as genome:
+        source = ExtractorSource(load_extractor("motif", ExtractorOptions(device="cpu")), genome, bin_size=4096)
+        return measure(source, Assembly.from_fasta(genome), seconds=seconds)
 
 
 def worker_memory(folder: Path, shard_bins: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import featurestore
 from benchmarks.read_store import BIN_SIZE, CONTIG, SET, Made, hdf5_file, optional
 from benchmarks.read_timing import N_BINS, Read, Row, Way, in_turns, rates
-from builders.shard import calls_made
+from builders.source import calls_made
 from featurestore import FeatureReader
 from loaders import WindowDataset
 from loaders.residence.open import open_reader

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import featurestore
 from benchmarks.null_extractor import NullExtractor
-from builders.shard import compute, pad_rows
+from builders.source import checked
 from catalog import Assembly, Channel, Contig, FeatureSet
 from featurestore.format import layout
 from featurestore.format.writer import Origin, write_shard
@@ -54,9 +54,14 @@ def narrow_store(path: Path, n_bins: int) -> Made:
 
     def rows(count: int) -> NDArray[np.float16]:
         sequences = bases[rng.integers(0, 4, size=(count, BIN_SIZE))]
-        return np.asarray(compute(extractor, sequences)[SET], dtype=np.float16)
+        return np.asarray(checked(extractor, extractor(sequences), count)[SET], dtype=np.float16)
 
-    described = _described(extractor.channels[SET], extractor.fingerprint, pad_rows(extractor)[SET], SHARD_BINS)
+    described = _described(
+        extractor.channels[SET],
+        extractor.fingerprint,
+        extractor(np.full((1, BIN_SIZE), ord("N"), dtype=np.uint8))[SET][0].tolist(),
+        SHARD_BINS,
+    )
     shards = range(0, n_bins, SHARD_BINS)
     return _store(path, described, n_bins, (rows(min(SHARD_BINS, n_bins - first)) for first in shards))
 

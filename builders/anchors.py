@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.sequence import scattered_sequences
+from builders.source import Span
 from builders.tasks import Place
-from catalog import Fasta, FeatureSet
+from catalog import FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.value_type import Values
 from featurestore import ContigLayout, Origin, RowRequest, Store, read_rows, write_shard
@@ -49,11 +49,12 @@ class BinSources(NamedTuple):
     rows: NDArray[np.int64]
     """Row among the bins to compute; -1 for the others."""
     to_compute: NDArray[np.int64]
-    """Number of the contig, and first base, of each distinct bin to compute, ascending; shape `(2, rows)`."""
+    """Number of the contig, first base modulo the bin size, and first base of each distinct bin to compute, ascending;
+    shape `(3, rows)`. Neighbours of one tiling stand side by side, so that runs of them are read in one go."""
 
 
 class AnchorTask(NamedTuple):
-    """One shard of an anchored array of every feature set of an extractor."""
+    """One shard of an anchored array of every feature set of a source."""
 
     anchors: str
     """Name of the table."""
@@ -81,16 +82,20 @@ class AnchorTask(NamedTuple):
         """Name the commit log of the anchored array."""
         return str(ArrayKey(feature_set, self.anchors))
 
-    def sequences(self, fasta: Fasta, feature_set: FeatureSet, input_length: int) -> NDArray[np.uint8]:
-        """Read what the extractor sees of each distinct bin to compute."""
-        contigs, starts = sources_of(self).to_compute
-        seen_from = starts + self.bin_size // 2 - input_length // 2
-        read = [np.empty((0, input_length), dtype=np.uint8)]
-        for number, contig in enumerate(_contigs(self)):
-            here = seen_from[contigs == number]
-            if here.size:
-                read.append(scattered_sequences(fasta, contig, here, input_length))
-        return np.concatenate(read)
+    def spans(self, feature_set: FeatureSet) -> list[Span]:
+        """Say which distinct bins are to be computed: runs of neighbours."""
+        numbers, phases, starts = sources_of(self).to_compute
+        if not len(starts):
+            return []
+        is_first = (np.diff(numbers, prepend=-1) != 0) | (np.diff(phases, prepend=-1) != 0)
+        is_first[1:] |= np.diff(starts) != self.bin_size
+        firsts = np.flatnonzero(is_first)
+        lengths = np.diff([*firsts, len(starts)])
+        contigs = _contigs(self)
+        return [
+            Span(contigs[numbers[first]], int(starts[first]), int(n_bins))
+            for first, n_bins in zip(firsts, lengths, strict=True)
+        ]
 
     def write(
         self,
@@ -143,7 +148,8 @@ def sources_of(task: AnchorTask) -> BinSources:
     contig_numbers = {contig: number for number, contig in enumerate(_contigs(task))}
     contigs = np.array([contig_numbers[window.contig] for window in task.windows])
     is_left = ~is_outside & ~is_in_grid
-    bins = np.stack([np.broadcast_to(contigs[:, None], starts.shape)[is_left], starts[is_left]])
+    left = starts[is_left]
+    bins = np.stack([np.broadcast_to(contigs[:, None], starts.shape)[is_left], left % task.bin_size, left])
     to_compute, inverse = np.unique(bins, axis=1, return_inverse=True)
     rows = np.full(starts.shape, -1, dtype=np.int64)
     rows[is_left] = inverse.reshape(-1)
@@ -171,7 +177,7 @@ def plan_anchors(
     Parameters
     ----------
     arrays
-        Of the feature sets that one extractor writes.
+        Of the feature sets that one source writes.
     anchors
         The table, in the order of the arrays.
     """

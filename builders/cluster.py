@@ -53,11 +53,11 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
     Parameters
     ----------
     workers
-        Worker processes; None for one a GPU, else one a core for an extractor that uses one core, else one.
+        Worker processes; None for one a GPU, else one a core for a source that uses one core, else one.
     one_core_each
         Whether a worker's mathematics keeps to one core.
     device
-        As in `ExtractorOptions`; `cpu` looks for no GPU.
+        As in `CommonOptions`; `cpu` looks for no GPU.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
@@ -196,7 +196,7 @@ def _outcome(future: "Future[Any]") -> Any:
     except KilledWorker as error:
         return WorkerDied(
             f"{1 + error.allowed_failures} workers died of it, one after the other: they ran out of memory, or the "
-            f"extractor crashed; the last was {error.last_worker.name}"
+            f"source crashed; the last was {error.last_worker.name}"
         )
     except CancelledError as error:
         raise SchedulerLost(_GONE) from error

@@ -3,13 +3,14 @@
 Belongs here: the work list, pure but for listing commit records. Does not: doing the work (`builders.run`).
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from builders.extractors.base import Extractor
+from builders.request import BuildRequest
+from builders.source import Source
+from builders.source_spec import assembly_of, describe_source
 from builders.tasks import ShardTask
 from catalog import Assembly, Channel, FeatureSet, Grid
 from catalog.value_type import Dtype, value_type
@@ -75,21 +76,21 @@ class BuildPlan:
 
 
 def describe(
-    extractor: Extractor,
+    source: Source,
     grid: Grid,
     *,
     pads: Mapping[str, Sequence[float]] | None = None,
     shard_bins: int | None = None,
     dtype: Dtype = "float16",
 ) -> tuple[FeatureSet, ...]:
-    """Describe the feature sets that an extractor writes on a grid.
+    """Describe the feature sets that a source writes on a grid.
 
     Parameters
     ----------
     pads
-        The extractor's output on all-N sequence for each set; zeros stand in where only sizes matter.
+        The source's pad row of each set; zeros stand in where only sizes matter.
     shard_bins
-        Bins a shard at the most; rounded so that the sets of one forward pass share their shards.
+        Bins a shard at the most; rounded so that the sets of one pass share their shards.
     dtype
         Of the values: `float16`, `float32` or `uint8`.
     """
@@ -97,14 +98,14 @@ def describe(
     if wanted < 1:
         raise ValueError(f"a shard has at least 1 bin, got shard_bins={wanted}")
     item_bytes = value_type(dtype).item_bytes
-    widths = [len(channels) for channels in extractor.channels.values()]
+    widths = [len(channels) for channels in source.channels.values()]
     coarsest = max(layout.chunk_bins(width, item_bytes) for width in widths)
     common = max(coarsest, min(layout.shard_bins(width, wanted, item_bytes) for width in widths) // coarsest * coarsest)
     return tuple(
         FeatureSet(
             name=name,
-            extractor=extractor.name,
-            fingerprint=extractor.fingerprint,
+            extractor=source.name,
+            fingerprint=source.fingerprint,
             channels=channels,
             bin_size=grid.bin_size,
             offsets=grid.offsets,
@@ -112,49 +113,47 @@ def describe(
             chunk_bins=layout.chunk_bins(len(channels), item_bytes),
             shard_bins=common,
             dtype=dtype,
-            licence=extractor.licence,
-            citation=extractor.citation,
-            options=extractor.options,
+            licence=source.licence,
+            citation=source.citation,
+            options=source.options,
         )
-        for name, channels in extractor.channels.items()
+        for name, channels in source.channels.items()
     )
 
 
 def _pad(channels: Sequence[Channel], values: Sequence[float], dtype: Dtype) -> tuple[float, ...]:
     """Give the pad row as the set stores it."""
     names = [channel.name for channel in channels]
-    stored = value_type(dtype).encode(np.asarray([values]), where="the output on all-N sequence", channels=names)
+    stored = value_type(dtype).encode(np.asarray([values]), where="the row for no data", channels=names)
     return tuple(stored[0].tolist())
 
 
-def plan_build(
-    store_url: str,
-    *,
-    fasta: str | os.PathLike[str],
-    extractor: Extractor,
-    bin_size: int = 4096,
-    offsets: Sequence[int] = (0,),
-    contigs: Sequence[str] | None = None,
-    shard_bins: int | None = None,
-    storage_options: StorageOptions | None = None,
-    fasta_options: StorageOptions | None = None,
-) -> BuildPlan:
-    """Plan the build that `builders.run.build` would carry out; computes and writes nothing.
+def plan_build(store_url: str, request: BuildRequest) -> BuildPlan:
+    """Plan the build that `builders.run.run_build` would carry out; computes and writes nothing.
 
-    The store need not exist. One that does must be of the same assembly and extractor (AssemblyMismatch,
+    The store need not exist. One that does must be of the same assembly and source (AssemblyMismatch,
     FingerprintMismatch), and what it has is not planned again.
     """
-    assembly = Assembly.from_fasta(fasta, storage_options=fasta_options)
-    chosen = [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
-    described = describe(extractor, Grid(bin_size=bin_size, offsets=tuple(offsets)), shard_bins=shard_bins)
-    store = existing_store(store_url, assembly, described, storage_options=storage_options)
+    spec = describe_source(request, assembly=assembly_of(store_url, request))
+    source, assembly = spec.make(), spec.assembly
+    chosen = chosen_contigs(assembly, request.contigs)
+    grid = Grid(bin_size=request.bin_size, offsets=request.offsets)
+    described = describe(source, grid, shard_bins=request.shard_bins, dtype=request.dtype)
+    store = existing_store(store_url, assembly, described, storage_options=request.storage_options)
     known = set(store.feature_sets()) if store is not None else set()
     if store is not None:
         described = tuple(store.agreed(item) if item.name in known else item for item in described)
-    made = make_plan(described, assembly, chosen, offsets=offsets, store=store, flops_per_bin=extractor.flops_per_bin)
+    made = make_plan(
+        described, assembly, chosen, offsets=request.offsets, store=store, flops_per_bin=source.flops_per_bin
+    )
     if store is not None and described[0].name in known:
         return replace(made, measured_speed=last_run_speed(store, described[0].name))
     return made
+
+
+def chosen_contigs(assembly: Assembly, contigs: Sequence[str] | None) -> list[str]:
+    """Give the assembly's own names of the contigs to build; all where none are named."""
+    return [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
 
 
 def existing_store(
@@ -191,7 +190,7 @@ def make_plan(
     Parameters
     ----------
     feature_sets
-        Those that one extractor writes; they share their phases and shards.
+        Those that one source writes; they share their phases and shards.
     offsets
         Phases to build (bp); the sets may have more.
     store

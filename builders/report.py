@@ -27,12 +27,13 @@ class BuildReport:
     bytes: int = 0
     """Size of the objects that this run wrote (bytes)."""
     extractor_calls: int = 0
+    """Batches that sources computed."""
     seconds: float = 0.0
     """The whole run, workers' start included."""
     work_seconds: float = 0.0
     """From the first shard handed out to the last one back."""
     busy_seconds: float = 0.0
-    """Spent by extractors, all workers together."""
+    """Spent computing, all workers together."""
     workers: dict[str, list[float]] = field(default_factory=dict)
     """For each worker, when its first shard began and its last one ended (s since 1970, its own clock)."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class BuildReport:
 
     @property
     def busy_share(self) -> float:
-        """Share of the workers' time in which their extractor was computing, in [0, 1]."""
+        """Share of the workers' time in which they were computing, in [0, 1]."""
         there = sum(ended - began for began, ended in self.workers.values())
         return min(1.0, self.busy_seconds / there) if there else 0.0
 

@@ -1,7 +1,7 @@
 """Carry a build out: the shards that are not committed yet, and only those.
 
 Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.shard`), going over
-them (`builders.scheduling`).
+them (`builders.scheduling`), what can be asked for (`builders.request`).
 """
 
 import os
@@ -9,19 +9,24 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import NamedTuple
 
 from distributed import Client
 
 from builders.cluster import outcomes
-from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.plan import describe, existing_store, make_plan
+from builders.extractors.base import ExtractorOptions
+from builders.plan import chosen_contigs, describe, existing_store, make_plan
 from builders.report import BuildReport
+from builders.request import BuildRequest, FeaturesRequest
 from builders.scheduling import Progress, ShardScheduler, workers_of
 from builders.shard import Job
+from builders.source import Source
+from builders.source_spec import absolute_url, assembly_of, describe_source
 from builders.tasks import Task
 from builders.worker import pad_rows_on_worker
-from catalog import Assembly, Fasta, FeatureSet, Grid
+from catalog import FeatureSet, Grid
+from catalog.value_type import Dtype
 from featurestore import StorageOptions, Store, create
 
 Pads = Mapping[str, Sequence[float]]
@@ -32,8 +37,10 @@ def build(
     store_url: str,
     *,
     fasta: str | os.PathLike[str],
-    extractor: str,
+    extractor: str = "motif",
     options: ExtractorOptions | None = None,
+    dtype: Dtype = "float16",
+    settings: Mapping[str, object] = MappingProxyType({}),
     offsets: Sequence[int] = (0,),
     refine: bool = False,
     contigs: Sequence[str] | None = None,
@@ -44,30 +51,47 @@ def build(
     fasta_options: StorageOptions | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Compute features of a genome and write them into a store. Running it again does only what is missing.
+    """Have an extractor compute features of a genome into a store: `run_build` with its most used options spelt out.
+
+    Parameters
+    ----------
+    options
+        What all extractors have in common; its `bin_size` is that of the grid.
+    settings
+        Of the extractor's own, by name.
+    fasta, extractor, dtype, offsets, refine, contigs, workers, scheduler, shard_bins, storage_options, fasta_options
+        As in `builders.request.BuildRequest`.
+    store_url, progress
+        As in `run_build`, and so are the errors.
+    """
+    common = options or ExtractorOptions()
+    request = BuildRequest(
+        fasta=os.fspath(fasta),
+        extractor=extractor,
+        settings=settings,
+        outputs=common.outputs,
+        bin_size=common.bin_size,
+        dtype=dtype,
+        device=common.device,
+        offsets=tuple(offsets),
+        refine=refine,
+        contigs=None if contigs is None else tuple(contigs),
+        workers=workers,
+        scheduler=scheduler,
+        shard_bins=shard_bins,
+        storage_options=storage_options,
+        fasta_options=fasta_options,
+    )
+    return run_build(store_url, request, progress=progress)
+
+
+def run_build(store_url: str, request: BuildRequest, *, progress: Progress | None = None) -> BuildReport:
+    """Compute features of an assembly and write them into a store. Running it again does only what is missing.
 
     Parameters
     ----------
     store_url
         Where the store is, or is to be made: a local path or any fsspec URL, the same for every worker.
-    fasta
-        The genome, a path or any fsspec URL; the store remembers its digest and takes no other.
-    extractor
-        Name of an installed extractor, or `module:factory`.
-    options
-        How the extractor is set; its `bin_size` is that of the grid.
-    offsets
-        Phases to build (bp); those that the store has stay as they are.
-    refine
-        Build the phases that halve the distance between neighbouring bin edges of those that the store has, instead.
-    contigs
-        Contigs to build; None for all.
-    workers
-        Worker processes on this machine; None for one a GPU, or on a CPU one a core for extractors that use one core.
-    scheduler
-        Address of a Dask scheduler whose workers do it instead, e.g. `tcp://node1:8786`.
-    storage_options, fasta_options
-        How the store and the genome are reached, as fsspec and s3fs name it; else from the environment.
     progress
         Called whenever a shard is done.
 
@@ -80,41 +104,33 @@ def build(
     BuildStopped
         If no shard can be built any more: the genome has changed, the disk is full, the credentials have expired.
     """
-    check_workers(workers, scheduler)
-    options = options or ExtractorOptions()
-    grid = Grid(bin_size=options.bin_size, offsets=tuple(offsets))
-    job, made, assembly = start_job(
-        store_url,
-        fasta=fasta,
-        extractor=extractor,
-        options=options,
-        storage_options=storage_options,
-        fasta_options=fasta_options,
-    )
-    chosen = [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
-    described = describe(made, grid, shard_bins=shard_bins)
-    store = existing_store(store_url, assembly, described, storage_options=storage_options)
-    if refine:
+    grid = Grid(bin_size=request.bin_size, offsets=request.offsets)
+    started = start_job(store_url, request)
+    source, assembly = started.source, started.job.source.assembly
+    chosen = chosen_contigs(assembly, request.contigs)
+    described = describe(source, grid, shard_bins=request.shard_bins, dtype=request.dtype)
+    store = existing_store(store_url, assembly, described, storage_options=request.storage_options)
+    if request.refine:
         grid = _refined(store, described, store_url)
 
     def declare_and_plan(pads: Pads | None) -> Work:
-        into = store or create(store_url, assembly, storage_options=storage_options)
-        agreed = _declare(into, describe(made, grid, pads=pads, shard_bins=shard_bins), chosen)
-        plan = make_plan(agreed, assembly, chosen, offsets=grid.offsets, store=into, flops_per_bin=made.flops_per_bin)
+        into = store or create(store_url, assembly, storage_options=request.storage_options)
+        wanted = describe(source, grid, pads=pads, shard_bins=request.shard_bins, dtype=request.dtype)
+        agreed = _declare(into, wanted, chosen)
+        plan = make_plan(agreed, assembly, chosen, offsets=grid.offsets, store=into, flops_per_bin=source.flops_per_bin)
         return Work(into, plan.tasks, plan.todo)
 
-    report = BuildReport(run=job.run)
-    carry_out(
-        job,
-        made,
-        store=store,
-        declare_and_plan=declare_and_plan,
-        report=report,
-        workers=workers,
-        scheduler=scheduler,
-        progress=progress,
-    )
+    report = BuildReport(run=started.job.run)
+    carry_out(started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress)
     return report
+
+
+class Started(NamedTuple):
+    """A build that has looked at its input, and written nothing."""
+
+    job: Job
+    source: Source
+    """As this process makes it: for its channels, not for its values."""
 
 
 class Work(NamedTuple):
@@ -126,54 +142,28 @@ class Work(NamedTuple):
     """Those that are not committed."""
 
 
-def check_workers(workers: int | None, scheduler: str | None) -> None:
-    """Refuse numbers of workers that make no sense, before anything takes time."""
-    if workers is not None and workers < 1:
-        raise ValueError(f"a build has at least 1 worker, got {workers}")
-    if workers is not None and scheduler is not None:
-        raise ValueError("workers of this machine or those of a scheduler: give --workers or --scheduler, not both")
-
-
-def start_job(
-    store_url: str,
-    *,
-    fasta: str | os.PathLike[str],
-    extractor: str,
-    options: ExtractorOptions,
-    storage_options: StorageOptions | None,
-    fasta_options: StorageOptions | None,
-) -> tuple[Job, Extractor, Assembly]:
-    """Look at the genome and the extractor, and say what workers must know of them; nothing is written."""
-    with Fasta(fasta, storage_options=fasta_options) as genome:
-        assembly = Assembly.from_fasta(genome)
-        index = genome.index
-    options = options.absolute()
-    made = load_extractor(extractor, options)
+def start_job(store_url: str, request: FeaturesRequest) -> Started:
+    """Look at the genome and the source, and say what workers must know of them; nothing is written."""
+    spec = describe_source(request, assembly=assembly_of(store_url, request))
+    source = spec.make()
     job = Job(
         run=uuid.uuid4().hex[:12],
-        store_url=_absolute(store_url),
-        storage_options=dict(storage_options or {}),
-        fasta=_absolute(os.fspath(fasta)),
-        fasta_options=dict(fasta_options or {}),
-        fasta_index=index,
-        assembly_digest=assembly.digest,
-        extractor=extractor,
-        options=options,
-        fingerprint=made.fingerprint,
-        feature_sets=tuple(made.channels),
+        store_url=absolute_url(store_url),
+        storage_options=dict(request.storage_options or {}),
+        source=spec,
+        fingerprint=source.fingerprint,
+        feature_sets=tuple(source.channels),
     )
-    return job, made, assembly
+    return Started(job, source)
 
 
 def carry_out(
-    job: Job,
-    extractor: Extractor,
+    build: Started,
+    request: FeaturesRequest,
     *,
     store: Store | None,
     declare_and_plan: Callable[[Pads | None], Work],
     report: BuildReport,
-    workers: int | None,
-    scheduler: str | None,
     progress: Progress | None,
 ) -> None:
     """Do what a job has to do, with workers that are started when there is something for them.
@@ -187,13 +177,15 @@ def carry_out(
     report
         What was done is added to it.
     """
+    job, source = build
     started = time.perf_counter()
-    on_gpu = extractor.flops_per_bin > 0
+    on_gpu = source.flops_per_bin > 0
     with ExitStack() as stack:
         client: Client | None = None
 
         def start() -> Client:
-            return stack.enter_context(workers_of(job, extractor, workers=workers, scheduler=scheduler))
+            cluster = workers_of(job, source, workers=request.workers, scheduler=request.scheduler)
+            return stack.enter_context(cluster)
 
         pads: Pads | None = None
         if store is None or not set(job.feature_sets) <= set(store.feature_sets()):
@@ -212,15 +204,10 @@ def carry_out(
     report.seconds = time.perf_counter() - started
 
 
-def _absolute(url: str) -> str:
-    """Name a local path so that a process with another working directory finds it."""
-    return url if "://" in url else os.path.abspath(os.path.expanduser(url))
-
-
 def _refined(store: Store | None, feature_sets: Sequence[FeatureSet], url: str) -> Grid:
     known = store.feature_sets() if store is not None else []
     if store is None or feature_sets[0].name not in known:
-        raise ValueError(f"{url} has no {feature_sets[0].name!r} to refine; build it without --refine first")
+        raise ValueError(f"{url} has no {feature_sets[0].name!r} to refine; build it without `refine=True` first")
     return store.feature_set(feature_sets[0].name).grid.refined()
 
 
@@ -229,6 +216,6 @@ def _declare(store: Store, feature_sets: Sequence[FeatureSet], contigs: Sequence
     if len({(item.offsets, item.shard_bins) for item in agreed}) > 1:
         raise ValueError(
             f"{store.url} has {', '.join(item.name for item in agreed)} with different phases or shards, so one pass "
-            "cannot write them all; build them one by one with --outputs"
+            "cannot write them all; build them one by one with `outputs=`"
         )
     return agreed

@@ -5,18 +5,22 @@ has in common with other builds (`builders.run`).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
 from builders.anchors import AnchorTask, plan_anchors, sources_of
 from builders.extractors.base import ExtractorOptions
 from builders.plan import DEFAULT_SHARD_BINS, describe, existing_store
 from builders.report import BuildReport
-from builders.run import Pads, Work, carry_out, check_workers, start_job
+from builders.request import AnchorRequest
+from builders.run import Pads, Work, carry_out, start_job
 from builders.scheduling import Progress
 from builders.shard import Receipt
 from catalog import FeatureSet, Grid
 from catalog.genes.anchors import read_anchors
+from catalog.value_type import Dtype
 from featurestore import StorageOptions, Store, create
 from featurestore.anchored.declare import declare_anchored, present_anchored
 from featurestore.anchored.layout import AnchorLayout, describe_anchored
@@ -35,7 +39,7 @@ class AnchorReport(BuildReport):
     shared: int = 0
     """Bins that another window of the shard has too."""
     computed: int = 0
-    """Bins that the extractor was asked for."""
+    """Bins that the source computed."""
 
     def add(self, receipt: Receipt) -> None:
         """Count one shard."""
@@ -62,8 +66,10 @@ def build_anchors(
     name: str,
     n_bins: int = 251,
     fasta: str | os.PathLike[str],
-    extractor: str,
+    extractor: str = "motif",
     options: ExtractorOptions | None = None,
+    dtype: Dtype = "float16",
+    settings: Mapping[str, object] = MappingProxyType({}),
     contigs: Sequence[str] | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -72,84 +78,91 @@ def build_anchors(
     fasta_options: StorageOptions | None = None,
     progress: Progress | None = None,
 ) -> AnchorReport:
-    """Compute windows around anchors and write them into a store. Running it again does only what is missing.
-
-    The store need not have a grid, nor exist.
+    """Have an extractor compute windows around anchors: `run_anchor_build` with its most used options spelt out.
 
     Parameters
     ----------
-    anchors
-        The table, as `catalog.genes.anchors.read_anchors` reads it.
-    name
-        What to call the anchors in the store.
-    n_bins
-        Bins a window, odd.
-    contigs
-        Contigs whose anchors are built; None for all. They are part of what `name` stands for.
-    shard_anchors
-        Anchors a shard at the most; None for about as many bins as a shard of the grid has.
-    store_url, fasta, extractor, options, workers, scheduler, storage_options, fasta_options, progress
-        As in `builders.run.build`.
+    options
+        What all extractors have in common.
+    settings
+        Of the extractor's own, by name.
+    anchors, name, n_bins, shard_anchors
+        As in `builders.request.AnchorRequest`.
+    fasta, extractor, dtype, contigs, workers, scheduler, storage_options, fasta_options
+        As in `builders.request.FeaturesRequest`.
+    store_url, progress
+        As in `run_anchor_build`, and so are the errors.
+    """
+    common = options or ExtractorOptions()
+    request = AnchorRequest(
+        anchors=Path(anchors),
+        name=name,
+        n_bins=n_bins,
+        fasta=os.fspath(fasta),
+        extractor=extractor,
+        settings=settings,
+        outputs=common.outputs,
+        bin_size=common.bin_size,
+        dtype=dtype,
+        device=common.device,
+        contigs=None if contigs is None else tuple(contigs),
+        workers=workers,
+        scheduler=scheduler,
+        shard_anchors=shard_anchors,
+        storage_options=storage_options,
+        fasta_options=fasta_options,
+    )
+    return run_anchor_build(store_url, request, progress=progress)
+
+
+def run_anchor_build(store_url: str, request: AnchorRequest, *, progress: Progress | None = None) -> AnchorReport:
+    """Compute windows around anchors and write them into a store. Running it again does only what is missing.
+
+    The store need not have a grid, nor exist. Contigs that were chosen are part of what the anchors' name stands for.
 
     Raises
     ------
-    The errors of `builders.run.build`, and
+    The errors of `builders.run.run_build`, and
     TableError
         If the table cannot be read.
     AnchorsMismatch
         If the store has other anchors of that name.
     """
-    check_workers(workers, scheduler)
-    options = options or ExtractorOptions()
-    if shard_anchors is None:
-        shard_anchors = DEFAULT_SHARD_BINS // max(n_bins, 1)
-    elif shard_anchors < 1:
-        raise ValueError(f"a shard has at least 1 anchor, got shard_anchors={shard_anchors}")
-    job, made, assembly = start_job(
-        store_url,
-        fasta=fasta,
-        extractor=extractor,
-        options=options,
-        storage_options=storage_options,
-        fasta_options=fasta_options,
-    )
-    table = read_anchors(anchors, assembly, contigs=contigs)
-    grid = Grid(bin_size=options.bin_size)
-    described = describe(made, grid)
+    started = start_job(store_url, request)
+    source, assembly = started.source, started.job.source.assembly
+    table = read_anchors(request.anchors, assembly, contigs=request.contigs)
+    grid = Grid(bin_size=request.bin_size)
+    described = describe(source, grid, dtype=request.dtype)
+    shard_anchors = request.shard_anchors or DEFAULT_SHARD_BINS // max(request.n_bins, 1)
 
     def lay_out(feature_sets: Sequence[FeatureSet]) -> list[AnchorLayout]:
         return describe_anchored(
-            feature_sets, table, name=name, n_bins=n_bins, assembly=assembly.digest, shard_anchors=shard_anchors
+            feature_sets,
+            table,
+            name=request.name,
+            n_bins=request.n_bins,
+            assembly=assembly.digest,
+            shard_anchors=shard_anchors,
         )
 
-    store = existing_store(store_url, assembly, described, storage_options=storage_options)
+    store = existing_store(store_url, assembly, described, storage_options=request.storage_options)
     for array in lay_out(described):
         if store is not None:
             present_anchored(store, array)
 
     def declare_and_plan(pads: Pads | None) -> Work:
-        into = store or create(store_url, assembly, storage_options=storage_options)
-        arrays = [
-            declare_anchored(into, array, table) for array in lay_out(_declare(into, describe(made, grid, pads=pads)))
-        ]
+        into = store or create(store_url, assembly, storage_options=request.storage_options)
+        declared = _declare(into, describe(source, grid, pads=pads, dtype=request.dtype))
+        arrays = [declare_anchored(into, array, table) for array in lay_out(declared)]
         if len({array.anchored.shard_anchors for array in arrays}) > 1:
             raise ValueError(
                 f"{into.url} has {', '.join(str(array.key) for array in arrays)} in different shards, so one pass "
-                "cannot write them all; build them one by one with --outputs"
+                "cannot write them all; build them one by one with `outputs=`"
             )
         return Work(into, *plan_anchors(into, arrays, table))
 
-    report = AnchorReport(run=job.run, anchors=len(table))
-    carry_out(
-        job,
-        made,
-        store=store,
-        declare_and_plan=declare_and_plan,
-        report=report,
-        workers=workers,
-        scheduler=scheduler,
-        progress=progress,
-    )
+    report = AnchorReport(run=started.job.run, anchors=len(table))
+    carry_out(started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress)
     return report
 
 

@@ -12,12 +12,12 @@ from functools import partial
 from distributed import Client
 
 from builders.cluster import SchedulerLost, WorkerDied, local_cluster, outcomes, running_cluster
-from builders.extractors.base import Extractor
 from builders.report import BuildReport
 from builders.shard import Job, Receipt
+from builders.source import Source, SourceChanged
 from builders.tasks import Task
 from builders.worker import BuildPlugin, build_shard_on_worker, plugin_name
-from catalog import AssemblyMismatch, FastaChanged
+from catalog import AssemblyMismatch
 from featurestore import CommitConflict, Failure, FailureLog, FingerprintMismatch, Store, StoreUnavailable
 
 Progress = Callable[[int, int], None]
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 _GIVE_UP_AFTER = 16
 """Shards that fail one after the other, with none built between them, before the rest is left alone; fewer where each
 has waited for the store as long as it may."""
-_END_IT = (FastaChanged, FingerprintMismatch, AssemblyMismatch, PermissionError)
+_END_IT = (SourceChanged, FingerprintMismatch, AssemblyMismatch, PermissionError)
 """What no other shard will escape."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -36,11 +36,11 @@ class BuildStopped(RuntimeError):
 
 
 @contextmanager
-def workers_of(job: Job, extractor: Extractor, *, workers: int | None, scheduler: str | None) -> Iterator[Client]:
+def workers_of(job: Job, source: Source, *, workers: int | None, scheduler: str | None) -> Iterator[Client]:
     """Give a cluster whose workers know the job."""
     if scheduler is None:
         cluster: AbstractContextManager[Client] = local_cluster(
-            workers, one_core_each=extractor.flops_per_bin == 0, device=job.options.device
+            workers, one_core_each=source.flops_per_bin == 0, device=job.source.options.device
         )
     else:
         cluster = running_cluster(scheduler)
@@ -70,7 +70,7 @@ class ShardScheduler:
     tasks
         The shards to do; `report` counts those that were there already.
     on_gpu
-        Whether the extractor wants a GPU where workers declare one.
+        Whether the source wants a GPU where workers declare one.
     """
 
     def __init__(

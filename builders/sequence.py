@@ -3,12 +3,14 @@
 Belongs here: cutting windows out of a FASTA. Does not: opening it (`catalog.fasta.file`), encoding it (each extractor).
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog import Fasta, Grid
+from builders.source import Span
+from catalog import Fasta
 
 UNKNOWN = ord("N")
 
@@ -24,27 +26,38 @@ def bases(fasta: Fasta, contig: str, start: int, end: int) -> NDArray[np.uint8]:
     return padded
 
 
-def bin_sequences(
-    fasta: Fasta, contig: str, grid: Grid, phase: int, first: int, end: int, input_length: int
-) -> NDArray[np.uint8]:
-    """Read what an extractor sees of neighbouring bins: `input_length` bases around the centre of each.
+def span_sequences(fasta: Fasta, spans: Sequence[Span], bin_size: int, input_length: int) -> NDArray[np.uint8]:
+    """Read what an extractor sees of the bins of some spans: `input_length` bases around the centre of each bin.
 
-    One `Fasta.fetch`, which is one request where the FASTA is remote: read a shard at a time, and cut batches from it.
+    One `Fasta.fetch` for one span, which is one request where the FASTA is remote: read a shard at a time, and cut
+    batches from it. A base that several spans of a contig see is read once.
 
     Parameters
     ----------
-    first, end
-        Bins `[first, end)` of the phase.
+    bin_size
+        Bases a bin (bp).
     input_length
-        Bases a bin (bp); more than `grid.bin_size` makes neighbours overlap.
+        Bases seen of a bin (bp); more than `bin_size` makes neighbours overlap.
 
     Returns
     -------
-    ASCII, shape `(end - first, input_length)`, uint8: a read-only view where neighbours share their bases.
+    ASCII, shape `(bins, input_length)`, uint8: of one span a read-only view in which neighbours share their bases.
     """
-    start = grid.span(phase, first)[0] + grid.bin_size // 2 - input_length // 2
-    stretch = bases(fasta, contig, start, start + (end - first - 1) * grid.bin_size + input_length)
-    return np.lib.stride_tricks.sliding_window_view(stretch, input_length)[:: grid.bin_size]
+    flank = bin_size // 2 - input_length // 2
+    if len(spans) == 1:
+        contig, start, n_bins = spans[0]
+        begin = start + flank
+        stretch = bases(fasta, contig, begin, begin + (n_bins - 1) * bin_size + input_length)
+        return np.lib.stride_tricks.sliding_window_view(stretch, input_length)[::bin_size]
+    ends = np.cumsum([0, *(span.n_bins for span in spans)])
+    sequences = np.empty((ends[-1], input_length), dtype=np.uint8)
+    for contig in dict.fromkeys(span.contig for span in spans):
+        here = [number for number, span in enumerate(spans) if span.contig == contig]
+        rows = np.concatenate([np.arange(ends[number], ends[number + 1]) for number in here])
+        starts = np.concatenate([spans[number].start + np.arange(spans[number].n_bins) * bin_size for number in here])
+        order = np.argsort(starts, kind="stable")
+        sequences[rows[order]] = scattered_sequences(fasta, contig, starts[order] + flank, input_length)
+    return sequences
 
 
 def scattered_sequences(fasta: Fasta, contig: str, starts: NDArray[np.int64], input_length: int) -> NDArray[np.uint8]:

@@ -1,25 +1,24 @@
-"""The work on one shard: read its sequence, compute its features, write and commit it.
+"""The work on one shard: fetch what it needs, compute its features, write and commit it.
 
-Belongs here: the three steps, and how those of neighbouring shards overlap. Does not: which shards (`builders.plan`),
-who is told to build them (`builders.worker`).
+Belongs here: the three stages, and how those of neighbouring shards overlap. Does not: which shards (`builders.plan`),
+handing them out (`builders.worker`).
 """
 
 import importlib.metadata
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from builders.extractors.base import Extractor, ExtractorOptions
-from builders.sequence import UNKNOWN, is_unknown
+from builders.source import Rows, Source, calls_made, compute, fetch
+from builders.source_spec import SourceSpec
 from builders.tasks import Task
-from catalog import Assembly, Fasta, FastaChanged, FastaIndex, FeatureSet
+from catalog import FeatureSet
 from catalog.value_type import Values
 from featurestore import FingerprintMismatch, Origin, Store
 from featurestore import open as open_store
@@ -27,20 +26,14 @@ from featurestore import open as open_store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What the workers of one build share; each is told once."""
+    """Configuration of one build, sent once to each worker."""
 
     run: str
     store_url: str
     storage_options: dict[str, Any]
-    fasta: str
-    fasta_options: dict[str, Any]
-    fasta_index: FastaIndex
-    """Where the sequences lie in the file, and the version of the file that the build began with."""
-    assembly_digest: str
-    extractor: str
-    options: ExtractorOptions
+    source: SourceSpec
     fingerprint: str
-    """Of the extractor as the client made it; a worker that makes another one refuses to work."""
+    """Of the source as the client made it; a worker that makes another one refuses to work."""
     feature_sets: tuple[str, ...]
 
 
@@ -53,102 +46,54 @@ class Receipt:
     was_there: bool = False
     """Another build had committed the shard since this one was planned; nothing was computed."""
     extractor_calls: int = 0
+    """Batches that the source computed."""
     bytes: int = 0
     """Size of the shard's objects (bytes)."""
     started: float = 0.0
-    """When its sequence was asked for (s since 1970)."""
+    """When it began to be fetched (s since 1970)."""
     finished: float = 0.0
     """When it was committed (s since 1970)."""
     busy: float = 0.0
-    """Spent by the extractor (s)."""
+    """Spent computing (s)."""
 
 
-_calls = 0
+def collect(pieces: Iterable[Rows], feature_sets: Sequence[FeatureSet], n_bins: int) -> dict[str, Values]:
+    """Put pieces of neighbouring bins together as they are stored, `(n_bins, channels)` a set.
 
-
-def calls_made() -> int:
-    """Count the calls of any extractor that this process has made."""
-    return _calls
-
-
-def compute(extractor: Extractor, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
-    """Call an extractor and check that it keeps its promises.
+    A piece is let go of as soon as it is copied: a shard is in memory once, and in the type of the store.
 
     Raises
     ------
     ValueError
-        If a set is missing, has another shape than its channels say, or holds NaN or infinity.
+        If there are other than `n_bins` of them.
     """
-    global _calls
-    _calls += 1
-    features = extractor(sequences)
-    for name, channels in extractor.channels.items():
-        expected = (len(sequences), len(channels))
-        if name not in features or features[name].shape != expected:
-            got = features[name].shape if name in features else "nothing"
-            raise ValueError(f"extractor {extractor.name} gave {got} for {name!r}, expected shape {expected}")
-        if not np.isfinite(features[name]).all():
-            raise ValueError(
-                f"extractor {extractor.name} gave NaN or infinity in {name!r}; NaN means never built, so it is no "
-                "value: check its weights and its input"
-            )
-    return features
-
-
-def pad_rows(extractor: Extractor) -> dict[str, list[float]]:
-    """Compute the row that stands for sequence that is all N, for each feature set."""
-    unknown = np.full((1, extractor.input_length), UNKNOWN, dtype=np.uint8)
-    return {name: rows[0].tolist() for name, rows in compute(extractor, unknown).items()}
-
-
-class Computed(NamedTuple):
-    """Features of neighbouring bins."""
-
-    values: dict[str, Values]
-    """For each feature set `(bins, channels)`, of its dtype."""
-    calls: int
-
-
-def features_of(extractor: Extractor, sequences: NDArray[np.uint8], feature_sets: tuple[FeatureSet, ...]) -> Computed:
-    """Compute the features of many bins, in batches that suit the extractor.
-
-    Bins that are N throughout take the set's pad row: the extractor has seen that sequence once already.
-
-    Parameters
-    ----------
-    sequences
-        ASCII, shape `(bins, input_length)`, uint8.
-    """
-    values = {item.name: np.empty((len(sequences), len(item.channels)), dtype=item.dtype) for item in feature_sets}
-    calls = 0
-    for first in range(0, len(sequences), extractor.batch_size):
-        batch = sequences[first : first + extractor.batch_size]
-        rows = np.arange(first, first + len(batch))
-        unknown = is_unknown(batch)
-        known = rows[~unknown]
-        if known.size:
-            features = compute(extractor, np.ascontiguousarray(batch[~unknown]))
-            calls += 1
+    values = {item.name: np.empty((n_bins, len(item.channels)), dtype=item.dtype) for item in feature_sets}
+    end = 0
+    for piece in pieces:
+        first, end = end, end + len(piece[feature_sets[0].name])
+        if end > n_bins:
+            break
         for item in feature_sets:
-            values[item.name][rows[unknown]] = item.pad
-            if known.size:
-                # What the type cannot hold becomes a value that the writer refuses.
-                values[item.name][known] = item.value_type.cast(features[item.name])
-    return Computed(values, calls)
+            # What the type cannot hold becomes a value that the writer refuses.
+            values[item.name][first:end] = item.value_type.cast(piece[item.name])
+    if end != n_bins:
+        raise ValueError(f"the source gave {end} bins or more where it was to give {n_bins}")
+    return values
 
 
 class _Opened(NamedTuple):
-    fasta: Fasta
     store: Store
     feature_sets: tuple[FeatureSet, ...]
+    pad: dict[str, Values]
+    """Of each set `(channels,)`, as the store keeps it."""
 
 
 class ShardBuilder:
-    """Builds the shards of one job with one extractor.
+    """Builds the shards of one job with one source: a three-stage pipeline.
 
-    A shard goes through three stations: its sequence is read, its features are computed, and it is written. Each
-    station holds one shard at a time, so while the device computes one, the next is read and the last is written, and
-    no more than three shards are in memory, however slow the disk is.
+    The stages of a shard are to fetch what computing needs, to compute, and to write. Each stage holds one shard at a
+    time, so while the device computes one, the next is fetched and the last is written, and no more than three shards
+    are in memory, however slow the disk is.
 
     Parameters
     ----------
@@ -156,8 +101,8 @@ class ShardBuilder:
         What it computes on and who it is, for the records.
     """
 
-    def __init__(self, extractor: Extractor, job: Job, *, device: str = "cpu", worker: str = "") -> None:
-        self.extractor = extractor
+    def __init__(self, source: Source, job: Job, *, device: str = "cpu", worker: str = "") -> None:
+        self.source = source
         self._job = job
         self._device = device
         self._worker = worker
@@ -172,20 +117,20 @@ class ShardBuilder:
         Parameters
         ----------
         admit_next
-            Called when the shard's sequence is read and its turn to compute has come: the moment for another thread to
-            begin with the next shard.
+            Called when the shard is fetched and its turn to compute has come: the moment for another thread to begin
+            with the next shard.
 
         Raises
         ------
-        FastaChanged
-            If the genome is no longer the one that the build began with.
+        SourceChanged
+            If what the source reads is no longer what the build began with.
         FingerprintMismatch
-            If this worker's extractor is not the client's.
+            If this worker's source is not the client's.
         CommitConflict
             If another build committed other bytes.
         """
         started = time.time()
-        fasta, store, feature_sets = self._opened()
+        store, feature_sets, pad = self._opened()
         commits = [store.commits(task.log_of(item.name)).read(*task.place) for item in feature_sets]
         found = [commit for commit in commits if commit is not None]
         if len(found) == len(commits):
@@ -198,15 +143,15 @@ class ShardBuilder:
                 started=started,
                 finished=time.time(),
             )
-        sequences = task.sequences(fasta, feature_sets[0], self.extractor.input_length)
-        # What was read before a check that passes is of the version that the index describes.
-        fasta.check_unchanged()
+        spans = task.spans(feature_sets[0])
+        fetched = fetch(self.source, spans) if spans else None
         with self._computing:
             admit_next()
-            began = time.perf_counter()
-            values, calls = features_of(self.extractor, sequences, feature_sets)
-            busy = time.perf_counter() - began
-            del sequences
+            began, calls = time.perf_counter(), calls_made()
+            pieces = compute(self.source, fetched, pad) if spans else iter(())
+            del fetched
+            values = collect(pieces, feature_sets, sum(span.n_bins for span in spans))
+            busy, calls = time.perf_counter() - began, calls_made() - calls
             self._writing.acquire()  # before the next may compute: a slow disk holds the device, not the memory
         try:
             size = task.write(store, feature_sets, values, self._origin(busy))
@@ -233,35 +178,25 @@ class ShardBuilder:
                 store = open_store(job.store_url, storage_options=job.storage_options)
                 feature_sets = tuple(store.feature_set(name) for name in job.feature_sets)
                 self.require_fingerprint()
-                self._held = _Opened(_open_fasta(job), store, feature_sets)
+                pad = {item.name: np.array(item.pad, dtype=item.dtype) for item in feature_sets}
+                self._held = _Opened(store, feature_sets, pad)
         return self._held
 
     def require_fingerprint(self) -> None:
-        """Refuse to work with an extractor that is not the client's.
+        """Refuse to work with a source that is not the client's.
 
         Raises
         ------
         FingerprintMismatch
             If this worker has other weights, code or settings.
         """
-        ours = self.extractor.fingerprint
+        ours = self.source.fingerprint
         if ours != self._job.fingerprint:
             raise FingerprintMismatch(
-                f"worker {self._worker} has an extractor {self.extractor.name} with fingerprint {ours}, and the "
+                f"worker {self._worker} has a source {self.source.name} with fingerprint {ours}, and the "
                 f"client's is {self._job.fingerprint}: their files of weights, code or settings differ; give every "
                 "worker the same files and the same version"
             )
-
-
-def _open_fasta(job: Job) -> Fasta:
-    try:
-        return Fasta(job.fasta, storage_options=job.fasta_options, index=job.fasta_index)
-    except FastaChanged:
-        # A copy on a node's own disk has times of its own: its sequence decides.
-        fasta = Fasta(job.fasta, storage_options=job.fasta_options)
-        if Assembly.from_fasta(fasta).digest != job.assembly_digest:
-            raise
-        return fasta
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""What a worker is asked to do in one go: one shard of every feature set of an extractor.
+"""What a worker does in one go: one shard of every feature set of a source.
 
 Belongs here: what every kind of shard has in common, and the shard of a contig. Does not: choosing them
 (`builders.plan`), doing them (`builders.shard`), shards of anchors (`builders.anchors`).
@@ -7,11 +7,8 @@ Belongs here: what every kind of shard has in common, and the shard of a contig.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from builders.sequence import bin_sequences
-from catalog import Fasta, FeatureSet
+from builders.source import Span
+from catalog import FeatureSet
 from catalog.value_type import Values
 from featurestore import ContigLayout, Origin, Store, write_shard
 
@@ -25,7 +22,7 @@ class Place(NamedTuple):
 
 
 class Task(Protocol):
-    """One shard of every feature set of an extractor. Small: it travels to the worker."""
+    """One shard of every feature set of a source. Small: it travels to the worker."""
 
     @property
     def place(self) -> Place:
@@ -41,8 +38,8 @@ class Task(Protocol):
         """Name the commit log that a feature set has for this kind of shard."""
         ...
 
-    def sequences(self, fasta: Fasta, feature_set: FeatureSet, input_length: int) -> NDArray[np.uint8]:
-        """Read what the extractor sees of each bin to compute: ASCII, shape `(bins, input_length)`, uint8."""
+    def spans(self, feature_set: FeatureSet) -> list[Span]:
+        """Say which bins are to be computed; none where all are had already."""
         ...
 
     def write(
@@ -83,9 +80,9 @@ class ShardTask(NamedTuple):
         """Name the commit log: that of the set itself."""
         return feature_set
 
-    def sequences(self, fasta: Fasta, feature_set: FeatureSet, input_length: int) -> NDArray[np.uint8]:
-        """Read what the extractor sees of each bin."""
-        return bin_sequences(fasta, self.contig, feature_set.grid, self.phase, self.first, self.end, input_length)
+    def spans(self, feature_set: FeatureSet) -> list[Span]:
+        """Say which bins are to be computed: all, side by side."""
+        return [Span(self.contig, feature_set.grid.span(self.phase, self.first)[0], self.n_bins)]
 
     def write(
         self,

@@ -1,18 +1,21 @@
-"""How fast an extractor is on this machine, tried out.
+"""How fast a source is on this machine, tried out.
 
 Belongs here: a measurement for `plan`. Does not: the speed that earlier builds reached (`featurestore.upkeep.status`).
 """
 
 import time
+from contextlib import closing
 
 import numpy as np
 
-from builders.extractors.base import Extractor
-from builders.shard import compute
+from builders.request import FeaturesRequest
+from builders.source import Source, Span, pad_rows, read
+from builders.source_spec import assembly_of, describe_source
+from catalog import Assembly
 
 
-def measure(extractor: Extractor, *, seconds: float = 10.0, seed: int = 0) -> float:
-    """Let an extractor compute random sequence for some time, in batches, and give bins/s.
+def measure(source: Source, assembly: Assembly, *, seconds: float = 10.0, seed: int = 0) -> float:
+    """Let a source read bins at random places for some time, in batches, and give bins/s.
 
     The first batch, which loads weights and warms the device up, is not counted.
 
@@ -22,11 +25,27 @@ def measure(extractor: Extractor, *, seconds: float = 10.0, seed: int = 0) -> fl
         For how long (s); at least one batch is measured.
     """
     rng = np.random.default_rng(seed)
-    batch = rng.choice(np.frombuffer(b"ACGT", dtype=np.uint8), size=(extractor.batch_size, extractor.input_length))
-    compute(extractor, batch)
+    contigs, lengths = list(assembly.lengths), np.array(list(assembly.lengths.values()))
+    pad = pad_rows(source)
+
+    def batch() -> Span:
+        number = rng.choice(len(contigs), p=lengths / lengths.sum())
+        n_bins = min(source.batch_bins, -(-int(lengths[number]) // source.bin_size))
+        last = max(int(lengths[number]) - n_bins * source.bin_size, 0)
+        return Span(contigs[number], int(rng.integers(last + 1)), n_bins)
+
+    read(source, [batch()], pad)
     started = time.perf_counter()
     bins = 0
     while not bins or time.perf_counter() - started < seconds:
-        compute(extractor, batch)
-        bins += len(batch)
+        span = batch()
+        read(source, [span], pad)
+        bins += span.n_bins
     return bins / (time.perf_counter() - started)
+
+
+def measure_request(store_url: str, request: FeaturesRequest) -> float:
+    """Try out the source that a build would use, and give bins/s of one worker."""
+    spec = describe_source(request, assembly=assembly_of(store_url, request))
+    with closing(spec.make()) as source:
+        return measure(source, spec.assembly)

@@ -1,4 +1,4 @@
-"""A Dask worker that builds shards: the extractor is loaded once, receipts go back.
+"""A Dask worker that builds shards: the source is made once, receipts go back.
 
 Belongs here: what of a build lives on a worker. Does not: the work on a shard (`builders.shard`), the cluster
 (`builders.cluster`).
@@ -6,13 +6,12 @@ Belongs here: what of a build lives on a worker. Does not: the work on a shard (
 
 import logging
 import platform
-from dataclasses import replace
 from typing import Any
 
 from distributed import WorkerPlugin, get_worker, secede
 
-from builders.extractors.base import load_extractor
-from builders.shard import Job, Receipt, ShardBuilder, pad_rows
+from builders.shard import Job, Receipt, ShardBuilder
+from builders.source import pad_rows
 from builders.tasks import Task
 
 
@@ -33,28 +32,30 @@ class BuildPlugin(WorkerPlugin):
         self.builder: ShardBuilder | None = None
 
     def setup(self, worker: Any) -> None:
-        """Make the extractor on this worker's own device."""
-        # A shard that fails is told to the client, which reports it; its traceback here would say the same again.
+        """Make the source on this worker's own device."""
+        # The client reports a shard that fails; its traceback here would say the same again.
         logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
         device = self._own_device(worker)
-        extractor = load_extractor(self._job.extractor, replace(self._job.options, device=device))
+        source = self._job.source.make(device=device)
         self.builder = ShardBuilder(
-            extractor,
+            source,
             self._job,
-            device=_device_name(device) if extractor.flops_per_bin else f"cpu {platform.machine()}",
+            device=_device_name(device) if source.flops_per_bin else f"cpu {platform.machine()}",
             worker=f"{platform.node()}/{worker.name}",
         )
 
     def teardown(self, worker: Any) -> None:
-        """Let go of the extractor and its weights."""
+        """Let go of the source and its weights."""
+        if self.builder is not None:
+            self.builder.source.close()
         self.builder = None
 
     def _own_device(self, worker: Any) -> str:
-        asked = self._job.options.device
-        if not self._spread or asked not in ("auto", "cuda") or not str(worker.name).isdigit():
-            return asked
+        device = self._job.source.options.device
+        if not self._spread or device not in ("auto", "cuda") or not str(worker.name).isdigit():
+            return device
         n_gpus = gpu_count()
-        return f"cuda:{int(worker.name) % n_gpus}" if n_gpus else asked
+        return f"cuda:{int(worker.name) % n_gpus}" if n_gpus else device
 
 
 def plugin_name(run: str) -> str:
@@ -63,7 +64,7 @@ def plugin_name(run: str) -> str:
 
 
 def build_shard_on_worker(task: Task, run: str) -> Receipt:
-    """Build one shard with this worker's own extractor."""
+    """Build one shard with this worker's own source."""
     # Seceding frees the worker's thread, so that one thread a worker is enough to read the next shard meanwhile.
     try:
         return _builder(run).build(task, admit_next=secede)
@@ -73,10 +74,10 @@ def build_shard_on_worker(task: Task, run: str) -> Receipt:
 
 
 def pad_rows_on_worker(run: str) -> dict[str, list[float]]:
-    """Compute the pad rows with this worker's own extractor."""
+    """Compute the pad rows with this worker's own source."""
     builder = _builder(run)
     builder.require_fingerprint()
-    return pad_rows(builder.extractor)
+    return {name: row.tolist() for name, row in pad_rows(builder.source).items()}
 
 
 def _builder(run: str) -> ShardBuilder:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
-PACKAGES = ("catalog", "featurestore", "loaders", "model")
+PACKAGES = ("builders", "catalog", "featurestore", "loaders", "model")
 HEAVY = ("torch", "transformers", "lightning", "dask", "distributed", "polars", "xarray", "zarr", "pydantic")
 
 

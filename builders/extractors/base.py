@@ -1,64 +1,38 @@
 """What an extractor is, and how one is found by name.
 
-Belongs here: the protocol, its options, the registry. Does not: any one model (a file each beside this one).
+Belongs here: the protocol, and the options that all have. Does not: any one model (a file or folder each beside this
+one), how a factory is found (`builders.factories`).
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from builders.factories import find_factory
+from builders.source import CommonOptions
 from catalog import Channel
 
 GROUP = "featurestore.extractors"
-"""Entry-point group; a distribution adds an extractor by naming a `from_options` there."""
-
-
-PRECISIONS = ("fp32", "tf32", "bf16")
+"""Entry-point group; a distribution adds an extractor by naming its factory there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractorOptions:
-    """How an extractor is set. Plain values, so that a worker can make the same extractor again."""
-
-    bin_size: int = 4096
-    """Bases a bin (bp). A network with a fixed input reads that many bases around the centre of the bin instead."""
-    outputs: tuple[str, ...] | None = None
-    """Feature sets to write; None for the extractor's default."""
-    weights: Path | None = None
-    """File of weights (`sei.pth`, a safetensors file), for extractors that need one."""
-    projector: Path | None = None
-    """File of the class projection (`projvec_targets.npy` of Sei)."""
-    names: Path | None = None
-    """File that names the channels (`target.names` of Sei)."""
-    precision: str = "fp32"
-    """Arithmetic: `fp32`, `tf32`, `bf16`."""
-    device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {self.precision!r}")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"device is auto, cpu, cuda or cuda:N; got {self.device!r}")
-
-    def absolute(self) -> "ExtractorOptions":
-        """Name the files so that a process with another working directory finds them."""
-        weights, projector, names = (
-            path and path.expanduser().absolute() for path in (self.weights, self.projector, self.names)
-        )
-        return replace(self, weights=weights, projector=projector, names=names)
+class ExtractorOptions(CommonOptions):
+    """What every extractor is made with. What one alone can be set to is a dataclass of its own."""
 
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Turns sequence into features. Cheap to make: weights are loaded by the first call."""
+    """Turns sequence into features. Cheap to make: weights are loaded by the first call.
+
+    It may also have a `tolerance`: the largest difference that computing on another device may make, as a share of the
+    largest value of a channel; without it `builders.source.TOLERANCE` is taken.
+    """
 
     name: str
     input_length: int
@@ -100,31 +74,22 @@ class Extractor(Protocol):
         ...
 
 
-def extractor_names() -> list[str]:
-    """List the extractors that are installed."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))
-
-
-def load_extractor(name: str, options: ExtractorOptions) -> Extractor:
+def load_extractor(
+    name: str, options: ExtractorOptions, settings: Mapping[str, object] = MappingProxyType({})
+) -> Extractor:
     """Make an extractor by its registered name, or by `module:factory` for one that is not installed.
+
+    Parameters
+    ----------
+    settings
+        Of the extractor's own, by name: values, or texts as `--set` takes them.
 
     Raises
     ------
     ValueError
-        If there is none of that name, it cannot be loaded, or the options do not suit it.
+        If there is none of that name, it cannot be loaded, or the options or settings do not suit it.
     """
-    known = {entry.name: entry for entry in entry_points(group=GROUP)}
-    entry = EntryPoint(name, name, GROUP) if ":" in name else known.get(name)
-    if entry is None:
-        raise ValueError(
-            f"no extractor is called {name!r}; installed are {', '.join(extractor_names())}, and module:factory names "
-            "one of your own"
-        )
-    try:
-        factory = entry.load()
-    except (AttributeError, ImportError, ValueError) as error:
-        raise ValueError(f"{name} cannot be loaded as module:factory ({error}); is it on the Python path?") from error
-    made = factory(options)
+    made = find_factory(GROUP, name)(options, settings)
     if not isinstance(made, Extractor):
         raise TypeError(f"{name} makes a {type(made).__name__}, which is no extractor (builders/extractors/base.py)")
     return made

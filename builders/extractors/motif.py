@@ -121,6 +121,7 @@ class MotifExtractor:
     name = "motif"
     batch_size = 256
     flops_per_bin = 0.0
+    tolerance = 0.0  # whole numbers, and quotients of them: the same on every machine
     licence = "none needed: computed from sequence by named consensus motifs"
     citation = (
         "Consensus motifs from the literature; catalog.motifs names the publication of each. "
@@ -144,21 +145,18 @@ class MotifExtractor:
 
     @classmethod
     def from_options(cls, options: ExtractorOptions) -> "MotifExtractor":
-        """Make one from the options of a build; it runs on the CPU whatever `device` and `precision` say.
+        """Make one from the options of a build; it runs on the CPU whatever `device` says.
 
         Raises
         ------
         ValueError
-            If the options ask for another feature set, or name files.
+            If the options ask for another feature set.
         """
         if options.outputs not in (None, (_FEATURE_SET,)):
             raise ValueError(
                 f"the motif extractor writes the feature set {_FEATURE_SET!r}, not {list(options.outputs or ())}; "
                 "leave outputs out"
             )
-        given = [name for name in ("weights", "projector", "names") if getattr(options, name) is not None]
-        if given:
-            raise ValueError(f"the motif extractor reads no files, but {', '.join(given)} was given; leave it out")
         return cls(bin_size=options.bin_size)
 
     @property

@@ -1,7 +1,7 @@
 """Build on SLURM, one job a GPU: as many as the queue gives, replaced when their time is over.
 
     pip install dask-jobqueue
-    python slurm.py hg38.store --fasta hg38.fa --extractor sei --weights /shared/sei.pth ...
+    python slurm.py hg38.store --fasta hg38.fa --extractor sei --set weights=/shared/sei.pth ...
 
 What follows the script's name goes to `featurestore build`. Run it where it may stay for as long as the build takes:
 in `tmux` on a login node, or as a job with one CPU. Set the six values below to what your cluster calls them.

@@ -1,7 +1,7 @@
 """Build on hosts that SSH reaches with a key, one worker a GPU.
 
     pip install asyncssh dask-cuda
-    python ssh.py hg38.store --fasta hg38.fa --extractor sei --weights /shared/sei.pth ...
+    python ssh.py hg38.store --fasta hg38.fa --extractor sei --set weights=/shared/sei.pth ...
 
 What follows the script's name goes to `featurestore build`. On hosts with one GPU each, dask-cuda is not needed: take
 the worker class `distributed.Nanny` and the resources `{"GPU": 1}`; without GPUs, none.

@@ -15,12 +15,14 @@ and everything else is read as `catalog.settings` reads it.
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from catalog.settings import describe_settings, read_value, split_assignments
 
@@ -65,7 +67,11 @@ def takes(
         docs = {setting.name: setting for setting in describe_settings(request)}
         derived = [made for item in offered for made in _parameters(item, hints[item.name], docs[item.name].doc)]
         derived += [
-            _parameter(name, Annotated[str | None, typer.Option(f"--{name}", hidden=True)], None)
+            _parameter(
+                name,
+                Annotated[str | None, typer.Option(f"--{name}", hidden=True, help=f"As --set {name}=VALUE.")],
+                None,
+            )
             for name in old_settings
         ]
         own = [
@@ -99,7 +105,9 @@ def _parameters(item: Field[Any], hint: Any, doc: str) -> list[inspect.Parameter
     for name, old in zip(_names(item)[1:], item.metadata.get("old_flags", ()), strict=True):
         unset: list[str] | None = [] if get_origin(kind) is list else None
         kind_or_none = kind if unset == [] else kind | None
-        made.append(_parameter(name, Annotated[kind_or_none, typer.Option(old, hidden=True)], unset))
+        made.append(
+            _parameter(name, Annotated[kind_or_none, typer.Option(old, hidden=True, help=f"As {flag}.")], unset)
+        )
     return made
 
 
@@ -136,4 +144,34 @@ def _is_mapping(hint: Any) -> bool:
 def _read(name: str, value: Any, hint: Any) -> Any:
     if _is_mapping(hint):
         return split_assignments(value)
-    return value if _is_native(hint) else read_value(name, value, hint)
+    return value if _is_native(hint) else read_value(f"`{name}=`", value, hint)
+
+
+def lists_settings(lines_of: Callable[[Sequence[str]], list[str]]) -> type[TyperCommand]:
+    """Make a kind of command that `--help-options` has list what `--set` can set, before anything is required.
+
+    Parameters
+    ----------
+    lines_of
+        From the words of the command line to the lines to print; `value_of` finds an option among the words.
+    """
+
+    class ListsSettings(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if "--help-options" in args:
+                print("\n".join(lines_of(args)))
+                ctx.exit()
+            return super().parse_args(ctx, args)
+
+    return ListsSettings
+
+
+def value_of(words: Sequence[str], flag: str) -> str | None:
+    """Find the value of an option among the words of a command line; None if it is not there."""
+    found = None
+    for word, following in pairwise([*words, ""]):
+        if word == flag:
+            found = following
+        elif word.startswith(f"{flag}="):
+            found = word.partition("=")[2]
+    return found

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from catalog.plugins import load_plugin
+from catalog.settings import split_assignments
 from featurestore.cli.diff_report import describe, write_changes
 from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
 from featurestore.cli.progress import bar
@@ -55,32 +56,46 @@ def verify(
     extractor: Annotated[
         str | None, typer.Option(help="module:factory of your own extractor. [default: the one that the store names]")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="File of weights, as the build had it.")] = None,
-    projector: Annotated[Path | None, typer.Option(help="File of the class projection, as the build had it.")] = None,
-    names: Annotated[Path | None, typer.Option(help="File that names the channels, as the build had it.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="module:factory of your own source. [default: the one that the store names]")
+    ] = None,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the extractor or source, such as a file that lies elsewhere now; repeat it. "
+            "[default: as the store has them on record]",
+        ),
+    ] = [],  # noqa: B006  # read, and never changed
+    weights: Annotated[str | None, typer.Option(hidden=True, help="As --set weights=FILE.")] = None,
+    projector: Annotated[str | None, typer.Option(hidden=True, help="As --set projector=FILE.")] = None,
+    names: Annotated[str | None, typer.Option(hidden=True, help="As --set names=FILE.")] = None,
     device: Annotated[str, typer.Option(help="Where to recompute: auto, cpu or cuda.")] = "auto",
     seed: Annotated[int | None, typer.Option(help="Same seed, same bins. [default: others each time]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that everything committed is there and whole. Exits 0 only when it is."""
-    if recompute is not None and fasta is None:
-        raise ValueError("--recompute computes bins from their sequence; give the genome with --fasta FILE")
     opened = open_store(store)
-    with bar("verify", unit="shards") as advance:
-        found = verify_store(opened, crc=crc, progress=advance)
-    if recompute is not None:
-        found.faults += _check("recompute")(
+    # Flags from the time when every extractor had those of one.
+    flags = {"weights": weights, "projector": projector, "names": names}
+    chosen = {name: text for name, text in flags.items() if text is not None} | split_assignments(settings)
+    recomputed: list[Fault] = []
+    if recompute is not None:  # first: it refuses a wrong genome or file at once
+        recomputed = _check("recompute")(
             opened,
             recompute,
             fasta=fasta,
             extractor=extractor,
-            weights=weights,
-            projector=projector,
-            names=names,
+            source=source,
+            settings=chosen,
             device=device,
             seed=seed,
         )
-        found.bins_recomputed = recompute
+    with bar("verify", unit="shards") as advance:
+        found = verify_store(opened, crc=crc, progress=advance)
+    found.faults += recomputed
+    found.bins_recomputed = recompute or 0
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
     else:

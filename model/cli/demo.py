@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 import featurestore
-from builders.shard import calls_made
+from builders.source import calls_made
 from featurestore.cli.main import main
 from model.evaluation.figures import predicted_against_observed, save, score_against_context, window_heatmap
 from model.evaluation.page import results_table, write_report

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 import featurestore
 from builders.extractors.base import ExtractorOptions, load_extractor
+from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
 from builders.run import build
-from builders.sequence import bases, bin_sequences, is_unknown
-from builders.shard import compute, pad_rows
+from builders.sequence import bases, is_unknown, span_sequences
+from builders.source import Span, pad_rows
 from builders.testing import CompositionExtractor
 from catalog import Assembly, AssemblyMismatch, Fasta, FastaError, Grid, UnknownContig
 from featurestore import FingerprintMismatch, NotBuilt, verify
@@ -155,7 +156,7 @@ def test_a_second_build_on_the_machine_is_not_in_the_way(fasta: Path, tmp_path: 
 def test_refining_adds_the_phases_between_and_keeps_what_is_there(fasta: Path, tmp_path: Path) -> None:
     url = str(tmp_path / "s")
     settings = {"fasta": fasta, "extractor": COMPOSITION, "options": OPTIONS, "workers": 1, "contigs": ["chr2"]}
-    with pytest.raises(ValueError, match="without --refine first"):
+    with pytest.raises(ValueError, match="without `refine=True` first"):
         build(url, refine=True, **settings)
     build(url, **settings)
     kept = {path: path.read_bytes() for path in tmp_path.rglob("c/*/*/0")}
@@ -171,9 +172,8 @@ def test_input_that_does_not_fit_the_store_is_refused(built: Path, fasta: Path, 
     other = write_fasta(tmp_path / "other.fa", random_sequences(LENGTHS, seed=9))
     with pytest.raises(AssemblyMismatch, match="store of its own"):
         build(str(built), fasta=other, extractor=COMPOSITION, options=OPTIONS)
-    changed = ExtractorOptions(bin_size=16, device="cpu", precision="bf16")
     with pytest.raises(FingerprintMismatch, match="another store"):
-        build(str(built), fasta=fasta, extractor=COMPOSITION, options=changed)
+        build(str(built), fasta=fasta, extractor=COMPOSITION, options=OPTIONS, settings={"precision": "bf16"})
     with pytest.raises(UnknownContig, match="it has chr1, chr2, short"):
         build(str(built), fasta=fasta, extractor=COMPOSITION, options=OPTIONS, contigs=["chr7"])
     with pytest.raises(ValueError, match=r"installed are .*motif.*module:factory"):
@@ -223,7 +223,8 @@ def test_bin_sequences_are_the_bases_around_each_bin_centre(
     n_bins = grid.n_bins(length, phase)
     first = data.draw(st.integers(0, n_bins - 1))
     with Fasta(path) as fasta:
-        found = bin_sequences(fasta, "c", grid, phase, first, n_bins, input_length)
+        span = Span("c", grid.span(phase, first)[0], n_bins - first)
+        found = span_sequences(fasta, [span], grid.bin_size, input_length)
     for row, index in zip(found, range(first, n_bins), strict=True):
         start = grid.span(phase, index)[0] + grid.bin_size // 2 - input_length // 2
         expected = "".join(sequence["c"][p] if 0 <= p < length else "N" for p in range(start, start + input_length))
@@ -237,7 +238,7 @@ def test_sequence_wholly_outside_is_all_n(fasta: Path) -> None:
     assert is_unknown(np.frombuffer(b"NnNNACGNNNNN", dtype=np.uint8).reshape(3, 4)).tolist() == [True, False, True]
 
 
-def test_an_extractor_that_breaks_its_promise_is_named() -> None:
+def test_an_extractor_that_breaks_its_promise_is_named(fasta: Path) -> None:
     class Broken(CompositionExtractor):
         result: np.ndarray
 
@@ -245,11 +246,13 @@ def test_an_extractor_that_breaks_its_promise_is_named() -> None:
             return {**super().__call__(sequence), "length": self.result}
 
     extractor = Broken(16)
-    extractor.result = np.full((1, 1), np.nan)
-    with pytest.raises(ValueError, match=r"NaN or infinity in 'length'.*check its weights"):
-        pad_rows(extractor)
-    extractor.result = np.zeros((1, 2))
-    with pytest.raises(ValueError, match=r"gave \(1, 2\) for 'length', expected shape \(1, 1\)"):
-        compute(extractor, np.full((1, 16), 78, dtype=np.uint8))
+    with Fasta(fasta) as genome:
+        source = ExtractorSource(extractor, genome, bin_size=16)
+        extractor.result = np.full((1, 1), np.nan)
+        with pytest.raises(ValueError, match=r"NaN or infinity in 'length'.*check its weights"):
+            pad_rows(source)
+        extractor.result = np.zeros((1, 2))
+        with pytest.raises(ValueError, match=r"gave \(1, 2\) for 'length', expected shape \(1, 1\)"):
+            source.pad()
     with pytest.raises(TypeError, match="is no extractor"):
-        load_extractor("builtins:dict.fromkeys", "ab")  # type: ignore[arg-type]
+        load_extractor("builtins:repr", OPTIONS)

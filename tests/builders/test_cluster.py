@@ -171,7 +171,7 @@ def test_a_scheduler_that_is_not_there_or_goes_away_is_named_and_committed_work_
     assert again.is_complete
     assert again.was_there >= 2
     assert {key: data for key, data in shard_bytes(store).items() if key in there} == there
-    with pytest.raises(ValueError, match="--workers or --scheduler, not both"):
+    with pytest.raises(ValueError, match="`workers=` or `scheduler=`, not both"):
         build(str(store), workers=1, scheduler="tcp://127.0.0.1:9", **settings)
 
 

@@ -36,12 +36,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featurestore
-from builders.extractors.base import ExtractorOptions
+from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
-from builders.shard import Job, ShardBuilder, pad_rows
+from builders.request import BuildRequest
+from builders.shard import Job, ShardBuilder
+from builders.source_spec import describe_source
 from builders.tasks import ShardTask
-from builders.testing import CompositionExtractor
-from catalog import Assembly, Fasta, Grid
+from catalog import Grid
 from featurestore import (
     Commit,
     CommitConflict,
@@ -95,33 +96,29 @@ def test_every_test_that_the_document_names_is_there() -> None:
 
 def prepared(folder: Path, fasta: Path, *, bin_size: int = 4) -> tuple[Store, Job, tuple[ShardTask, ...]]:
     """Make an empty store, and what the workers of a build into it are told."""
-    with Fasta(fasta) as opened:
-        assembly, index = Assembly.from_fasta(opened), opened.index
-    extractor = CompositionExtractor(bin_size)
+    request = BuildRequest(fasta=str(fasta), extractor=PLAIN, bin_size=bin_size)
+    spec = describe_source(request)
+    source, assembly = spec.make(), spec.assembly
     grid = Grid(bin_size=bin_size, offsets=(0, 1))
-    sets = describe(extractor, grid, pads=pad_rows(extractor), shard_bins=256)
+    sets = describe(source, grid, pads=source.pad(), shard_bins=256)
     store = create(folder, assembly)
     agreed = [store.declare(item, assembly.lengths) for item in sets]
     job = Job(
         run="0",
         store_url=str(folder),
         storage_options={},
-        fasta=str(fasta),
-        fasta_options={},
-        fasta_index=index,
-        assembly_digest=assembly.digest,
-        extractor=PLAIN,
-        options=ExtractorOptions(bin_size=bin_size),
-        fingerprint=extractor.fingerprint,
+        source=spec,
+        fingerprint=source.fingerprint,
         feature_sets=tuple(item.name for item in sets),
     )
     return store, job, make_plan(agreed, assembly, assembly.lengths, offsets=grid.offsets).tasks
 
 
 def builder_of(job: Job, batch_size: int) -> ShardBuilder:
-    extractor = CompositionExtractor(job.options.bin_size)
-    extractor.batch_size = batch_size
-    return ShardBuilder(extractor, job)
+    source = job.source.make()
+    assert isinstance(source, ExtractorSource)
+    source.batch_bins = batch_size
+    return ShardBuilder(source, job)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a builder holds its FASTA open
@@ -381,7 +378,7 @@ def test_a_fasta_that_changes_under_the_build_stops_it(
         change(fasta, other)
         ended = command.wait(timeout_s=30)
     assert ended.status == 2
-    assert "FastaChanged" in ended.err
+    assert "SourceChanged" in ended.err
     assert "put that back and start again" in ended.err
     assert 0 < judge(notes, store, reference) < N_RECORDS
     shutil.copy(genome, fasta)

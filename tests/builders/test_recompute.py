@@ -1,15 +1,19 @@
 """Bins that are computed again tell whether a store holds what its extractor gives."""
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import featurestore
-from builders.extractors.base import ExtractorOptions, load_extractor
+from builders.extractors.base import ExtractorOptions
 from builders.plan import plan_build
 from builders.recompute import recompute
+from builders.request import BuildRequest
 from builders.run import build
+from builders.source_spec import describe_source
 from builders.throughput import measure
 from catalog import AssemblyMismatch
 from featurestore import ContigLayout, FingerprintMismatch, Store, verify, write_shard
@@ -79,14 +83,15 @@ def test_another_genome_or_extractor_is_refused(
 def test_a_plan_reckons_with_the_speed_of_the_last_run_or_one_tried_out(
     store: Store, fasta: Path, tmp_path: Path
 ) -> None:
-    extractor = load_extractor(COMPOSITION, OPTIONS)
-    settings = {"fasta": fasta, "extractor": extractor, "bin_size": 16, "shard_bins": 256}
-    assert plan_build(str(tmp_path / "none"), **settings).measured_speed == 0
+    request = BuildRequest(fasta=str(fasta), extractor=COMPOSITION, bin_size=16, shard_bins=256)
+    assert plan_build(str(tmp_path / "none"), request).measured_speed == 0
     assert not (tmp_path / "none").exists()
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
-    plan = plan_build(store.url, offsets=(0, 8, 4), **settings)
+    plan = plan_build(store.url, replace(request, offsets=(0, 8, 4)))
     assert plan.measured_speed > 0
     assert plan.hours(plan.measured_speed) == pytest.approx(plan.bins_todo / plan.measured_speed / 3600)
     assert plan.bins_todo == -(-(9000 + 4) // 16) + -(-(333 + 4) // 16)
-    assert measure(extractor, seconds=0.05) > 0
+    spec = describe_source(request)
+    with closing(spec.make()) as source:
+        assert measure(source, spec.assembly, seconds=0.05) > 0
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before

@@ -12,7 +12,7 @@ import zarr
 
 import featurestore
 from builders.plan import describe, make_plan
-from builders.shard import features_of, pad_rows
+from builders.shard import collect
 from builders.testing import CompositionExtractor
 from catalog import Grid
 from catalog.genes.anchors import Anchor
@@ -174,10 +174,12 @@ def test_anchored_windows_keep_the_type(tmp_path: Path, dtype: Dtype, n_bins: in
 
 def test_a_build_describes_computes_and_sizes_every_type(dtype: Dtype) -> None:
     extractor = CompositionExtractor(16)
-    described = describe(extractor, Grid(bin_size=16), pads=pad_rows(extractor), dtype=dtype)
+    unknown = extractor(np.full((1, 16), ord("N"), dtype=np.uint8))
+    pads = {name: rows[0].tolist() for name, rows in unknown.items()}
+    described = describe(extractor, Grid(bin_size=16), pads=pads, dtype=dtype)
     assert {item.dtype for item in described} == {dtype}
     sequences = np.frombuffer(b"ACGT" * 12, dtype=np.uint8).reshape(3, 16)
-    computed = features_of(extractor, sequences, described).values["composition"]
+    computed = collect([extractor(sequences)], described, 3)["composition"]
     assert computed.dtype == np.dtype(dtype)
     np.testing.assert_array_equal(computed, [[4, 4, 4, 4, 0]] * 3)
     plan = make_plan(described, assembly_of({"c": "A" * 160}), ["c"], offsets=(0,))

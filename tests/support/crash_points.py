@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 import builders.shard
 import featurestore.format.commits
 from builders.extractors.base import ExtractorOptions
-from builders.testing import CompositionExtractor
+from builders.testing import CompositionExtractor, CompositionSettings
 from featurestore import Objects, connect
 from featurestore.format import layout
 
@@ -95,10 +95,10 @@ class Composition(CompositionExtractor):
     batch_size = 64
 
     @classmethod
-    def from_options(cls, options: ExtractorOptions) -> "Composition":
+    def from_options(cls, options: ExtractorOptions, settings: CompositionSettings) -> "Composition":
         """Make one, and watch what this process does from now on."""
         arm()
-        return cls(options.bin_size, options.precision)
+        return cls(options.bin_size, settings.precision)
 
     def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         orders = Orders.read()

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.classes import N_CLUSTERS, class_channels
+from builders.extractors.sei.settings import SeiSettings
 from catalog import Channel
 
 try:
@@ -33,7 +34,7 @@ try:
         load_sei,
         read_checkpoint,
     )
-    from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, checked_precision
+    from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, TOLERANCES, checked_precision
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("the sei extractor needs torch: pip install 'genomic-featurestore[torch]'") from error
 
@@ -135,27 +136,28 @@ class SeiExtractor:
         self._channels = {output: makers[output]() for output in self.outputs}
 
     @classmethod
-    def from_options(cls, options: ExtractorOptions) -> "SeiExtractor":
+    def from_options(cls, options: ExtractorOptions, settings: SeiSettings) -> "SeiExtractor":
         """Make the extractor that the options describe; `bin_size` is not among what Sei can choose.
 
         Raises
         ------
         ValueError
-            If no weights are given, or as the constructor says.
+            As the constructor says.
         """
-        if options.weights is None:
-            raise ValueError(
-                "sei needs the published weights: give weights=sei.pth, unpacked from sei_model.tar.gz "
-                "(Zenodo record 4906997)"
-            )
         return cls(
-            options.weights,
-            options.projector,
+            settings.weights,
+            settings.projector,
             outputs=("classes",) if options.outputs is None else options.outputs,
-            precision=options.precision,
-            names=options.names,
+            precision=settings.precision,
+            names=settings.names,
             device=options.device,
+            results=settings.results,
         )
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference that another device may make, as a share of a channel's largest value."""
+        return TOLERANCES[self.precision]
 
     @property
     def channels(self) -> Mapping[str, tuple[Channel, ...]]:

@@ -22,6 +22,8 @@ MEASURED_ERRORS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 """Absolute error against float64. That of `tf32` was emulated on a CPU, which rounds the operands in the same way."""
+TOLERANCES: Mapping[str, float] = MappingProxyType({"fp32": 2e-3, "tf32": 1e-2, "bf16": 5e-2})
+"""Largest difference between two devices, as a share of a channel's largest value; float16 has 5e-4 in itself."""
 
 
 def round_to_tf32_(x: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,8 @@
-"""The Sei network against arrays computed by the published code, and every way that its files can be wrong.
+"""The Sei network against arrays computed by the published code.
 
 The golden arrays come from the official network with parameters filled by a rule, so no published weight is needed.
 """
 
-import json
-import os
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkout import ROOT, SHARED
+from checkout import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from sei_files import hollow_state, published, rule_state, rule_value, saved
 
-from builders.extractors.base import Extractor, ExtractorOptions
 from builders.extractors.sei.classes import class_channels
 from builders.extractors.sei.extractor import SeiExtractor
 from builders.extractors.sei.network import (
-    SeiCheckpointError,
     SeiNetwork,
     encode,
     load_sei,
-    read_checkpoint,
     reverse_complement,
     spline_basis,
 )
-from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, PRECISIONS, arithmetic
 
 SMALL = SHARED / "golden" / "sei_small_forward.npz"
 FULL = SHARED / "golden" / "sei_forward.npz"
@@ -42,45 +36,6 @@ needs_names = pytest.mark.skipif(not NAMES.is_dir(), reason=f"no names of Sei's 
 
 TOLERANCE = 2e-5
 """Absolute, float32 against float64: five times what the official network itself differs by."""
-MODULUS = 1_000_003
-
-
-def rule_value(key: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Fill one parameter by the rule of the golden data: s * sin(0.37 * (i * i + p * i mod M) + p) + o."""
-    offset, scale = offset_and_scale(key, shape)
-    p = zlib.crc32(key.encode("ascii")) % 1000
-    i = np.arange(MODULUS, dtype=np.int64)
-    period = (scale * np.sin(0.37 * ((i * i + p * i) % MODULUS) + p) + offset).astype(np.float32)
-    return torch.from_numpy(np.resize(period, shape))
-
-
-def offset_and_scale(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    root = float(np.sqrt(np.prod(shape[1:])))
-    if key == "projvec":
-        return 0.0, 1.0
-    if key.endswith(".weight"):
-        return 0.0, {"classifier.0.weight": 0.03, "classifier.2.weight": 4.0}.get(key, 1.6) / root
-    if key == "classifier.0.bias":
-        return -2.0, 0.1
-    return (0.0 if key.startswith(("lconv", "classifier.2")) else -0.3), 0.1
-
-
-def shapes_of(n_profiles: int) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in SeiNetwork(n_profiles).state_dict().items()}
-
-
-def rule_state(n_profiles: int) -> dict[str, torch.Tensor]:
-    return {key: rule_value(key, shape) for key, shape in shapes_of(n_profiles).items()}
-
-
-def published(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"module.model.{key}": value for key, value in state.items()}
-
-
-def hollow_state(n_profiles: int = 8, value: float = 0.5) -> dict[str, Any]:
-    """Give parameters of the right shapes that take no room on disk: one number each, spread out."""
-    return {key: torch.full((1,), value).expand(shape) for key, shape in shapes_of(n_profiles).items()}
 
 
 def other_strand(sequences: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -281,291 +236,3 @@ def test_profiles_without_names_are_numbered_and_embeddings_run_channel_by_chann
     assert [channel.name for channel in channels["profiles"]][-1] == "profile00007"
     embedding = [channel.name for channel in channels["embedding"]]
     assert (len(embedding), embedding[17], embedding[-1]) == (15360, "c001b01", "c959b15")
-
-
-def saved(content: object, folder: Path, name: str = "sei.pth", **options: Any) -> Path:
-    torch.save(content, folder / name, **options)
-    return folder / name
-
-
-def projector(folder: Path, vectors: NDArray[Any]) -> Path:
-    np.save(folder / "projvec_targets.npy", vectors)
-    return folder / "projvec_targets.npy"
-
-
-@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model.", "module.module.model."])
-def test_prefixes_of_wrappers_come_off_the_names(tmp_path: Path, prefix: str) -> None:
-    state = {prefix + key: value for key, value in hollow_state().items()}
-    assert list(read_checkpoint(saved(state, tmp_path))) == list(shapes_of(8))
-
-
-def test_each_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    shapes = shapes_of(3)
-    shapes = {key: shapes[key] for key in ("classifier.2.weight", "lconv1.0.bias")}
-    state = hollow_state(3) | {key: rule_value(key, shape) for key, shape in shapes.items()}
-    save_file({key: value.clone() for key, value in published(state).items()}, tmp_path / "sei.safetensors")
-    files = [
-        saved(published(state), tmp_path),
-        saved(published(state), tmp_path, "old.pth", _use_new_zipfile_serialization=False),
-        saved({"step": 12, "state_dict": state}, tmp_path, "selene.pth"),
-        tmp_path / "sei.safetensors",
-    ]
-    for file in files:
-        loaded = load_sei(file)
-        assert loaded.n_profiles == 3
-        assert not loaded.training
-        for key in shapes:
-            assert torch.equal(loaded.state_dict()[key], state[key])
-
-
-def test_weights_stored_in_half_are_computed_in_single_precision(tmp_path: Path) -> None:
-    state = {key: value.half() for key, value in hollow_state().items()}
-    assert {value.dtype for value in load_sei(saved(state, tmp_path)).state_dict().values()} == {torch.float32}
-
-
-def test_one_error_lists_all_that_is_wrong_with_a_checkpoint(tmp_path: Path) -> None:
-    state = hollow_state()
-    del state["dconv3.1.bias"]
-    state["conv1.0.weight"] = torch.zeros(1).expand(480, 480, 7)
-    state["head.bias"] = torch.zeros(2)
-    state["lconv1.0.bias"] = torch.zeros(480, dtype=torch.int64)
-    state["epoch"] = 3
-    with pytest.raises(SeiCheckpointError) as caught:
-        load_sei(saved(published(state), tmp_path))
-    for part in (
-        r"missing dconv3.1.bias (960,)",
-        r"conv1.0.weight has shape (480, 480, 7), expected (480, 480, 9)",
-        r"unexpected head.bias (2,)",
-        r"lconv1.0.bias is torch.int64",
-        r"epoch is int",
-        r"Zenodo record 4906997",
-    ):
-        assert part in str(caught.value)
-
-
-def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
-    state = hollow_state()
-    state["module.conv1.0.bias"] = state["conv1.0.bias"]
-    with pytest.raises(SeiCheckpointError, match="1 names are the same without"):
-        read_checkpoint(saved(state, tmp_path))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: float) -> None:
-    state = hollow_state()
-    weight = torch.zeros(960, 960, 5)
-    weight[5, 7, 3] = value
-    state["dconv2.1.weight"] = weight
-    with pytest.raises(SeiCheckpointError, match=r"NaN or infinite weights in dconv2\.1\.weight; .*fetch it again"):
-        load_sei(saved(state, tmp_path))
-
-
-@pytest.mark.parametrize("zipped", [True, False], ids=["as torch saves now", "as torch before 1.6"])
-def test_a_truncated_checkpoint_is_told_from_a_whole_one(tmp_path: Path, zipped: bool) -> None:
-    path = saved(hollow_state(), tmp_path, _use_new_zipfile_serialization=zipped)
-    path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(SeiCheckpointError, match=r"truncated or damaged .*fetch it again"):
-        read_checkpoint(path)
-
-
-def test_a_truncated_safetensors_file_is_told_from_a_whole_one(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    path = tmp_path / "sei.safetensors"
-    save_file({"a": torch.zeros(100)}, path)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(SeiCheckpointError, match="truncated, or no safetensors file"):
-        read_checkpoint(path)
-
-
-class Payload:
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.system, ("touch executed",)
-
-
-@pytest.mark.parametrize("zipped", [True, False], ids=["as torch saves now", "as torch before 1.6"])
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = saved({"a": Payload()}, tmp_path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(SeiCheckpointError, match=r"holds pickled code \(posix\.system\).*save weights alone"):
-        read_checkpoint(path)
-    assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param(b"", "no checkpoint of torch", id="an empty file"),
-        pytest.param(b"<!DOCTYPE html>", "it begins with b'<!DOCTYP'", id="an error page"),
-        pytest.param(b"\x1f\x8b\x08\x00", "unpack it", id="the archive itself"),
-    ],
-)
-def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "sei.pth"
-    path.write_bytes(content)
-    with pytest.raises(SeiCheckpointError, match=message):
-        load_sei(path)
-
-
-def test_a_file_that_holds_one_tensor_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SeiCheckpointError, match="holds a Tensor, not parameters by name"):
-        read_checkpoint(saved(torch.zeros(3), tmp_path))
-
-
-def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*sei\.pth; expected sei\.pth of sei_model\.tar\.gz"):
-        load_sei(tmp_path / "sei.pth")
-
-
-@pytest.mark.parametrize("length", [4095, 4097, 2048])
-def test_a_sequence_of_another_length_is_refused_by_network_and_extractor(tmp_path: Path, length: int) -> None:
-    extractor = SeiExtractor(saved(hollow_state(), tmp_path), outputs=("profiles",), device="cpu")
-    with pytest.raises(ValueError, match=r"\(batch, 4096\), uint8; got .*fill up with N"):
-        extractor(np.full((1, length), ord("N"), dtype=np.uint8))
-    with torch.device("meta"), pytest.raises(ValueError, match=r"\(batch, 4, 4096\), got .*fill up with N"):
-        SeiNetwork(8)(torch.zeros(1, 4, length))
-
-
-def test_an_extractor_is_made_from_options_without_reading_the_weights(tmp_path: Path) -> None:
-    vectors = projector(tmp_path, np.ones((61, 8)))
-    weights = saved(hollow_state(value=float("nan")), tmp_path)  # only the first call looks at values
-    extractor = SeiExtractor.from_options(ExtractorOptions(weights=weights, projector=vectors, device="cpu"))
-    assert isinstance(extractor, Extractor)
-    assert list(extractor.channels) == ["classes"]
-    assert (extractor.input_length, extractor.batch_size) == (4096, 8)
-    with pytest.raises(SeiCheckpointError, match="NaN"):
-        extractor(np.full((1, 4096), ord("N"), dtype=np.uint8))
-
-
-def test_the_fingerprint_follows_the_files_and_not_what_is_asked_of_them(tmp_path: Path) -> None:
-    weights, vectors = saved(hollow_state(), tmp_path), projector(tmp_path, np.ones((61, 8)))
-    one = SeiExtractor(weights, vectors)
-    names = tmp_path / "target.names"
-    names.write_text("".join(f"cell | mark{index} | lab\n" for index in range(8)))
-    assert SeiExtractor(weights, vectors, ("profiles", "embedding"), names=names).fingerprint == one.fingerprint
-    other = tmp_path / "other"
-    other.mkdir()
-    other_vectors = SeiExtractor(weights, projector(other, np.full((61, 8), 2.0)))
-    other_weights = SeiExtractor(saved(hollow_state(value=0.25), other), vectors)
-    assert len({one.fingerprint, other_vectors.fingerprint, other_weights.fingerprint}) == 3
-    assert one.options["weights"] == "sei.pth"
-
-
-def test_precision_is_part_of_the_fingerprint_and_its_error_is_on_record(tmp_path: Path) -> None:
-    weights = saved(hollow_state(), tmp_path)
-    made = {name: SeiExtractor(weights, outputs=("profiles",), precision=name) for name in PRECISIONS}
-    assert len({extractor.fingerprint for extractor in made.values()}) == 3
-    for name, extractor in made.items():
-        assert extractor.options["precision"] == name
-        assert extractor.options["precision_error"] == {**MEASURED_ERRORS[name], "source": ERROR_SOURCE}
-
-
-def test_the_errors_on_record_are_those_that_the_benchmark_measured() -> None:
-    rows = json.loads((ROOT / ERROR_SOURCE).read_text())["rows"]
-    measured = {row["precision"]: row["error"] for row in rows if row["name"] != "plain" and row["device"] == "cpu"}
-    assert set(measured) == set(PRECISIONS)
-    for precision, stated in MEASURED_ERRORS.items():
-        for name, value in stated.items():
-            assert value == pytest.approx(measured[precision][name], rel=0.5), (precision, name)
-
-
-def test_tf32_is_refused_once_the_device_turns_out_to_be_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    extractor = SeiExtractor(saved(hollow_state(), tmp_path), outputs=("profiles",), precision="tf32")
-    with pytest.raises(ValueError, match="the device is a CPU; use precision='fp32'"):
-        extractor(np.full((1, 4096), ord("N"), dtype=np.uint8))
-
-
-def test_what_float32_means_is_set_only_for_the_length_of_a_block() -> None:
-    torch.set_float32_matmul_precision("high")
-    try:
-        with arithmetic("fp32"):
-            assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (False, "highest")
-        with arithmetic("tf32"):
-            assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
-        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        pytest.param({}, "give projector=projvec_targets.npy", id="classes without a projector"),
-        pytest.param({"outputs": ("logits",)}, "outputs classes, profiles, embedding; got logits", id="unknown output"),
-        pytest.param({"outputs": ()}, "got none", id="no output"),
-        pytest.param({"precision": "fp8"}, "fp32, tf32, bf16, not 'fp8'; use precision='fp32'", id="fp8"),
-        pytest.param(
-            {"outputs": ("profiles",), "precision": "tf32", "device": "cpu"},
-            "the device is a CPU; use precision='fp32', or 'bf16'",
-            id="tf32 on a CPU",
-        ),
-        pytest.param(
-            {"outputs": ("profiles",), "results": "float64"}, "returns float16 or float32, not 'float64'", id="results"
-        ),
-        pytest.param(
-            {"outputs": ("profiles",), "device": "gpu"}, "cpu, cuda, cuda:0, .*got 'gpu'", id="no such kind of device"
-        ),
-    ],
-)
-def test_an_option_without_such_a_value_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SeiExtractor(saved(hollow_state(), tmp_path), **options)
-
-
-def test_options_without_weights_say_where_the_weights_are() -> None:
-    with pytest.raises(ValueError, match=r"give weights=sei\.pth.*Zenodo record 4906997"):
-        SeiExtractor.from_options(ExtractorOptions())
-
-
-def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    extractor = SeiExtractor(saved(hollow_state(), tmp_path), outputs=("profiles",), device="cuda:99")
-    with pytest.raises(ValueError, match="use device='cpu'"):
-        extractor(np.full((1, 4096), ord("N"), dtype=np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("vectors", "message"),
-    [
-        pytest.param(np.ones((40, 8)), r"shape \(61, 8\).*got \(40, 8\)", id="only the named classes"),
-        pytest.param(np.ones((8, 61)), r"got \(8, 61\)", id="transposed"),
-        pytest.param(np.full((61, 8), "a"), "must hold numbers", id="text"),
-        pytest.param(np.zeros((61, 8)), "no direction", id="zeros"),
-        pytest.param(np.full((61, 8), np.nan), "no direction", id="NaN"),
-    ],
-)
-def test_a_projector_that_does_not_fit_is_refused(tmp_path: Path, vectors: NDArray[Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SeiExtractor(saved(hollow_state(), tmp_path), projector(tmp_path, vectors))
-
-
-def test_a_projector_that_is_missing_or_no_array_is_refused(tmp_path: Path) -> None:
-    weights = saved(hollow_state(), tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"expected projvec_targets\.npy"):
-        SeiExtractor(weights, tmp_path / "none.npy")
-    page = tmp_path / "page.npy"
-    page.write_text("<!DOCTYPE html>")
-    with pytest.raises(ValueError, match=r"no array that numpy can read .*expected projvec_targets\.npy"):
-        SeiExtractor(weights, page)
-    np.savez(tmp_path / "many.npz", vectors=np.ones((61, 8)))
-    with pytest.raises(ValueError, match="got an archive of arrays"):
-        SeiExtractor(weights, tmp_path / "many.npz")
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        pytest.param(7, "has 7 lines, 7 of them distinct, but the weights predict 8", id="one too few"),
-        pytest.param([0, 1, 2, 3, 4, 5, 6, 6], "has 8 lines, 7 of them distinct", id="one twice"),
-    ],
-)
-def test_names_that_do_not_fit_the_profiles_are_refused(tmp_path: Path, lines: int | list[int], message: str) -> None:
-    names = tmp_path / "target.names"
-    names.write_text("".join(f"cell | mark{n} | lab\n" for n in (range(lines) if isinstance(lines, int) else lines)))
-    weights = saved(hollow_state(), tmp_path)
-    with pytest.raises(ValueError, match=f"{message}.*or leave names out"):
-        SeiExtractor(weights, outputs=("profiles",), names=names)
-    with pytest.raises(FileNotFoundError, match=r"expected target\.names"):
-        SeiExtractor(weights, outputs=("profiles",), names=tmp_path / "none")

@@ -12,7 +12,8 @@ from benchmarks.sei_plain import rule_state
 from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.extractor import SeiExtractor
 from builders.run import build
-from builders.sequence import bin_sequences
+from builders.sequence import span_sequences
+from builders.source import Span
 from catalog import Fasta
 from featurestore.cli.main import main
 from featurestore.testing import random_sequences, write_fasta
@@ -32,11 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_build_holds_what_the_extractor_gives_from_one_pass(folder: Path) -> None:
-    options = ExtractorOptions(
-        weights=folder / "sei.pth", projector=folder / "projector.npy", outputs=("classes", "profiles"), device="cpu"
-    )
+    options = ExtractorOptions(outputs=("classes", "profiles"), device="cpu")
+    files = {"weights": folder / "sei.pth", "projector": folder / "projector.npy"}
     url = str(folder / "store")
-    report = build(url, fasta=folder / "tiny.fa", extractor="sei", options=options, workers=1)
+    report = build(url, fasta=folder / "tiny.fa", extractor="sei", options=options, settings=files, workers=1)
     assert report.is_complete
     assert report.extractor_calls == 2  # a contig each; the bin of N takes the pad row
     store = featurestore.open(url)
@@ -44,7 +44,7 @@ def test_a_build_holds_what_the_extractor_gives_from_one_pass(folder: Path) -> N
         folder / "sei.pth", folder / "projector.npy", outputs=("classes", "profiles"), device="cpu"
     )
     with Fasta(folder / "tiny.fa") as fasta:
-        sequence = bin_sequences(fasta, "chr1", store["classes"].feature_set.grid, 0, -1, 4, 4096)
+        sequence = span_sequences(fasta, [Span("chr1", -4096, 5)], 4096, 4096)
     expected = extractor(np.ascontiguousarray(sequence))
     for name in ("classes", "profiles"):
         window = store[name].window("chr1", 4096 + 2048, n_bins=5)
@@ -72,8 +72,11 @@ def test_weights_that_hold_nan_leave_no_store(folder: Path) -> None:
     state = rule_state(64)
     state["conv1.0.weight"][0, 0, 0] = float("nan")
     torch.save(state, folder / "nan.pth")
-    options = ExtractorOptions(weights=folder / "nan.pth", projector=folder / "projector.npy", device="cpu")
+    options = ExtractorOptions(device="cpu")
+    files = {"weights": folder / "nan.pth", "projector": folder / "projector.npy"}
     with pytest.raises(ValueError, match=r"NaN or infinite weights in conv1\.0\.weight.*fetch it again"):
-        build(str(folder / "none"), fasta=folder / "tiny.fa", extractor="sei", options=options, workers=1)
+        build(
+            str(folder / "none"), fasta=folder / "tiny.fa", extractor="sei", options=options, settings=files, workers=1
+        )
     assert not (folder / "none").exists()
     (folder / "nan.pth").unlink()

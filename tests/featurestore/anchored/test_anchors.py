@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 import featurestore
 from builders.anchors import AnchorTask, plan_anchors, sources_of
 from builders.extractors.base import ExtractorOptions
+from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
 from builders.run import build
 from builders.run_anchors import build_anchors
 from builders.sequence import bases, scattered_sequences
-from builders.shard import features_of
+from builders.shard import collect
+from builders.source import compute
 from builders.tasks import Task
 from builders.testing import CompositionExtractor
 from catalog import Assembly, AssemblyMismatch, Channel, Fasta, FeatureSet, Grid, TableError
@@ -152,9 +154,13 @@ def built_here(
     """Build a grid on some contigs, then anchors, in this process."""
     made = Counting(16)
     with Fasta(fasta) as genome:
+        source = ExtractorSource(made, genome, bin_size=16)
 
         def do(task: Task) -> None:
-            values = features_of(made, task.sequences(genome, feature_sets[0], 16), feature_sets).values
+            spans = task.spans(feature_sets[0])
+            pad = {name: np.array(row) for name, row in pads.items()}
+            pieces = compute(source, source.fetch(spans), pad) if spans else iter(())
+            values = collect(pieces, feature_sets, sum(span.n_bins for span in spans))
             task.write(store, feature_sets, values, ORIGIN)
 
         assembly = Assembly.from_fasta(genome)

@@ -98,8 +98,8 @@ def test_the_help_shows_documentation_defaults_and_no_old_flag() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--offsets", "a"], r"offsets is \[int, ...\]; got 'a'"),
-        (["--precision", "fp8"], r"precision is fp32\|bf16; got 'fp8'"),
+        (["--offsets", "a"], r"`offsets=` is \[int, ...\]; got 'a'"),
+        (["--precision", "fp8"], r"`precision=` is fp32\|bf16; got 'fp8'"),
         (["--set", "a"], "NAME=VALUE"),
         (["--workers", "0"], "at least 1 worker"),
     ],

@@ -4,6 +4,7 @@ Belongs here: what tests of builds need. Does not: anything that a user builds w
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,14 @@ from builders.extractors.base import ExtractorOptions
 from catalog import Channel
 
 _BASES = "ACGTN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompositionSettings:
+    """What it can be set to."""
+
+    precision: str = "fp32"
+    """Enters the fingerprint, and changes no value."""
 
 
 class CompositionExtractor:
@@ -26,12 +35,13 @@ class CompositionExtractor:
 
     def __init__(self, bin_size: int, precision: str = "fp32") -> None:
         self.input_length = bin_size
+        self.precision = precision
         self.fingerprint = hashlib.sha256(f"composition {bin_size} {precision}".encode()).hexdigest()
 
     @classmethod
-    def from_options(cls, options: ExtractorOptions) -> "CompositionExtractor":
+    def from_options(cls, options: ExtractorOptions, settings: CompositionSettings) -> "CompositionExtractor":
         """Make one for bins of the size asked for."""
-        return cls(options.bin_size, options.precision)
+        return cls(options.bin_size, settings.precision)
 
     @property
     def channels(self) -> dict[str, tuple[Channel, ...]]:
@@ -41,7 +51,7 @@ class CompositionExtractor:
     @property
     def options(self) -> dict[str, JsonValue]:
         """What it was set to."""
-        return {"bin_size": self.input_length}
+        return {"bin_size": self.input_length, "precision": self.precision}
 
     def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Count the bases of each sequence."""

@@ -1,0 +1,135 @@
+"""How a worker makes a source again: from a small description that travels, once a worker.
+
+Belongs here: from a request to the description, and from the description to a source. Does not: what a source does
+(`builders.source`), finding factories (`builders.factories`).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pydantic import JsonValue
+
+from builders.extractors import base
+from builders.extractors.base import ExtractorOptions, load_extractor
+from builders.extractors.source import ExtractorSource, GenomeFile
+from builders.factories import Factory, find_factory
+from builders.request import FeaturesRequest
+from builders.source import GROUP, Source, SourceOptions
+from catalog import Assembly, Fasta
+from catalog.plugins import plugins
+from catalog.settings import settings_table
+from featurestore import open as open_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """All that a worker needs to make a source: plain values, and where files lie."""
+
+    kind: Literal["extractor", "source"]
+    name: str
+    """Of the factory: as it is registered, or `module:factory`."""
+    options: ExtractorOptions
+    settings: Mapping[str, JsonValue]
+    """All of its own, as plain JSON; files by absolute path."""
+    assembly: Assembly
+    genome: GenomeFile | None
+    """What an extractor reads; None for a source that is not sequence."""
+
+    def make(self, *, device: str | None = None) -> Source:
+        """Make the source.
+
+        Parameters
+        ----------
+        device
+            In place of that of the options: a worker's own GPU.
+
+        Raises
+        ------
+        ValueError
+            If there is no such factory, or the options do not suit it.
+        """
+        options = self.options if device is None else replace(self.options, device=device)
+        if self.kind == "extractor":
+            assert self.genome is not None
+            extractor = load_extractor(self.name, options, self.settings)
+            return ExtractorSource(extractor, self.genome, bin_size=options.bin_size)
+        common = SourceOptions(
+            bin_size=options.bin_size, outputs=options.outputs, device=options.device, assembly=self.assembly
+        )
+        made = find_factory(GROUP, self.name)(common, self.settings)
+        if not isinstance(made, Source):
+            raise TypeError(f"{self.name} makes a {type(made).__name__}, which is no source (builders/source.py)")
+        return made
+
+
+def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = None) -> SourceSpec:
+    """Look at the genome and the settings of a request, and describe its source.
+
+    Parameters
+    ----------
+    assembly
+        Of the store, where a source that is not sequence is built into one that exists.
+
+    Raises
+    ------
+    FastaError, ValueError
+        If the genome cannot be read, or a setting does not fit.
+    """
+    genome: GenomeFile | None = None
+    if request.fasta is not None:
+        with Fasta(request.fasta, storage_options=request.fasta_options) as fasta:
+            assembly = Assembly.from_fasta(fasta)
+            genome = GenomeFile(
+                url=absolute_url(request.fasta),
+                storage_options=dict(request.fasta_options or {}),
+                index=fasta.index,
+                assembly_digest=assembly.digest,
+            )
+    if assembly is None:
+        raise ValueError(
+            "the store does not exist yet, and a source that is not sequence knows no assembly: give the genome that "
+            "the store is for, `fasta=FILE`"
+        )
+    return SourceSpec(
+        kind="extractor" if request.source is None else "source",
+        name=request.source or request.extractor,
+        options=request.common,
+        settings=factory_of(source=request.source, extractor=request.extractor).plain(request.settings),
+        assembly=assembly,
+        genome=genome if request.source is None else None,
+    )
+
+
+def factory_of(*, source: str | None, extractor: str) -> Factory:
+    """Find the factory of a source, or of an extractor where no source is named."""
+    return find_factory(base.GROUP, extractor) if source is None else find_factory(GROUP, source)
+
+
+def settings_of(*, source: str | None, extractor: str) -> list[str]:
+    """Give lines that tell what a source or an extractor can be set to: name, type, default and meaning."""
+    factory = factory_of(source=source, extractor=extractor)
+    if factory.settings is None:
+        return [f"{factory.name} has no settings of its own"]
+    return settings_table(factory.settings)
+
+
+def assembly_of(store_url: str, request: FeaturesRequest) -> Assembly | None:
+    """Give the assembly of the store, where a source that is not sequence needs it; None where there is no store."""
+    if request.source is None:
+        return None
+    try:
+        return open_store(store_url, storage_options=request.storage_options).assembly
+    except FileNotFoundError:
+        return None
+
+
+def is_source(name: str) -> bool:
+    """Tell whether a feature set's maker, by its registered name, is a source that is not sequence."""
+    return name not in plugins(base.GROUP) and name in plugins(GROUP)
+
+
+def absolute_url(url: str) -> str:
+    """Name a local path so that a process with another working directory finds it."""
+    return url if "://" in url else os.path.abspath(os.path.expanduser(url))
