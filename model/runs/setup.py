@@ -29,7 +29,7 @@ from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.settings import split_settings
 from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.fit import require_log
-from model.training.resume import digest_of
+from model.training.resume import digest_of, identity_record
 
 
 def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
@@ -76,8 +76,7 @@ def decided_by(
         **({} if config is None else plain_settings(config)),
         **{name: value for name, value in recipe.items() if name not in WITHOUT_EFFECT},
         "backbone": backbone if _language(request, config) else None,
-        "features": dataset.fingerprint,
-        "channels": digest_of(dataset.channel_names),
+        **identity_record(dataset.identity),
         **{name: value for name, value in WindowRecord.of(dataset.windows).to_json().items() if name != "channels"},
         "genes": digest_of([*dataset.gene_ids, *dataset.prompts, dataset.targets]),
         "split": digest_of([split.to_json()]),

@@ -31,7 +31,7 @@ from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
 from model.training.pretraining import pretrain_alignment, require_alignment
 from model.training.report import Epoch, FitReport
-from model.training.resume import Progress, digest_of, read_progress
+from model.training.resume import Progress, digest_of, identity_record, read_progress
 from model.training.targets import require_targets
 
 
@@ -165,8 +165,7 @@ def _identity(
     state = model.own_state()
     return {
         "training": {name: value for name, value in config.to_json().items() if name not in WITHOUT_EFFECT},
-        "features": train.fingerprint,
-        "channels": digest_of(train.channel_names),
+        **identity_record(train.identity),
         "n_bins": train.n_bins,
         **({} if train.orient == "forward" else {"orient": train.orient}),
         **({"jitter": train.jitter} if any(train.jitter) else {}),

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from catalog import FeatureIdentity
 from catalog.files import write_atomic
 from model.saved_config import current_names
 from model.training.config import TrainConfig
@@ -29,6 +30,14 @@ _DOCUMENT = "resume.json"
 _TENSORS = "resume-{epoch}.safetensors"
 _SHOWN = 5
 """Differences that an error names."""
+_SINCE_IDENTITY = {
+    "assembly": "assembly_digest",
+    "feature set": "name",
+    "extractor": "extractor",
+    "bin size": "bin_size",
+    "type of values": "dtype",
+}
+"""Field of `FeatureIdentity` by the name that it has in a record; records of before hold the fingerprint alone."""
 
 
 class OtherTraining(ValueError):
@@ -147,10 +156,21 @@ def clear_progress(folder: Path) -> None:
         tensors.unlink()
 
 
+def identity_record(features: FeatureIdentity) -> dict[str, Any]:
+    """Give what decides the meaning of features as plain JSON; their channels, which may be many, as a digest."""
+    return {"features": features.fingerprint, "channels": digest_of(features.channels or ())} | {
+        name: getattr(features, field) for name, field in _SINCE_IDENTITY.items()
+    }
+
+
 def refuse_other(folder: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise `OtherTraining`, naming what differs, unless both are the same JSON."""
+    """Raise `OtherTraining`, naming what differs, unless both are the same JSON.
+
+    What an earlier version did not record of the features is not compared.
+    """
     other = json.loads(json.dumps(dict(asked)))
-    different = [name for name in sorted({*there, *other}) if there.get(name) != other.get(name)]
+    compared = sorted({*there, *other} - {name for name in _SINCE_IDENTITY if name not in there})
+    different = [name for name in compared if there.get(name) != other.get(name)]
     if different:
         shown = "; ".join(
             f"{name}: {_short(there.get(name))} there, {_short(other.get(name))} now" for name in different[:_SHOWN]

@@ -1,5 +1,6 @@
 import csv
 import importlib.util
+import json
 import math
 import signal
 from pathlib import Path
@@ -236,8 +237,22 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path, what: str) -> 
         genes = tiny_genes(20, seed=2)
     else:
         model.free_prototypes.data.add_(1)
-    with pytest.raises(OtherTraining, match=r"of another configuration.*another folder with --out, or --restart"):
+    with pytest.raises(OtherTraining, match=r"of another configuration.*another folder with `out=`, or `restart=True`"):
         fit(model, genes, tiny_genes(10, seed=1), config, out=tmp_path)
+
+
+def test_a_training_on_other_bins_is_another_unless_its_record_is_too_old_to_tell(tmp_path: Path) -> None:
+    config, validation = TrainConfig(epochs=1), tiny_genes(10, seed=1)
+    genes = tiny_genes(20)
+    wider = TinyGenes(genes[range(20)].features, genes.targets, prompts=genes.prompts, bin_size=256)
+    fit(_model(), genes, validation, config, out=tmp_path)
+    with pytest.raises(OtherTraining, match="bin size: 128 there, 256 now"):
+        fit(_model(), wider, validation, config, out=tmp_path)
+    document = json.loads((tmp_path / "resume.json").read_text())
+    for name in ("assembly", "feature set", "extractor", "bin size", "type of values"):
+        del document["identity"][name]
+    (tmp_path / "resume.json").write_text(json.dumps(document))
+    fit(_model(), wider, validation, config, out=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["resume.json", "resume-1.safetensors"])
@@ -334,7 +349,7 @@ def test_parts_may_have_learning_rates_of_their_own() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
 def test_tensorboards_log_without_the_package_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"pip install tensorboard, or take --log csv"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install tensorboard, or take `log=\"csv\"`"):
         fit(_model(), tiny_genes(20), tiny_genes(10), TrainConfig(log="tensorboard"), out=tmp_path)
 
 
