@@ -1,7 +1,13 @@
 """Errors name parameters of Python below the command line, and options on it."""
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import typer
+from checkout import ROOT
 
 from featurestore.cli.errors import explain, in_options, verb_of
 
@@ -65,3 +71,18 @@ def test_a_library_that_is_not_installed_is_told_by_its_extra_also_where_a_plug_
 
 def test_an_error_without_words_is_told_by_its_kind() -> None:
     assert explain(MemoryError(), BUILD) == "MemoryError"
+
+
+def messages(path: Path) -> Iterator[str]:
+    """Give the texts of the errors that a module raises, values left out, and commands in backquotes too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            for text in node.exc.args:
+                parts = [part.value for part in ast.walk(text) if isinstance(part, ast.Constant)]
+                yield re.sub(r"`[^`]*`", "", "".join(map(str, parts)))
+
+
+@pytest.mark.parametrize("package", ["catalog", "featurestore", "loaders"])
+def test_no_error_below_the_command_line_names_a_flag(package: str) -> None:
+    modules = [path for path in (ROOT / package).rglob("*.py") if "cli" not in {path.stem, path.parent.name}]
+    assert [text for path in modules for text in messages(path) if re.search(r"(^|\s|\()--[a-z]", text)] == []
