@@ -78,9 +78,9 @@ class AnchorTask(NamedTuple):
     def __str__(self) -> str:
         return f"{self.anchors} shard {self.shard} (anchors {self.first}-{self.first + len(self.windows) - 1})"
 
-    def log_of(self, feature_set: str) -> str:
-        """Name the commit log of the anchored array."""
-        return str(ArrayKey(feature_set, self.anchors))
+    def array_of(self, feature_set: str) -> ArrayKey:
+        """Give the address of the anchored array."""
+        return ArrayKey(feature_set, self.anchors)
 
     def spans(self, feature_set: FeatureSet) -> list[Span]:
         """Say which distinct bins are to be computed: runs of neighbours."""

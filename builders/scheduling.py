@@ -94,7 +94,7 @@ class ShardScheduler:
         self._killers: set[Task] = set()
         self._conflicts: set[Task] = set()
         self._in_a_row = 0
-        logs = {task.log_of(name): None for task in tasks[:1] for name in job.feature_sets}
+        logs = {task.array_of(name): None for task in tasks[:1] for name in job.feature_sets}
         self._failures = [FailureLog(store.objects, name) for name in logs]
         self._noted = {(note.contig, note.phase, note.shard) for log in self._failures for note in log}
 

@@ -131,7 +131,7 @@ class ShardBuilder:
         """
         started = time.time()
         store, feature_sets, pad = self._opened()
-        commits = [store.commits(task.log_of(item.name)).read(*task.place) for item in feature_sets]
+        commits = [store.commits(task.array_of(item.name)).read(*task.place) for item in feature_sets]
         found = [commit for commit in commits if commit is not None]
         if len(found) == len(commits):
             return Receipt(

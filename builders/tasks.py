@@ -11,6 +11,7 @@ from builders.source import Span
 from catalog import FeatureSet
 from catalog.value_type import Values
 from featurestore import ContigLayout, Origin, Store, write_shard
+from featurestore.format.array_key import ArrayKey
 
 
 class Place(NamedTuple):
@@ -34,8 +35,8 @@ class Task(Protocol):
         """Bins that it stores."""
         ...
 
-    def log_of(self, feature_set: str) -> str:
-        """Name the commit log that a feature set has for this kind of shard."""
+    def array_of(self, feature_set: str) -> ArrayKey:
+        """Give the address of the array of a feature set that this kind of shard is of."""
         ...
 
     def spans(self, feature_set: FeatureSet) -> list[Span]:
@@ -76,9 +77,9 @@ class ShardTask(NamedTuple):
     def __str__(self) -> str:
         return f"{self.contig} phase {self.phase} shard {self.shard} (bins {self.first}-{self.end - 1})"
 
-    def log_of(self, feature_set: str) -> str:
-        """Name the commit log: that of the set itself."""
-        return feature_set
+    def array_of(self, feature_set: str) -> ArrayKey:
+        """Give the address of the set's grid."""
+        return ArrayKey(feature_set)
 
     def spans(self, feature_set: FeatureSet) -> list[Span]:
         """Say which bins are to be computed: all, side by side."""
