@@ -174,18 +174,19 @@ def test_names_that_do_not_fit_the_profiles_are_refused(tmp_path: Path, lines: i
         SeiExtractor(weights, outputs=("profiles",), names=tmp_path / "none")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("conforming")
+    saved(published(rule_state(8)), folder)
+    projector(folder, np.random.default_rng(0).normal(size=(61, 8)))
+    yield folder
+    (folder / "sei.pth").unlink()  # 0.3 GB, and pytest keeps the folders of three runs
+
+
 class TestSei(ExtractorTests):
     factory: ClassVar[str] = "sei"
     other_settings: ClassVar[Mapping[str, Any]] = {"precision": "bf16"}
     sequences: ClassVar[int] = 2
-
-    @pytest.fixture(scope="class")
-    def files(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-        folder = tmp_path_factory.mktemp("conforming")
-        saved(published(rule_state(8)), folder)
-        projector(folder, np.random.default_rng(0).normal(size=(61, 8)))
-        yield folder
-        (folder / "sei.pth").unlink()  # 0.3 GB, and pytest keeps the folders of three runs
 
     @pytest.fixture
     def chosen(self, files: Path) -> Mapping[str, Any]:
