@@ -299,7 +299,7 @@ def _windows_of(
     if anchors is not None:
         if len(names) != 1:
             raise ValueError(
-                f"anchors={anchors!r} goes with one feature set, got {', '.join(names)}; name one, or read several "
+                f"`anchors={anchors!r}` goes with one feature set, got {', '.join(names)}; name one, or read several "
                 "from the grid, without anchors"
             )
         return _around_anchors(url, names[0], placed, anchors, settings)

@@ -56,7 +56,7 @@ def takes(
             for item in offered:
                 texts = [given.pop(name) for name in _names(item)]
                 value = next((text for text in reversed(texts) if text not in (None, [])), texts[0])
-                if value is not None:
+                if value is not None and (value != [] or item.default is not None):
                     values[item.name] = _read(item.name, value, hints[item.name])
             once = {name: given.pop(name) for name in old_settings}
             if found := {name: text for name, text in once.items() if text is not None}:

@@ -172,8 +172,8 @@ def open_anchored_reader(
     check_choice("residence", residence, get_args(Residence))
     if residence == "cache":
         raise ValueError(
-            "residence='cache' mirrors the blocks of a grid, and an anchored array has none; take residence='memory', "
-            "which reads each window once, or residence='stream'"
+            "`residence='cache'` mirrors the blocks of a grid, and an anchored array has none; take "
+            "`residence='memory'`, which reads each window once, or `residence='stream'`"
         )
     reader = open_anchored(open_store(url, storage_options=storage_options), feature_set, anchors)
     tally = Tally()

@@ -201,9 +201,9 @@ def test_what_an_anchored_array_does_not_have_is_refused_in_words(url: str) -> N
         of_genes(url, anchors="tss").with_n_bins(11)
     with pytest.raises(ValueError, match=r"anchored windows lie where they were built.*leave out `jitter_bins=`"):
         of_genes(url, anchors="tss", jitter_bp=3)
-    with pytest.raises(ValueError, match=r"residence='cache' mirrors the blocks of a grid"):
+    with pytest.raises(ValueError, match=r"`residence='cache'` mirrors the blocks of a grid"):
         of_genes(url, anchors="tss", residence="cache")
-    with pytest.raises(ValueError, match=r"anchors='tss' goes with one feature set, got classes, tracks"):
+    with pytest.raises(ValueError, match=r"`anchors='tss'` goes with one feature set, got classes, tracks"):
         of_genes(url, anchors="tss", feature_set=["classes", "tracks"])
     with pytest.raises(featurestore.NotBuilt, match=r"no anchors 'mane' for 'classes'; it has tss"):
         of_genes(url, anchors="mane")

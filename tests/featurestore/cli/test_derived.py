@@ -26,6 +26,8 @@ class Request:
         default_factory=dict, metadata={"flag": "--set", "metavar": "NAME=VALUE", "old_flags": ("--setting",)}
     )
     """What the extractor lets one set."""
+    storage_options: Mapping[str, str] | None = field(default=None, metadata={"flag": "--storage-option"})
+    """For the store."""
     precision: Literal["fp32", "bf16"] = "fp32"
     refine: bool = False
     baselines: bool = True
@@ -73,6 +75,7 @@ def test_nothing_given_is_the_dataclass_by_default() -> None:
         (["--set", "a=1", "--set", "b=x=y"], {"settings": {"a": "1", "b": "x=y"}}),
         (["--setting", "a=1"], {"settings": {"a": "1"}}),
         (["--projector", "p", "--set", "a=1"], {"settings": {"projector": "p", "a": "1"}}),
+        (["--storage-option", "anon=true"], {"storage_options": {"anon": "true"}}),
         (["--precision", "bf16"], {"precision": "bf16"}),
         (["--refine", "--no-baselines"], {"refine": True, "baselines": False}),
         (["--weights", "a/b", "--workers", "2"], {"weights": Path("a/b"), "workers": 2}),
