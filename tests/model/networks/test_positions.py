@@ -72,7 +72,7 @@ def test_a_pooled_readout_weighs_another_window_as_one_made_for_it(n_bins: int) 
     made = PooledReadout(6, n_bins=n_bins, queries=3, hidden=4, dropout=0.0).eval()
     made.load_state_dict(trained.state_dict() | {"place": made.place})
     activations = torch.randn(2, n_bins, 6)
-    torch.testing.assert_close(trained.weights(activations), made.weights(activations))
+    torch.testing.assert_close(trained.bin_weights(activations), made.bin_weights(activations))
     torch.testing.assert_close(trained(activations), made(activations))
 
 
@@ -82,5 +82,5 @@ def test_a_shorter_window_is_a_longer_one_whose_outer_bins_count_nothing() -> No
     with torch.no_grad():
         readout.place.add_(torch.randn_like(readout.place))
     activations = torch.randn(2, 9, 6)
-    inner = readout.weights(activations)[..., 2:7]
-    torch.testing.assert_close(readout.weights(activations[:, 2:7]), inner / inner.sum(dim=-1, keepdim=True))
+    inner = readout.bin_weights(activations)[..., 2:7]
+    torch.testing.assert_close(readout.bin_weights(activations[:, 2:7]), inner / inner.sum(dim=-1, keepdim=True))
