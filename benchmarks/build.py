@@ -31,12 +31,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPAT
 
 from benchmarks.machine import machine, versions  # noqa: E402
 from benchmarks.null_extractor import CHANNELS, pool  # noqa: E402
-from builders.cluster import local_cluster, outcomes  # noqa: E402
+from builders.execution.cluster import local_cluster, outcomes  # noqa: E402
+from builders.execution.shard import Receipt  # noqa: E402
+from builders.execution.tasks import ShardTask  # noqa: E402
 from builders.extractors.base import ExtractorOptions, load_extractor  # noqa: E402
 from builders.extractors.source import ExtractorSource  # noqa: E402
 from builders.run import build  # noqa: E402
-from builders.shard import Receipt  # noqa: E402
-from builders.tasks import ShardTask  # noqa: E402
 from builders.throughput import measure  # noqa: E402
 from catalog import Assembly, Fasta  # noqa: E402
 

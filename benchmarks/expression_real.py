@@ -51,8 +51,8 @@ from benchmarks.prompt_only import (  # noqa: E402
 from builders.run import build  # noqa: E402
 from catalog import annotate, read_annotations, read_genes, read_targets  # noqa: E402
 from catalog.expression.targets import median_over_samples  # noqa: E402
-from catalog.folders import cache_directory  # noqa: E402
 from catalog.genes.families import families  # noqa: E402
+from catalog.runtime.folders import cache_directory  # noqa: E402
 from model.evaluation.figures import COLOURS, save  # noqa: E402
 from model.evaluation.tables import Evaluation, evaluate_table, read_predictions  # noqa: E402
 from model.language.prompt_embeddings import PromptEmbeddings, embed_prompts  # noqa: E402

@@ -6,14 +6,14 @@ Names are found on first use, so that looking at a store needs no Dask.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builders.cluster import SchedulerLost
+    from builders.anchored.run_anchors import AnchorReport, build_anchors, run_anchor_build
+    from builders.execution.cluster import SchedulerLost
+    from builders.execution.report import BuildReport
+    from builders.execution.scheduling import BuildStopped
     from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
     from builders.plan import BuildPlan, plan_build
-    from builders.report import BuildReport
     from builders.request import AnchorRequest, BuildRequest
     from builders.run import build, run_build
-    from builders.run_anchors import AnchorReport, build_anchors, run_anchor_build
-    from builders.scheduling import BuildStopped
     from builders.source import Source, SourceChanged, SourceOptions, Span, StagedSource
 
 __all__ = [
@@ -40,26 +40,26 @@ __all__ = [
 ]
 
 _DOOR = {
-    "AnchorReport": "builders.run_anchors",
+    "AnchorReport": "builders.anchored.run_anchors",
     "AnchorRequest": "builders.request",
     "BuildPlan": "builders.plan",
-    "BuildReport": "builders.report",
+    "BuildReport": "builders.execution.report",
     "BuildRequest": "builders.request",
     "Extractor": "builders.extractors.base",
     "ExtractorOptions": "builders.extractors.base",
     "Source": "builders.source",
     "SourceOptions": "builders.source",
     "build": "builders.run",
-    "build_anchors": "builders.run_anchors",
+    "build_anchors": "builders.anchored.run_anchors",
     "load_extractor": "builders.extractors.base",
     "plan_build": "builders.plan",
-    "run_anchor_build": "builders.run_anchors",
+    "run_anchor_build": "builders.anchored.run_anchors",
     "run_build": "builders.run",
 }
 """Shown by `dir()` and tab completion."""
 _MORE = {
-    "BuildStopped": "builders.scheduling",
-    "SchedulerLost": "builders.cluster",
+    "BuildStopped": "builders.execution.scheduling",
+    "SchedulerLost": "builders.execution.cluster",
     "SourceChanged": "builders.source",
     "Span": "builders.source",
     "StagedSource": "builders.source",
@@ -67,6 +67,6 @@ _MORE = {
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     import featurestore  # noqa: F401  # refuses another `catalog` in the place of ours
-    from catalog.lazy import lazy_names
+    from catalog.runtime.lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

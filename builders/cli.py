@@ -19,7 +19,7 @@ from featurestore.cli.derived import lists_settings, takes, value_of
 from featurestore.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from builders.report import BuildReport
+    from builders.execution.report import BuildReport
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -126,7 +126,7 @@ def build_anchors(
     store: StoreUrl, request: AnchorRequest, help_options: HelpOptions = False, as_json: AsJson = False
 ) -> None:
     """Compute windows centred exactly on genes or other positions. Run it again to go on, as with build."""
-    from builders.run_anchors import run_anchor_build
+    from builders.anchored.run_anchors import run_anchor_build
     from featurestore.cli.progress import bar
 
     with bar("build-anchors", unit="bins") as advance:

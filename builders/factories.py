@@ -4,7 +4,7 @@ Belongs here: entry points, `module:factory`, and how a factory is called. Does 
 (`builders.extractors.base`, `builders.source`).
 
 A factory takes the options that all have in common. If it has settings of its own, it takes a second argument that is
-annotated with their frozen dataclass, whose field documentation is their help (`catalog.settings`):
+annotated with their frozen dataclass, whose field documentation is their help (`catalog.runtime.settings`):
 
     def from_options(options: ExtractorOptions, settings: SeiSettings) -> SeiExtractor: ...
 """
@@ -18,8 +18,8 @@ from typing import Any, get_type_hints
 
 from pydantic import JsonValue
 
-from catalog.plugins import load_plugin, plugins
-from catalog.settings import apply_settings, plain_settings
+from catalog.runtime.plugins import load_plugin, plugins
+from catalog.runtime.settings import apply_settings, plain_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Carry a build out: the shards that are not committed yet, and only those.
 
-Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.shard`), going over
-them (`builders.scheduling`), what can be asked for (`builders.request`).
+Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.execution.shard`), going over
+them (`builders.execution.scheduling`), what can be asked for (`builders.request`).
 """
 
 import os
@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 from distributed import Client
 
-from builders.cluster import outcomes
+from builders.execution.cluster import outcomes
+from builders.execution.report import BuildReport
+from builders.execution.scheduling import Progress, ShardScheduler, workers_of
+from builders.execution.shard import Job
+from builders.execution.tasks import Task
+from builders.execution.worker import pad_rows_on_worker
 from builders.extractors.base import ExtractorOptions
 from builders.plan import chosen_contigs, describe, existing_store, make_plan
-from builders.report import BuildReport
 from builders.request import BuildRequest, FeaturesRequest
-from builders.scheduling import Progress, ShardScheduler, workers_of
-from builders.shard import Job
 from builders.source import Source
 from builders.source_spec import absolute_url, assembly_of, describe_source
-from builders.tasks import Task
-from builders.worker import pad_rows_on_worker
 from catalog import FeatureSet, Grid
 from catalog.value_type import Dtype
 from featurestore import StorageOptions, Store, create

@@ -1,7 +1,8 @@
 """What a source of features is: whatever can say what each bin of an assembly holds.
 
 Belongs here: the protocol, reading through it, and the checks of what it gives. Does not: any one source
-(`builders.extractors.source` is that of a network or motifs over a FASTA), writing what it gives (`builders.shard`).
+(`builders.extractors.source` is that of a network or motifs over a FASTA), writing what it gives
+(`builders.execution.shard`).
 
 Planning, resuming, commits, failures, verification, anchored arrays and Dask know sources only: nothing of them
 mentions a genome's file or an extractor.

@@ -18,8 +18,8 @@ from builders.factories import Factory, find_factory
 from builders.request import FeaturesRequest
 from builders.source import GROUP, Source, SourceOptions
 from catalog import Assembly, Fasta
-from catalog.plugins import plugins
-from catalog.settings import settings_table
+from catalog.runtime.plugins import plugins
+from catalog.runtime.settings import settings_table
 from featurestore import open as open_store
 
 

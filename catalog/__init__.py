@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         UnknownStore,
         parse_registry,
     )
-    from catalog.tables import TableError
+    from catalog.runtime.tables import TableError
 
 __all__ = [
     "Anchor",
@@ -119,7 +119,7 @@ _MORE = {
     "Placements": "catalog.grid",
     "Registry": "catalog.registry",
     "StoreSummary": "catalog.registry",
-    "TableError": "catalog.tables",
+    "TableError": "catalog.runtime.tables",
     "UnknownContig": "catalog.assembly",
     "UnknownStore": "catalog.registry",
     "annotate": "catalog.ncbi.annotations",
@@ -137,6 +137,6 @@ _MORE = {
 }
 
 if not TYPE_CHECKING:  # type checkers read the imports above
-    from catalog.lazy import lazy_names
+    from catalog.runtime.lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

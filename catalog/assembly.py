@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.fasta.file import Fasta
-from catalog.files import write_atomic
+from catalog.runtime.files import write_atomic
 
 
 class UnknownContig(KeyError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from featurestore.anchored.declare import AnchorsMismatch
     from featurestore.anchored.reader import AnchoredReader, UnknownAnchor, open_anchored
+    from featurestore.distribution.version import __version__
     from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
     from featurestore.format.declarations import NotAStore
     from featurestore.format.failures import Failure, FailureLog
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from featurestore.upkeep.status import StoreStatus, last_run_speed, status_of
     from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
     from featurestore.upkeep.verify import Repair, repair, verify
-    from featurestore.version import __version__
 
 __all__ = [
     "AnchoredReader",
@@ -102,7 +102,7 @@ __all__ = [
 ]
 
 _DOOR = {
-    "__version__": "featurestore.version",
+    "__version__": "featurestore.distribution.version",
     "AnchoredReader": "featurestore.anchored.reader",
     "FeatureReader": "featurestore.reader",
     "NotBuilt": "featurestore.format.commits",
@@ -165,10 +165,10 @@ _MORE = {
 }
 
 if not TYPE_CHECKING:  # type checkers read the imports above
-    from featurestore.siblings import require_own
+    from featurestore.distribution.siblings import require_own
 
     require_own("catalog")
 
-    from catalog.lazy import lazy_names
+    from catalog.runtime.lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

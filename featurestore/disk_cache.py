@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from catalog.files import PARTIAL, replacing
+from catalog.runtime.files import PARTIAL, replacing
 
 T = TypeVar("T")
 

@@ -6,22 +6,22 @@ Names are found on first use, so that `featurestore bench-read` needs no torch.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loaders.anchored_windows import AnchoredWindows
     from loaders.batching.device_prefetch import prefetch
     from loaders.batching.loader import BatchLoader, data_loader
     from loaders.batching.sampler import GlobalBatchSampler
     from loaders.batching.stream import WindowStream
-    from loaders.combined import AlignedDataset, aligned_dataset
     from loaders.genes import GeneBatch, GeneDataset, collate, gene_dataset
-    from loaders.joined import JoinedDataset
     from loaders.projection import Projection
     from loaders.residence.memory import MemoryBudgetExceeded
     from loaders.residence.open import open_reader
     from loaders.settings import Residence, WindowSettings
-    from loaders.stacked import StackedDataset
     from loaders.stats import Stats
-    from loaders.window_source import WindowSource
-    from loaders.windows import WindowDataset
+    from loaders.windows.aligned import AlignedDataset, aligned_dataset
+    from loaders.windows.anchored import AnchoredWindows
+    from loaders.windows.grid import WindowDataset
+    from loaders.windows.joined import JoinedDataset
+    from loaders.windows.source import WindowSource
+    from loaders.windows.stacked import StackedDataset
 
 __all__ = [
     "AlignedDataset",
@@ -49,19 +49,19 @@ __all__ = [
 ]
 
 _DOOR = {
-    "AlignedDataset": "loaders.combined",
-    "AnchoredWindows": "loaders.anchored_windows",
+    "AlignedDataset": "loaders.windows.aligned",
+    "AnchoredWindows": "loaders.windows.anchored",
     "BatchLoader": "loaders.batching.loader",
     "GeneBatch": "loaders.genes",
     "GeneDataset": "loaders.genes",
-    "JoinedDataset": "loaders.joined",
+    "JoinedDataset": "loaders.windows.joined",
     "Projection": "loaders.projection",
-    "StackedDataset": "loaders.stacked",
+    "StackedDataset": "loaders.windows.stacked",
     "Stats": "loaders.stats",
-    "WindowDataset": "loaders.windows",
+    "WindowDataset": "loaders.windows.grid",
     "WindowSettings": "loaders.settings",
     "WindowStream": "loaders.batching.stream",
-    "aligned_dataset": "loaders.combined",
+    "aligned_dataset": "loaders.windows.aligned",
     "data_loader": "loaders.batching.loader",
     "gene_dataset": "loaders.genes",
     "open_reader": "loaders.residence.open",
@@ -72,12 +72,12 @@ _MORE = {
     "GlobalBatchSampler": "loaders.batching.sampler",
     "MemoryBudgetExceeded": "loaders.residence.memory",
     "Residence": "loaders.settings",
-    "WindowSource": "loaders.window_source",
+    "WindowSource": "loaders.windows.source",
     "collate": "loaders.genes",
 }
 
 if not TYPE_CHECKING:  # type checkers read the imports above
     import featurestore  # noqa: F401  # refuses another `catalog` in the place of ours
-    from catalog.lazy import lazy_names
+    from catalog.runtime.lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

@@ -1,7 +1,7 @@
 """Counter-based random numbers: a hash of what a draw is for, with no state to keep.
 
 Belongs here: draws that depend on what they are for and on nothing else. Does not: what is done with them
-(`loaders.batching.sampler` orders, `loaders.windows` jitters).
+(`loaders.batching.sampler` orders, `loaders.windows.grid` jitters).
 
 A generator gives numbers in turn, so a draw depends on how many came before it, on which worker, on which rank. Here
 the draw for (seed, epoch, purpose, index) is a hash of these four: equal in any process, in any order, with any numpy.

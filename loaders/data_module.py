@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from catalog.genes.splits import Split
-from catalog.tables import listed
+from catalog.runtime.tables import listed
 from loaders.batching.loader import BatchLoader, data_loader
 from loaders.batching.sampler import Uneven
 from loaders.genes import GeneDataset

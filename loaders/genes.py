@@ -21,18 +21,18 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
 from catalog.ncbi import annotations as ncbi
-from catalog.tables import listed
+from catalog.runtime.tables import listed
 from featurestore import Store
 from featurestore import open as open_store
 from featurestore.display import Display, Displayed, heading, some
 from featurestore.store import StorePlace
-from loaders.anchored_windows import AnchoredWindows
-from loaders.combined import aligned_dataset
 from loaders.settings import Orientation, WindowSettings
-from loaders.stacked import StackedDataset
 from loaders.stats import Stats
-from loaders.window_source import WindowSource
-from loaders.windows import WindowDataset
+from loaders.windows.aligned import aligned_dataset
+from loaders.windows.anchored import AnchoredWindows
+from loaders.windows.grid import WindowDataset
+from loaders.windows.source import WindowSource
+from loaders.windows.stacked import StackedDataset
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """New channels as weighted sums of those of a feature set.
 
-Belongs here: the matrix and its names, without torch. Does not: applying it (`loaders.channels`).
+Belongs here: the matrix and its names, without torch. Does not: applying it (`loaders.windows.channels`).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """How windows are read: options that travel together from a caller or a command line to the datasets.
 
-Belongs here: `WindowSettings`, without torch. Does not: which windows (`loaders.windows`, `loaders.anchored_windows`),
-the residences themselves (`loaders.residence`), command-line options made of the fields (`model.cli.options`).
+Belongs here: `WindowSettings`, without torch. Does not: which windows (`loaders.windows.grid`,
+`loaders.windows.anchored`), the residences themselves (`loaders.residence`), command-line options made of the fields
+(`model.cli.options`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -137,10 +137,10 @@ _MORE = {
 }
 
 if not TYPE_CHECKING:  # type checkers read the imports above
-    from featurestore.siblings import require_own
+    from featurestore.distribution.siblings import require_own
 
     require_own("loaders")  # as `featurestore` does for `catalog`
 
-    from catalog.lazy import lazy_names
+    from catalog.runtime.lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(__name__, door=_DOOR, more=_MORE)

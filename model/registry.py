@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
-from catalog.plugins import load_plugin, load_plugins, plugins
+from catalog.runtime.plugins import load_plugin, load_plugins, plugins
 
 GROUP = "featurestore.models"
 Role = Literal["model", "control", "baseline"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["CompositionExtractor", "CompositionSettings", "ExtractorTests", "SourceTests"]
 
 if not TYPE_CHECKING:  # type checkers read the imports above
-    from catalog.lazy import lazy_names
+    from catalog.runtime.lazy import lazy_names
 
     _DOOR = {
         "CompositionExtractor": "builders.testing.composition",

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog import tables
 from catalog.expression.targets import TARGET_SCHEMA
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 PEAK_SCHEMA = pl.Schema({"peak_id": pl.String, "contig": pl.String, "strand": pl.String, "summit": pl.Int64})
 """Columns of a peak table; the summit is one base, 0-based."""

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from catalog import tables
 from catalog.genes.formats import GENE_ID_NAMES
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 BadValues = Literal["error", "drop"]
 """What to do about values that are missing, NaN, infinite or negative: raise, or drop the gene and log a warning."""
@@ -46,7 +46,7 @@ _DESCRIPTORS = {
 """Plain names of columns that say what a gene is; a number there is no expression."""
 
 _NAMELESS = re.compile(r"(column|unnamed:) ?[0-9]+$", re.IGNORECASE)
-"""What a column without a name is called, by `catalog.tables` and by pandas: mostly a row number."""
+"""What a column without a name is called, by `catalog.runtime.tables` and by pandas: mostly a row number."""
 
 _log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from catalog.fasta import bgzf
 from catalog.fasta.index import FastaIndex, FastaRecord, make_index
 from catalog.fasta.packing import Packing, packing_of, unpack
 from catalog.fasta.source import STEP_BYTES, FastaChanged, FastaError, Source, open_local, open_source
-from catalog.files import replacing, write_atomic
-from catalog.folders import cache_directory
+from catalog.runtime.files import replacing, write_atomic
+from catalog.runtime.folders import cache_directory
 
 _TAIL_BYTES = 1 << 16
 _IS_BREAK = np.array([byte in b"\r\n" for byte in range(256)])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from catalog.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transient_status, retry_s
+from catalog.runtime.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transient_status, retry_s
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class _LocalSource(Source):
 
 
 class _RemoteSource(Source):
-    """A file at a URL, read by ranges; transient errors are tried again as `catalog.retry` says."""
+    """A file at a URL, read by ranges; transient errors are tried again as `catalog.runtime.retry` says."""
 
     def __init__(self, fs: Any, path: str, *, shown: str) -> None:
         self._fs = fs

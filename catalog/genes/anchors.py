@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from catalog import tables
 from catalog.assembly import Assembly
 from catalog.genes.table import GENE_SCHEMA, match_contigs, read_genes
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 _COLUMNS = {
     "name": ("name", "anchor"),

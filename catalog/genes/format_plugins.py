@@ -10,10 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog import tables
 from catalog.genes.formats import READERS, Dropped, built_in_format_of
-from catalog.plugins import PluginError, load_plugin, load_plugins, plugins
-from catalog.tables import Opening, listed
+from catalog.runtime import tables
+from catalog.runtime.plugins import PluginError, load_plugin, load_plugins, plugins
+from catalog.runtime.tables import Opening, listed
 
 GROUP = "featurestore.gene_formats"
 """Entry-point group; a distribution adds a format by naming a `GeneFormat` there."""

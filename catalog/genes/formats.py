@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from catalog import tables
 from catalog.genes.report import Group
 from catalog.interval import Interval
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 _SYMBOL_NAMES = ("symbol", "gene_symbol", "gene_name", "hgnc_symbol", "name", "gene")
 GENE_ID_NAMES = (

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from catalog import tables
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
 from catalog.genes.report import GeneReport, GeneTable, Group
 from catalog.genes.table import place_genes
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 if TYPE_CHECKING:
     from liftover import ChainFile

@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from catalog.genes.families import families
-from catalog.tables import listed, without_version
+from catalog.runtime.tables import listed, without_version
 
 _PARTS = ("train", "validation", "test")
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog import tables
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
 from catalog.genes.format_plugins import format_names, format_of, read_as
 from catalog.genes.formats import PLUS_CLINICAL, Dropped
 from catalog.genes.report import GeneReport, GeneTable, Group
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 GENE_SCHEMA = pl.Schema(
     {

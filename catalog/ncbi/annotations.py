@@ -15,8 +15,8 @@ from typing import Literal, get_args
 
 import polars as pl
 
-from catalog import tables
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 ANNOTATION_SCHEMA = pl.Schema(
     {

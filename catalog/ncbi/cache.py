@@ -17,8 +17,8 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.files import write_atomic
 from catalog.ncbi.client import GeneRecord
+from catalog.runtime.files import write_atomic
 
 CACHE_SCHEMA = pl.Schema(
     {

@@ -22,7 +22,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from catalog.retry import Backoff, is_transient_status
+from catalog.runtime.retry import Backoff, is_transient_status
 
 BASE_URL = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
 TOOL = "genomic-featurestore"

@@ -15,13 +15,13 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 
 import polars as pl
 
-from catalog import tables
 from catalog.genes.format_plugins import format_of
 from catalog.genes.table import read_genes
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA
 from catalog.ncbi.cache import AnnotationCache
 from catalog.ncbi.client import BASE_URL, MOST_UIDS, EntrezError, Eutils, GeneRecord
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 Answer = Literal["found", "replaced", "discontinued", "other organism", "unknown", "unanswered"]
 """`replaced`: found under the id that stands for it now. `unanswered`: NCBI's reply left it out; the next run asks

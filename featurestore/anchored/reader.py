@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from catalog import Assembly, FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.registry import UNKNOWN
-from catalog.tables import listed
+from catalog.runtime.tables import listed
 from catalog.value_type import Values
 from featurestore.anchored.declare import anchored_layout, build_command
 from featurestore.anchored.layout import AnchorLayout, table_digest

@@ -10,7 +10,7 @@ A field's flag is its name, its help the string literal below it, its default th
 - `metavar`: what stands for the value in the help.
 
 Numbers, texts, paths and booleans are Typer's. Tuples are written with commas, a mapping is a repeated `NAME=VALUE`,
-and everything else is read as `catalog.settings` reads it.
+and everything else is read as `catalog.runtime.settings` reads it.
 """
 
 import functools
@@ -24,7 +24,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from catalog.settings import describe_settings, read_value, split_assignments
+from catalog.runtime.settings import describe_settings, read_value, split_assignments
 
 Verb = Callable[..., None]
 _NATIVE = (bool, int, float, str, Path)

@@ -21,17 +21,17 @@ from obstore.exceptions import BaseError
 from rich.console import Console
 from rich.table import Table
 
-from catalog.plugins import PluginError, load_plugin, plugins
+from catalog.runtime.plugins import PluginError, load_plugin, plugins
 from catalog.simulation.genome import simulate as simulate_genome
 from catalog.simulation.grammar import SimulationConfig
 from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import explain, verb_of, warn, warnings_in_one_line
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from featurestore.cli.upkeep import app as upkeep_app
+from featurestore.distribution.version import __version__
 from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
 from featurestore.upkeep.status import status_of
-from featurestore.version import __version__
 
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""

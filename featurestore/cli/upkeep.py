@@ -18,8 +18,8 @@ from typing import Annotated
 
 import typer
 
-from catalog.plugins import load_plugin
-from catalog.settings import split_assignments
+from catalog.runtime.plugins import load_plugin
+from catalog.runtime.settings import split_assignments
 from featurestore.cli.diff_report import describe, write_changes
 from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
 from featurestore.cli.progress import bar

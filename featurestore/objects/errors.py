@@ -1,14 +1,14 @@
 """Errors of stores and disks: which are transient, and the final error that says how to mend it.
 
 Belongs here: reading what obstore, tensorstore, fsspec and the operating system raise. Does not: how long to try
-(`catalog.retry`), the requests (`featurestore.objects.objects`).
+(`catalog.runtime.retry`), the requests (`featurestore.objects.objects`).
 """
 
 import errno
 import os
 import re
 
-from catalog.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transient_status, retry_s
+from catalog.runtime.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transient_status, retry_s
 
 KEYS_MEND = (
     "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN, or AWS_PROFILE, or `key`, "

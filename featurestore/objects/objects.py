@@ -1,8 +1,8 @@
 """Raw objects of a store: get, put, create-if-absent, list, delete, on a local disk or in an object store.
 
 Belongs here: one adapter over obstore (local, S3, GCS, Azure, HTTP) and one over any other fsspec URL. Does not: what
-the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to try (`catalog.retry`), what
-an error means (`featurestore.objects.errors`).
+the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to try
+(`catalog.runtime.retry`), what an error means (`featurestore.objects.errors`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
-from catalog.retry import Backoff, stall_s, waits
+from catalog.runtime.retry import Backoff, stall_s, waits
 from featurestore.objects.errors import is_transient, wait_s
 from featurestore.objects.s3_access import S3Access
 
@@ -44,7 +44,7 @@ class Objects(ABC):
 
     Whatever the backend, its failures are builtin errors that say what was tried and how to mend it: PermissionError
     for credentials or a place that may not be written, OSError with `errno.ENOSPC` for a full disk, and
-    `StoreUnavailable` for a store that did not do its part for as long as `catalog.retry` says to try.
+    `StoreUnavailable` for a store that did not do its part for as long as `catalog.runtime.retry` says to try.
     """
 
     url: str

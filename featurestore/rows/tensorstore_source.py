@@ -135,7 +135,7 @@ class TensorStoreRows:
         if not is_outage(error):
             return True  # damage: perhaps of the copy that came, not of the one that is stored
         if self._renewed is None or not isinstance(self._explained(error), PermissionError):
-            return False  # tensorstore has tried again already, for as long as `catalog.retry` says
+            return False  # tensorstore has tried again already, for as long as `catalog.runtime.retry` says
         before, self._kvstore = self._kvstore, self._renewed() or self._kvstore
         return self._kvstore != before
 

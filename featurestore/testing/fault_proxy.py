@@ -4,7 +4,7 @@
         os.environ["AWS_ENDPOINT_URL"] = proxy.url
 
 Belongs here: the proxy and its faults, for tests and benchmarks here and in other distributions; standard library only.
-Does not: what a client should do about a fault (`catalog.retry`).
+Does not: what a client should do about a fault (`catalog.runtime.retry`).
 
 It speaks HTTP/1.1 to plain `http://` servers that are addressed by path (Ceph, MinIO). The Host header, which a
 signature covers, is passed on as it came. One thread a connection, connections kept alive on both sides.

@@ -23,8 +23,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from catalog import FeatureSet
-from catalog.folders import data_directory
 from catalog.registry import UNKNOWN, KnownSet, KnownStore, Registry, StoreSummary, parse_registry, refuse_secrets
+from catalog.runtime.folders import data_directory
 from featurestore.anchored.declare import anchored_names, read_anchored
 from featurestore.anchored.layout import AnchorLayout
 from featurestore.format import layout
@@ -174,7 +174,7 @@ def not_reached(stores: Sequence[KnownStore]) -> dict[str, str]:
 def default_place() -> str:
     """Give the place of the user's registry: `$FEATURESTORE_CATALOG`, else `catalog.json` in the data directory.
 
-    That is `featurestore` in `$XDG_DATA_HOME`, by default in `~/.local/share` (`catalog.folders`).
+    That is `featurestore` in `$XDG_DATA_HOME`, by default in `~/.local/share` (`catalog.runtime.folders`).
     """
     return os.environ.get(VARIABLE) or str(data_directory() / "catalog.json")
 

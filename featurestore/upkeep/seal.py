@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from featurestore.anchored.declare import build_command
+from featurestore.distribution.version import __version__
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.manifest import (
@@ -35,7 +36,6 @@ from featurestore.upkeep.data_card import data_card
 from featurestore.upkeep.findings import Verification
 from featurestore.upkeep.registry_file import summarise
 from featurestore.upkeep.verify import sha256_of, verify
-from featurestore.version import __version__
 
 
 class NotSealed(ValueError):

@@ -2,7 +2,7 @@
 
 Belongs here: opening a reader with one of the three residences, which all give equal rows, and what it counts. Does
 not: the residences (`loaders.residence.memory`, `loaders.residence.mirror`, `loaders.residence.streamed`), windows
-(`featurestore.reader`, `featurestore.anchored.reader`), tensors (`loaders.windows`).
+(`featurestore.reader`, `featurestore.anchored.reader`), tensors (`loaders.windows.grid`).
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import get_args
 
 from numpy.typing import ArrayLike
 
-from catalog.folders import cache_directory
+from catalog.runtime.folders import cache_directory
 from catalog.value_type import Values
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
 from featurestore import open as open_store

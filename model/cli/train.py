@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from catalog.settings import read_value
+from catalog.runtime.settings import read_value
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, names_in
 from loaders.settings import WindowSettings

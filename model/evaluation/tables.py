@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog import TableError, tables
+from catalog import TableError
 from catalog.genes.formats import GENE_ID_NAMES
-from catalog.tables import listed
+from catalog.runtime import tables
+from catalog.runtime.tables import listed
 from model.evaluation.metrics import Difference, Estimate, Scores, bootstrap
 
 STATISTICS = ("spearman", "pearson", "mse")

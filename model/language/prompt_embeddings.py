@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from catalog.files import replacing
-from catalog.tables import listed
+from catalog.runtime.files import replacing
+from catalog.runtime.tables import listed
 from model.device import choose_device, choose_dtype
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError, directory_digest, quiet_transformers

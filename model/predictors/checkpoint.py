@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog import FeatureIdentity
-from catalog.files import replacing, write_atomic
+from catalog.runtime.files import replacing, write_atomic
 from loaders import GeneDataset
 from loaders.settings import Orientation
 

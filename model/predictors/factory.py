@@ -47,7 +47,7 @@ class ModelFactory(Protocol):
 
     @property
     def config(self) -> Any:
-        """Settings as they are by default, a frozen dataclass (`catalog.settings`); None where there is none to set.
+        """Settings by default, a frozen dataclass (`catalog.runtime.settings`); None where there is none to set.
 
         Fields named `tasks` and `precision` are set by options of their own, and `layers` by a sweep over layers.
         """

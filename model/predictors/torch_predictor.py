@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from catalog.settings import plain_settings
+from catalog.runtime.settings import plain_settings
 from loaders import GeneDataset, data_loader
 from model.device import choose_device
 from model.language.backbone import Backbone

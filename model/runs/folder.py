@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import Split
-from catalog.files import write_atomic
+from catalog.runtime.files import write_atomic
 from model.device import precision_name
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.predictors.ensemble import members_of

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from catalog import Split, tables
+from catalog import Split
 from catalog.genes import splits
 from catalog.genes.formats import GENE_ID_NAMES
-from catalog.tables import TableError, listed
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError, listed
 
 if TYPE_CHECKING:  # torch comes with it, and the command line takes its options from here
     from loaders import GeneDataset

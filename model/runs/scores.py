@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.tables import listed
+from catalog.runtime.tables import listed
 from loaders import GeneDataset
 from model.evaluation.metrics import Scores, bootstrap
 from model.predictors.predictor import Predictor

@@ -1,14 +1,15 @@
 """Settings as `--set NAME=VALUE` gives them: which are the model's, which are of its training.
 
-Belongs here: telling them apart, names that earlier versions had. Does not: reading values (`catalog.settings`), what
-they mean (`model.networks.gta_config`, `model.networks.bin_models`, `model.training.config`, plug-ins).
+Belongs here: telling them apart, names that earlier versions had. Does not: reading values
+(`catalog.runtime.settings`), what they mean (`model.networks.gta_config`, `model.networks.bin_models`,
+`model.training.config`, plug-ins).
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from catalog.settings import apply_settings, settings_table
+from catalog.runtime.settings import apply_settings, settings_table
 from model.saved_config import current_names
 from model.training.config import TrainConfig
 

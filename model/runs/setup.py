@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from catalog import Split
-from catalog.settings import plain_settings
+from catalog.runtime.settings import plain_settings
 from loaders import GeneDataset
 from model.device import choose_dtype, precision_name
 from model.language.loading import LanguageSettings, load_backbone

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog import FeatureIdentity
-from catalog.files import write_atomic
+from catalog.runtime.files import write_atomic
 from model.saved_config import current_names
 from model.training.config import TrainConfig
 from model.training.report import Epoch

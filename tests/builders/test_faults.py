@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import featurestore
+from builders.execution.scheduling import BuildStopped
 from builders.extractors.base import ExtractorOptions
 from builders.run import build
-from builders.scheduling import BuildStopped
 from featurestore import connect, verify
 from featurestore.objects.errors import StoreUnavailable
 from featurestore.testing import random_sequences, write_fasta

@@ -36,12 +36,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featurestore
+from builders.execution.shard import Job, ShardBuilder
+from builders.execution.tasks import ShardTask
 from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
 from builders.request import BuildRequest
-from builders.shard import Job, ShardBuilder
 from builders.source_spec import describe_source
-from builders.tasks import ShardTask
 from catalog import Grid
 from featurestore import (
     Commit,

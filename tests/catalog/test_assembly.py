@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from catalog import Assembly, Contig, Fasta, FastaError, UnknownContig
 from catalog.assembly import sha512t24u
-from catalog.folders import cache_directory
+from catalog.runtime.folders import cache_directory
 from featurestore.testing import assembly_of, random_sequences
 
 REGIONS = SHARED / "data" / "grch38_regions"

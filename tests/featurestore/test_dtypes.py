@@ -11,8 +11,8 @@ import xarray as xr
 import zarr
 
 import featurestore
+from builders.execution.shard import collect
 from builders.plan import describe, make_plan
-from builders.shard import collect
 from builders.testing import CompositionExtractor
 from catalog import Grid
 from catalog.genes.anchors import Anchor

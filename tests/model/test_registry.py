@@ -7,7 +7,7 @@ import pytest
 from distributions import install
 from format1 import unpack_format1
 
-from catalog.plugins import PluginError
+from catalog.runtime.plugins import PluginError
 from featurestore.cli.main import main
 from model.predictors.build import PREDICTORS, build_predictor
 from model.predictors.checkpoint import CheckpointError

@@ -31,7 +31,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import builders.shard
+import builders.execution.shard
 import featurestore.format.commits
 from builders.extractors.base import ExtractorOptions
 from builders.testing import CompositionExtractor, CompositionSettings

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.expression.targets import TARGET_SCHEMA, median_over_samples, read_samples, read_targets
-from catalog.tables import TableError
+from catalog.runtime.tables import TableError
 
 DATA = SHARED / "data"
 

@@ -18,7 +18,7 @@ from catalog.expression.promoters import (
 )
 from catalog.expression.targets import TARGET_SCHEMA
 from catalog.genes.table import GENE_SCHEMA, read_genes
-from catalog.tables import TableError
+from catalog.runtime.tables import TableError
 
 DATA = SHARED / "data"
 RAMPAGE = DATA / "gm12878_rampage"

@@ -10,7 +10,7 @@ import pytest
 from fasta_server import PLACES, SEQUENCES, TEXT, FastaServer, Place, Request, bgzip, names, on_the_web
 
 from catalog import Assembly, Fasta, FastaChanged
-from catalog.folders import cache_directory
+from catalog.runtime.folders import cache_directory
 
 
 def set_time(path: Path, ns: int) -> None:

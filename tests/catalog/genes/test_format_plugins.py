@@ -7,7 +7,7 @@ from distributions import install
 
 from catalog import read_gene_table
 from catalog.genes.format_plugins import GROUP, format_names
-from catalog.plugins import PluginError
+from catalog.runtime.plugins import PluginError
 
 SOURCE = """
 import polars as pl

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.genes.table import read_genes
-from catalog.tables import TableError
+from catalog.runtime.tables import TableError
 
 
 @pytest.fixture(scope="module")

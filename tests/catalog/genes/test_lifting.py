@@ -12,12 +12,12 @@ from checkout import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog import tables
 from catalog.assembly import Assembly, AssemblyMismatch, Contig
 from catalog.genes.lifting import LIFTED_SCHEMA, lift_genes, lift_positions, open_chain
 from catalog.genes.report import Group
 from catalog.genes.table import GENE_SCHEMA, read_genes
-from catalog.tables import TableError
+from catalog.runtime import tables
+from catalog.runtime.tables import TableError
 
 TABLES = SHARED / "data" / "gene_tss_tables"
 HG38_TO_HG19 = TABLES / "hg38ToHg19.over.chain.gz"

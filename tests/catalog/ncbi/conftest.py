@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from entrez_server import EntrezServer, genes
 
-from catalog import retry
 from catalog.ncbi import client as eutils
+from catalog.runtime import retry
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 from catalog.cli import app
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA, annotate, prompts_for, read_annotations, write_annotations
 from catalog.ncbi.fetch import ANSWER_SCHEMA, read_asks
-from catalog.tables import TableError
+from catalog.runtime.tables import TableError
 
 # Fields
 

@@ -19,7 +19,7 @@ from catalog.ncbi.annotations import (
     read_annotations,
     write_annotations,
 )
-from catalog.tables import TableError, read_table
+from catalog.runtime.tables import TableError, read_table
 
 DATA = SHARED / "data"
 NCBI = DATA / "ncbi_gene"

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import featurestore
-from builders.anchors import AnchorTask, plan_anchors, sources_of
+from builders.anchored.anchors import AnchorTask, plan_anchors, sources_of
+from builders.anchored.run_anchors import build_anchors
+from builders.execution.shard import collect
+from builders.execution.tasks import Task
 from builders.extractors.base import ExtractorOptions
 from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
 from builders.run import build
-from builders.run_anchors import build_anchors
 from builders.sequence import bases, scattered_sequences
-from builders.shard import collect
 from builders.source import compute
-from builders.tasks import Task
 from builders.testing import CompositionExtractor
 from catalog import Assembly, AssemblyMismatch, Channel, Fasta, FeatureSet, Grid, TableError
 from catalog.genes.anchors import Anchor, in_order, read_anchors

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import featurestore
+from builders.anchored.run_anchors import build_anchors
 from builders.extractors.base import ExtractorOptions
 from builders.extractors.motif import MotifExtractor
 from builders.extractors.sei.extractor import SeiExtractor
 from builders.run import build
-from builders.run_anchors import build_anchors
 from builders.testing import CompositionExtractor
 from catalog import Channel, FeatureSet, Grid
 from catalog.registry import KnownSet, StoreSummary

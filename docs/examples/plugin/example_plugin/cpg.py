@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from builders import ExtractorOptions
 from catalog import Channel
-from catalog.settings import plain_settings
+from catalog.runtime.settings import plain_settings
 
 _VERSION = 1
 """Raised by whoever changes a value that this code gives, so that no store mixes the two."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from catalog.genes.format_plugins import GeneFormat
-from catalog.tables import Opening, frame_of, read_lines, whole_numbers
+from catalog.runtime.tables import Opening, frame_of, read_lines, whole_numbers
 
 _COLUMNS = (
     *("gene", "transcript", "contig", "strand", "start", "end"),

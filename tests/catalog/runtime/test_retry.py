@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog import retry
-from catalog.retry import Backoff, is_mistake, is_transient_status, retry_s, stall_s, waits
+from catalog.runtime import retry
+from catalog.runtime.retry import Backoff, is_mistake, is_transient_status, retry_s, stall_s, waits
 
 
 class Clock:

@@ -1,7 +1,7 @@
 """Windows around anchors, centred to the base, as tensors.
 
 Belongs here: the map-style dataset of an anchored array. Does not: such arrays (`featurestore.anchored`), windows on
-the grid (`loaders.windows`), genes (`loaders.genes`).
+the grid (`loaders.windows.grid`), genes (`loaders.genes`).
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from catalog.value_type import Values
 from featurestore.store import StorePlace
-from loaders.feature_windows import FeatureWindows, reversed_windows
 from loaders.residence.open import CountingAnchoredReader, open_anchored_reader
 from loaders.settings import WindowSettings
-from loaders.window_source import Placed
-from loaders.windows import WindowDataset
+from loaders.windows.base import FeatureWindows, reversed_windows
+from loaders.windows.grid import WindowDataset
+from loaders.windows.source import Placed
 
 
 class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):

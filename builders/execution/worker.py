@@ -1,7 +1,7 @@
 """A Dask worker that builds shards: the source is made once, receipts go back.
 
-Belongs here: what of a build lives on a worker. Does not: the work on a shard (`builders.shard`), the cluster
-(`builders.cluster`).
+Belongs here: what of a build lives on a worker. Does not: the work on a shard (`builders.execution.shard`), the cluster
+(`builders.execution.cluster`).
 """
 
 import logging
@@ -10,9 +10,9 @@ from typing import Any
 
 from distributed import WorkerPlugin, get_worker, secede
 
-from builders.shard import Job, Receipt, ShardBuilder
+from builders.execution.shard import Job, Receipt, ShardBuilder
+from builders.execution.tasks import Task
 from builders.source import pad_rows
-from builders.tasks import Task
 
 
 class BuildPlugin(WorkerPlugin):

@@ -1,8 +1,8 @@
 """What genes, streams and models need of windows, wherever these come from.
 
 Belongs here: the protocol `WindowSource`, where windows are read, and checks that all sources share. Does not: the
-sources (`loaders.windows` around any positions, `loaders.anchored_windows` around anchors to the base,
-`loaders.stacked` of several feature sets, `loaders.joined` of several stores).
+sources (`loaders.windows.grid` around any positions, `loaders.windows.anchored` around anchors to the base,
+`loaders.windows.stacked` of several feature sets, `loaders.windows.joined` of several stores).
 """
 
 from collections.abc import Sequence

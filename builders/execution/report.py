@@ -6,7 +6,7 @@ Belongs here: the figures of a run. Does not: the run (`builders.run`).
 import time
 from dataclasses import dataclass, field
 
-from builders.shard import Receipt
+from builders.execution.shard import Receipt
 
 
 @dataclass(slots=True)

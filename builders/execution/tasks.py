@@ -1,7 +1,7 @@
 """What a worker does in one go: one shard of every feature set of a source.
 
 Belongs here: what every kind of shard has in common, and the shard of a contig. Does not: choosing them
-(`builders.plan`), doing them (`builders.shard`), shards of anchors (`builders.anchors`).
+(`builders.plan`), doing them (`builders.execution.shard`), shards of anchors (`builders.anchored.anchors`).
 """
 
 from collections.abc import Mapping, Sequence

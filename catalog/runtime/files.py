@@ -1,7 +1,7 @@
 """Atomic writes: a file appears whole or not at all.
 
-Belongs here: writing a file beside its place and renaming it. Does not: which folder is whose (`catalog.folders`),
-objects of a store (`featurestore.objects.objects`).
+Belongs here: writing a file beside its place and renaming it. Does not: which folder is whose
+(`catalog.runtime.folders`), objects of a store (`featurestore.objects.objects`).
 
 What is written lies under a name that no other process has, in the same folder, until it is renamed: of two processes
 that write one file at once the later one wins, and readers see one or the other. A process that is killed leaves the

@@ -1,7 +1,7 @@
 """What windows of one feature set have in common, around any positions or around anchors.
 
 Belongs here: from what was read to tensors, and copies that share it. Does not: where windows lie and how they are
-read (`loaders.windows`, `loaders.anchored_windows`).
+read (`loaders.windows.grid`, `loaders.windows.anchored`).
 """
 
 import copy
@@ -20,11 +20,11 @@ from catalog import Assembly, FeatureIdentity
 from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.store import StorePlace, place_of
-from loaders.channels import ChannelView
 from loaders.residence.open import CountingAnchoredReader, CountingReader
 from loaders.settings import Orientation, WindowSettings, check_n_bins
 from loaders.stats import Stats
-from loaders.window_source import check_indices
+from loaders.windows.channels import ChannelView
+from loaders.windows.source import check_indices
 
 Reader = TypeVar("Reader", CountingReader, CountingAnchoredReader)
 

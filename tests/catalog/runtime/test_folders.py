@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.folders import cache_directory, data_directory
+from catalog.runtime.folders import cache_directory, data_directory
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the rules of Linux")
 

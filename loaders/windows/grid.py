@@ -1,7 +1,7 @@
 """Windows of one feature set around any positions, as tensors.
 
 Belongs here: the map-style dataset on the grid. Does not: reading (`featurestore`), which channels
-(`loaders.channels`), windows around anchors (`loaders.anchored_windows`), batches and their order
+(`loaders.windows.channels`), windows around anchors (`loaders.windows.anchored`), batches and their order
 (`loaders.batching.loader`), genes (`loaders.genes`).
 """
 
@@ -19,7 +19,6 @@ from catalog.value_type import Values
 from featurestore import StorageOptions
 from featurestore.store import StorePlace
 from loaders.counter_rng import draw_within
-from loaders.feature_windows import FeatureWindows, reversed_windows
 from loaders.projection import Projection
 from loaders.residence.open import CountingReader, open_reader
 from loaders.settings import (
@@ -32,7 +31,8 @@ from loaders.settings import (
     WindowSettings,
     named_channels,
 )
-from loaders.window_source import Placed
+from loaders.windows.base import FeatureWindows, reversed_windows
+from loaders.windows.source import Placed
 
 
 class WindowDataset(FeatureWindows[CountingReader]):
@@ -53,7 +53,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         `stream_bytes` (`loaders.open_reader`); the tensors are equal.
     channels
         Names or groups to keep, or `"signal"` for all but those that the set marks as low-signal
-        (`loaders.channels.ChannelView`); None for all.
+        (`loaders.windows.channels.ChannelView`); None for all.
     projection
         Weighted sums of those channels to give in their place.
     strands

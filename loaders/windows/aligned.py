@@ -1,8 +1,8 @@
 """Several feature sets of the same windows.
 
 Belongs here: `AlignedDataset`, each set in its own bins; what datasets that go together must agree on. Does not:
-reading (`loaders.windows`), all channels in one tensor (`loaders.stacked`), several stores one after the other
-(`loaders.joined`).
+reading (`loaders.windows.grid`), all channels in one tensor (`loaders.windows.stacked`), several stores one after the
+other (`loaders.windows.joined`).
 """
 
 import copy
@@ -21,8 +21,8 @@ from featurestore import FingerprintMismatch
 from featurestore.display import Display, Displayed, heading
 from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
-from loaders.window_source import check_indices
-from loaders.windows import WindowDataset
+from loaders.windows.grid import WindowDataset
+from loaders.windows.source import check_indices
 
 
 class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import polars as pl
 
-from catalog.files import write_atomic
+from catalog.runtime.files import write_atomic
 
 _UNSUPPORTED = {
     b"BZh": "bzip2",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from catalog.files import replacing, write_atomic
+from catalog.runtime.files import replacing, write_atomic
 
 WRITER = """
 import sys
-from catalog.files import write_atomic
+from catalog.runtime.files import write_atomic
 content = sys.argv[2].encode() * 4_000_000
 print("ready", flush=True)
 for _ in range(int(sys.argv[3])):

@@ -7,7 +7,7 @@ before everything else. Does not: the search path of the command (`featurestore_
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """Where the packages of this distribution lie."""
 
 

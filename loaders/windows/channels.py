@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from catalog import FeatureSet
-from catalog.tables import listed
+from catalog.runtime.tables import listed
 from catalog.value_type import Values
 from loaders.projection import Projection
 from loaders.settings import TensorType

@@ -1,7 +1,7 @@
 """Going over the shards of a job until each is committed or has failed twice.
 
 Belongs here: what is done about each outcome, and when to stop. Does not: planning (`builders.plan`), the cluster
-(`builders.cluster`).
+(`builders.execution.cluster`).
 """
 
 import errno
@@ -11,12 +11,12 @@ from functools import partial
 
 from distributed import Client
 
-from builders.cluster import SchedulerLost, WorkerDied, local_cluster, outcomes, running_cluster
-from builders.report import BuildReport
-from builders.shard import Job, Receipt
+from builders.execution.cluster import SchedulerLost, WorkerDied, local_cluster, outcomes, running_cluster
+from builders.execution.report import BuildReport
+from builders.execution.shard import Job, Receipt
+from builders.execution.tasks import Task
+from builders.execution.worker import BuildPlugin, build_shard_on_worker, plugin_name
 from builders.source import Source, SourceChanged
-from builders.tasks import Task
-from builders.worker import BuildPlugin, build_shard_on_worker, plugin_name
 from catalog import AssemblyMismatch
 from featurestore import CommitConflict, Failure, FailureLog, FingerprintMismatch, Store, StoreUnavailable
 

@@ -1,7 +1,7 @@
 """Several aligned feature sets as one: their channels side by side.
 
 Belongs here: the one tensor of several sets, and the names of its channels. Does not: covering the same bases
-(`loaders.combined`).
+(`loaders.windows.aligned`).
 """
 
 import copy
@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from featurestore.display import Display, Displayed, heading, some
-from loaders.combined import AlignedDataset
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
-from loaders.window_source import Placed
+from loaders.windows.aligned import AlignedDataset
+from loaders.windows.source import Placed
 
 
 class StackedDataset(Displayed, Dataset[Tensor]):

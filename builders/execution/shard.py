@@ -1,7 +1,7 @@
 """The work on one shard: fetch what it needs, compute its features, write and commit it.
 
 Belongs here: the three stages, and how those of neighbouring shards overlap. Does not: which shards (`builders.plan`),
-handing them out (`builders.worker`).
+handing them out (`builders.execution.worker`).
 """
 
 import importlib.metadata
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from builders.execution.tasks import Task
 from builders.source import Rows, Source, calls_made, compute, fetch
 from builders.source_spec import SourceSpec
-from builders.tasks import Task
 from catalog import FeatureSet
 from catalog.value_type import Values
 from featurestore import FingerprintMismatch, Origin, Store

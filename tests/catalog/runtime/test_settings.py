@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.settings import apply_settings, describe_settings, parse_settings, plain_settings, settings_table
+from catalog.runtime.settings import apply_settings, describe_settings, parse_settings, plain_settings, settings_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The windows of several datasets of one feature set, one after the other.
 
-Belongs here: `JoinedDataset`. Does not: several feature sets of the same windows (`loaders.combined`), reading
-(`loaders.windows`).
+Belongs here: `JoinedDataset`. Does not: several feature sets of the same windows (`loaders.windows.aligned`), reading
+(`loaders.windows.grid`).
 """
 
 import copy
@@ -16,11 +16,11 @@ from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from featurestore.display import Display, Displayed, heading, some
-from loaders.combined import refuse_disagreement
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
-from loaders.window_source import Placed, check_indices
-from loaders.windows import WindowDataset
+from loaders.windows.aligned import refuse_disagreement
+from loaders.windows.grid import WindowDataset
+from loaders.windows.source import Placed, check_indices
 
 T = TypeVar("T", bound=np.generic)
 

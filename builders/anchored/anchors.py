@@ -1,7 +1,7 @@
 """What a build of anchored arrays has to do: which shards, and where their bins come from.
 
 Belongs here: the shard of an anchored array, and the list of them. Does not: carrying it out
-(`builders.run_anchors`), the arrays (`featurestore.anchored.layout`).
+(`builders.anchored.run_anchors`), the arrays (`featurestore.anchored.layout`).
 
 Nothing is computed twice: not a bin that two windows of a shard have, nor the bins of a window that the grid of the
 store has. Those are then as the device computed them that built the grid.
@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from builders.execution.tasks import Place
 from builders.source import Span
-from builders.tasks import Place
 from catalog import FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.value_type import Values

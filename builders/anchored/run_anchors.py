@@ -1,7 +1,7 @@
 """Carry out a build of anchored arrays: windows that are centred on chosen positions to the base.
 
-Belongs here: from a table of anchors to committed shards. Does not: what is to be built (`builders.anchors`), what it
-has in common with other builds (`builders.run`).
+Belongs here: from a table of anchors to committed shards. Does not: what is to be built (`builders.anchored.anchors`),
+what it has in common with other builds (`builders.run`).
 """
 
 import os
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from builders.anchors import AnchorTask, plan_anchors, sources_of
+from builders.anchored.anchors import AnchorTask, plan_anchors, sources_of
+from builders.execution.report import BuildReport
+from builders.execution.scheduling import Progress
+from builders.execution.shard import Receipt
 from builders.extractors.base import ExtractorOptions
 from builders.plan import DEFAULT_SHARD_BINS, describe, existing_store
-from builders.report import BuildReport
 from builders.request import AnchorRequest
 from builders.run import Pads, Work, carry_out, start_job
-from builders.scheduling import Progress
-from builders.shard import Receipt
 from catalog import FeatureSet, Grid
 from catalog.genes.anchors import read_anchors
 from catalog.value_type import Dtype

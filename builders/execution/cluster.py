@@ -1,7 +1,7 @@
 """The Dask cluster of a build: workers of this machine, or a scheduler that runs already.
 
 Belongs here: starting, joining, and handing tasks out without ever holding many. Does not: what a task is
-(`builders.worker`), what is built (`builders.run`).
+(`builders.execution.worker`), what is built (`builders.run`).
 """
 
 import logging
@@ -19,7 +19,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.comm.core import CommClosedError
 from tornado.ioloop import PeriodicCallback
 
-from builders.worker import gpu_count
+from builders.execution.worker import gpu_count
 
 _A_WORKER = 6
 """Tasks handed out a worker: three in its stations, and some so that none waits for the scheduler."""
