@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import runpy
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -27,11 +28,11 @@ def test_each_package_comes_from_this_checkout(package: str) -> None:
     )
 
 
-def test_no_module_is_named_like_a_library_that_it_would_hide() -> None:
+def test_no_module_and_no_room_is_named_like_a_library_that_it_would_hide() -> None:
     # A script that lies in a package's folder is run with that folder first on the path.
     libraries = (set(packages_distributions()) | set(sys.stdlib_module_names)) - set(PACKAGES)
-    hiding = [str(path.relative_to(ROOT)) for path in modules() if path.stem in libraries - {"__init__"}]
-    assert hiding == []
+    named = {path.relative_to(ROOT) for path in modules()} | {path.parent.relative_to(ROOT) for path in modules()}
+    assert [str(path) for path in named if path.stem in libraries - {"__init__"}] == []
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in modules()])
@@ -45,3 +46,21 @@ def test_what_a_package_exports_is_there(package: str) -> None:
     exported = getattr(module, "__all__", [])
     assert sorted(set(exported)) == sorted(exported)
     assert [name for name in exported if not hasattr(module, name)] == []
+
+
+def test_the_page_on_architecture_shows_the_tree_as_it_is() -> None:
+    tree = runpy.run_path(str(ROOT / "docs/draw_tree.py"))["tree"](ROOT)
+    assert f"```text\n{tree}```" in (ROOT / "docs/architecture.md").read_text(), "run python docs/draw_tree.py"
+
+
+def test_no_folder_holds_more_than_14_modules_and_rooms() -> None:
+    folders = {path.parent for path in modules()}
+    held = {
+        str(folder.relative_to(ROOT)): len([path for path in folder.iterdir() if _is_module(path)])
+        for folder in folders
+    }
+    assert {folder: count for folder, count in held.items() if count > 14} == {}
+
+
+def _is_module(path: Path) -> bool:
+    return (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
