@@ -39,5 +39,7 @@ def choose_device(name: str) -> torch.device:
         If CUDA is asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device is available; use device='cpu', or 'auto' to take a GPU only if there is one")
+        raise ValueError(
+            "no CUDA device is available; use `device='cpu'`, or `device='auto'` to take a GPU only if there is one"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

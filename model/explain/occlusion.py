@@ -215,8 +215,8 @@ def _fill(predictor: Predictor, dataset: GeneDataset, given: ArrayLike | None) -
     row = own_fill(predictor) if given is None else np.asarray(given)
     if row is None:
         raise ValueError(
-            f"{predictor.name} keeps no mean bin to put in the place of hidden ones; give fill=mean_bin(train), of its "
-            "training genes"
+            f"{predictor.name} keeps no mean bin to put in the place of hidden ones; give `fill=mean_bin(train)`, of "
+            "its training genes"
         )
     if row.shape != (len(dataset.channel_names),):
         raise ValueError(

@@ -149,7 +149,7 @@ class Backbone(nn.Module):
         if room <= self.tokenizer.num_special_tokens_to_add():
             raise BackboneError(
                 f"{n_data} bins leave no room for a prompt: {self.directory.name} is used with {self.positions} "
-                "positions; use fewer bins, raise max_positions if the model has more, or take another model"
+                "positions; use fewer bins, raise `max_positions=` if the model has more, or take another model"
             )
         return room
 
@@ -266,8 +266,8 @@ class Backbone(nn.Module):
         """Take masks of our own from now on, and measure that the model obeys them."""
         if not self.is_causal:
             raise BackboneError(
-                f"{self.directory.name} reads in both directions already; data_attention='bidirectional' is for causal "
-                "models, leave it out"
+                f"{self.directory.name} reads in both directions already; `data_attention='bidirectional'` is for "
+                "causal models, leave it out"
             )
         embedded, changed, mask = self._probe()
         try:
@@ -277,9 +277,9 @@ class Backbone(nn.Module):
             )
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise BackboneError(
-                f"data_attention='bidirectional' cannot be had of {self.directory.name} "
-                f"({self.model.config.model_type}): {error}; use 'causal', or a model of the Llama, Mistral, Qwen or "
-                "GPT-2 families, or an encoder"
+                f"{self.directory.name} ({self.model.config.model_type}) does not support "
+                f"`data_attention='bidirectional'`: {error}; use `data_attention='causal'`, a model of the "
+                "Llama, Mistral, Qwen or GPT-2 families, or an encoder"
             ) from error
 
 

@@ -144,6 +144,6 @@ def _choose(layers: Mapping[str, nn.Module], targets: Sequence[str] | None) -> l
         if layers.keys() >= set(names):
             return list(names)
     raise BackboneError(
-        f"which layers of this model are queries and values is not known; name them with targets=, among "
+        f"which layers of this model are queries and values is not known; name them with `targets=`, among "
         f"{', '.join(sorted(layers))}"
     )

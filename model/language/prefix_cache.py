@@ -48,8 +48,8 @@ class PrefixCache:
     def __init__(self, backbone: Backbone, *, max_bytes: int = 2 << 30, store: PrefixStore | None = None) -> None:
         if not backbone.is_causal:
             raise BackboneError(
-                f"{backbone.directory.name} reads in both directions, so what it makes of a prompt depends on the data;"
-                " switch the prefix cache off (prefix_cache=False), or use a causal model"
+                f"{backbone.directory.name} reads in both directions, so keys and values of a prompt depend on the "
+                "data; leave `prefix_cache=` out, or use a causal model"
             )
         self.backbone = backbone
         self.max_bytes = max_bytes
@@ -104,8 +104,8 @@ class PrefixCache:
     def _refuse_adapters(self) -> None:
         if self.backbone.is_adapted:
             raise BackboneError(
-                f"{self.backbone.directory.name} has adapters (add_lora), so what it makes of a prompt changes in "
-                "training; switch the prefix cache off (prefix_cache=False), or train without adapters"
+                f"{self.backbone.directory.name} has adapters (add_lora), so keys and values of a prompt change in "
+                "training; leave `prefix_cache=` out, or train without adapters"
             )
 
     def _from_store(self, key: bytes) -> Tensor | None:
@@ -130,7 +130,7 @@ class PrefixCache:
         if len(pairs) != self.backbone.layers or len({pair.shape for pair in pairs}) > 1:
             raise BackboneError(
                 f"{self.backbone.directory.name} does not keep the same keys and values in each of its "
-                f"{self.backbone.layers} blocks; switch the prefix cache off (prefix_cache=False)"
+                f"{self.backbone.layers} blocks; set prefix_cache=False in the model's configuration"
             )
         stacked = torch.stack(pairs, dim=1)
         # A slice would keep the whole padded batch in memory.

@@ -130,7 +130,7 @@ class ExpressionModel(nn.Module):
             given = f"{expression.shape[1]} columns" if expression.dim() == 2 else "one number a gene"
             raise ValueError(
                 f"the model predicts {', '.join(self.tasks) or 'one number a gene'}, but the targets have {given}; "
-                "give one column a task, and name the tasks in its configuration (tasks=)"
+                "give one column a task, and name the tasks in its configuration (`tasks=`)"
             )
         wanted = self._wanted(expression.double())
         mean = wanted.nanmean(dim=0)

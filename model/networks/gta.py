@@ -230,16 +230,16 @@ class GTA(ExpressionModel):
 def _check_backbone(config: GtaConfig, backbone: Backbone | None, prefix_cache: PrefixCache | None) -> None:
     if backbone is None:
         raise ValueError(
-            "this GTA reads with a language model: give backbone=Backbone(directory), make one with "
+            "this GTA reads with a language model: give `backbone=Backbone(directory)`, make one with "
             "make_untrained_backbone, or take the preset 'no-llm'"
         )
     if backbone.data_attention != config.data_attention:
         raise ValueError(
-            f"the configuration asks for data_attention={config.data_attention!r}, but the language model was loaded "
+            f"the configuration asks for `data_attention={config.data_attention!r}`, but the language model was loaded "
             f"with {backbone.data_attention!r}; load it with Backbone(..., data_attention={config.data_attention!r})"
         )
     if prefix_cache is not None and prefix_cache.backbone is not backbone:
-        raise ValueError("the prefix cache is of another language model; give the two together: cache, cache.backbone")
+        raise ValueError("the prefix cache is of another language model; give `backbone=cache.backbone`")
 
 
 class _Network(TypedDict):

@@ -129,7 +129,7 @@ class GtaConfig:
             raise ValueError(f"each task has a name of its own, got {', '.join(self.tasks)}")
         if self.task_line and not (self.tasks and "{task}" in self.task_line):
             raise ValueError(
-                f"task_line tells the tasks apart, so it holds {{task}} and goes with tasks=(...); got "
+                f"task_line tells the tasks apart, so it holds {{task}} and goes with `tasks=`; got "
                 f"{self.task_line!r} with {len(self.tasks)} tasks"
             )
 

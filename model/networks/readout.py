@@ -64,8 +64,8 @@ class TopKReadout(nn.Module):
         """Refuse a window of fewer bins than are kept; any other will do."""
         if self.k > n_bins:
             raise ValueError(
-                f"the selector keeps top_k={self.k} bins, but a window has {n_bins}; take longer windows, or lower "
-                f"top_k to {n_bins} before training"
+                f"the selector keeps top_k={self.k} bins, but a window has {n_bins}; take longer windows, or set "
+                f"`top_k={n_bins}` before training"
             )
 
     def select(self, activations: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,7 @@ def build_predictor(
         config = factory.config
     elif type(config) is not type(factory.config):
         raise ValueError(
-            f"config={type(config).__name__} does not set {name}; {type(factory.config).__name__} is for {name}"
+            f"`config=` is a {type(config).__name__}, and {name} is set by a {type(factory.config).__name__}"
         )
     training = training or factory.recipe
     with torch.random.fork_rng():
@@ -117,7 +117,7 @@ def _language_model(name: str, factory: ModelFactory, config: Any, place: Backbo
         return None
     if place is None:
         raise ValueError(
-            f"{name} reads with a language model: give backbone=DIRECTORY (a Hugging Face model directory, or one that "
-            "make_untrained_backbone wrote), or take gta-no-llm"
+            f"{name} reads with a language model: give `backbone=DIRECTORY` (a Hugging Face model directory, or one "
+            "that make_untrained_backbone wrote), or take gta-no-llm"
         )
     return load_backbone(place, settings)

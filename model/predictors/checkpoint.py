@@ -92,8 +92,8 @@ class TrainedOn:
         if len(names) != len(self.channel_names):
             raise OtherStore(
                 f"the predictor reads {len(self.channel_names)} channels ({_some(self.channel_names)}), but the dataset"
-                f" has {len(names)} ({_some(names)}); open it with channels={list(self.channel_names[:2])!r} and so on,"
-                " as in training"
+                f" has {len(names)} ({_some(names)}); open it with `channels={list(self.channel_names[:2])!r}` and so "
+                "on, as in training"
             )
         if allow_other_store:
             return
@@ -101,7 +101,7 @@ class TrainedOn:
         if difference is not None:
             raise OtherStore(
                 f"the predictor was trained on {difference} as the dataset has; use the store and channels that it was "
-                "trained on, train again, or force it with allow_other_store=True"
+                "trained on, train again, or force it with `allow_other_store=True`"
             )
 
     def _check_windows(self, dataset: GeneDataset) -> None:
@@ -115,7 +115,7 @@ class TrainedOn:
         if self.orient not in (None, dataset.orient):
             raise ValueError(
                 f"the predictor was trained on windows of orient={self.orient!r}, but the dataset has "
-                f"orient={dataset.orient!r}; open it with orient={self.orient!r}, or train again"
+                f"orient={dataset.orient!r}; open it with `orient={self.orient!r}`, or train again"
             )
 
 

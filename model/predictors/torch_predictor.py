@@ -176,12 +176,13 @@ def _check_same(loaded: Backbone, recorded: dict[str, Any], directory: Path) -> 
     if loaded.digest != recorded["digest"]:
         raise CheckpointError(
             f"{directory} was trained with a language model of digest {recorded['digest'][:12]}, but {loaded.directory}"
-            f" holds {loaded.digest[:12]}; give the directory of the same model with backbone=, or train again"
+            f" holds {loaded.digest[:12]}; give the directory of the same model with `backbone=`, or train again"
         )
     if loaded.layers != recorded["layers"]:
         raise CheckpointError(
             f"{directory} was trained with {recorded['layers']} blocks of its language model, but the one given has "
-            f"{loaded.layers}; load it with max_layers={recorded['layers']}, or give its directory with backbone="
+            f"{loaded.layers}; load it with `max_layers={recorded['layers']}`, or give its directory with "
+            "`backbone=`"
         )
 
 
@@ -204,5 +205,5 @@ def _find(recorded: dict[str, Any], checkpoint: Path, given: BackbonePlace | Non
             return place
     raise CheckpointError(
         f"{checkpoint} reads with the language model in {recorded['directory']}, which is not there any more; "
-        "say where it lies now with backbone=DIRECTORY"
+        "say where it lies now with `backbone=DIRECTORY`"
     )

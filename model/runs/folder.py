@@ -31,6 +31,7 @@ SUBSETS = ("train", "validation", "test")
 _RUN = "run.json"
 _BASELINES = "baselines"
 _CONTROLS = "controls"
+_SETTING = "setting "
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,15 @@ def finished_run(out: Path, asked: Mapping[str, Any], *, configs: Sequence[type]
     before = current_names(there.get("asked", {}), *configs)
     if "precision" in before:
         before["precision"] = precision_name(before["precision"])
+    # Not compared where an earlier version did not record them.
+    before = {name: value for name, value in asked.items() if name.startswith(_SETTING)} | before
     refuse_other(out, before, asked)
     return dict(there["summary"]) if is_whole and "summary" in there else None
+
+
+def shared_name(name: str) -> str:
+    """Give the entry, among what decides a run, of a setting of the model whose name is that of another entry."""
+    return f"{_SETTING}{name}"
 
 
 def begin_run(

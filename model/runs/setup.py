@@ -24,6 +24,7 @@ from model.predictors.build import build_predictor
 from model.predictors.ensemble import seed_ensemble
 from model.predictors.factory import factory_of
 from model.predictors.predictor import Predictor
+from model.runs.folder import shared_name
 from model.runs.genes import WindowRecord
 from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.settings import split_settings
@@ -65,15 +66,17 @@ def decided_by(
     config: Any,
     training: TrainConfig | None,
 ) -> dict[str, Any]:
-    """Say everything that decides what a run learns."""
+    """Give everything that decides what a run learns, as plain JSON.
+
+    A setting of the model whose name another entry has, such as `features`, stands under `shared_name` of it.
+    """
     backbone = request.backbone if not Path(request.backbone).is_dir() else str(Path(request.backbone).resolve())
     recipe = {} if training is None else training.to_json()
-    return {
+    decided = {
         "model": request.model,
         "n_bins": dataset.n_bins,
         "seeds": list(request.seeds),
         "baselines": request.baselines,
-        **({} if config is None else plain_settings(config)),
         **{name: value for name, value in recipe.items() if name not in WITHOUT_EFFECT},
         "backbone": backbone if _language(request, config) else None,
         **identity_record(dataset.identity),
@@ -81,6 +84,8 @@ def decided_by(
         "genes": digest_of([*dataset.gene_ids, *dataset.prompts, dataset.targets]),
         "split": digest_of([split.to_json()]),
     }
+    settings = {} if config is None else plain_settings(config)
+    return decided | {shared_name(name) if name in decided else name: value for name, value in settings.items()}
 
 
 def untrained_predictor(

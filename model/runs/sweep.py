@@ -62,7 +62,7 @@ class Sweep:
         if self.layers and not any(map(reads_language, self.models)):
             raise ValueError(
                 f"layers are those of a language model, and {', '.join(self.models)} read with none; add gta-best, or "
-                "leave the layers out"
+                "leave `layers=` out"
             )
 
     def cells(self) -> list["SweepPoint"]:
@@ -129,7 +129,7 @@ def run_sweep(
         If the folder holds a sweep of another configuration.
     """
     if sweep.layers and "layers" in request.settings:
-        raise ValueError("the sweep compares numbers of layers, so leave layers= out of the settings")
+        raise ValueError("the sweep compares numbers of layers, so leave `layers=` out of the settings")
     out.mkdir(parents=True, exist_ok=True)
     if request.backbone == UNTRAINED and any(map(reads_language, sweep.models)):
         blocks = max(sweep.layers, default=2)
@@ -179,7 +179,7 @@ def _scored(dataset: GeneDataset, folder: Path, cell: SweepPoint, request: Train
     if cell.layers is not None and blocks != cell.layers:
         raise ValueError(
             f"{cell.layers} blocks are asked for, and {request.backbone} has {blocks}; leave the larger numbers out of "
-            "layers, or take a larger language model"
+            "`layers=`, or take a larger language model"
         )
     return {"layers": blocks, "scores": evaluate(run, dataset, draws=draws)}
 

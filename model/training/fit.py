@@ -179,7 +179,7 @@ def _check_count(device: torch.device, config: TrainConfig) -> None:
     if device.type == "cuda" and config.devices > torch.cuda.device_count():
         raise ValueError(
             f"{config.devices} devices are asked for, and {torch.cuda.device_count()} GPUs are available; ask for "
-            "fewer, or use device='cpu'"
+            "fewer, or use `device='cpu'`"
         )
 
 

@@ -26,8 +26,8 @@ def require_alignment(model: ExpressionModel) -> AlignsBins:
     """Give back a model that has an alignment to pretrain; a ValueError says that another has none."""
     if not (isinstance(model, AlignsBins) and model.prototype_names()):
         raise ValueError(
-            "pretrain_steps trains the alignment of a GTA that reads bins, and this model has none; set "
-            "pretrain_steps=0"
+            "`pretrain_steps=` trains the alignment of a GTA that reads bins, and this model has none; set "
+            "`pretrain_steps=0`"
         )
     return model
 

@@ -51,7 +51,7 @@ def log_targets(dataset: GeneDataset) -> NDArray[np.float64]:
     if dataset.targets.dim() == 2:
         raise ValueError(
             f"the targets have {dataset.targets.shape[1]} columns, but this predictor learns one number a gene; give "
-            "it one column at a time, or take a GTA or a network of model.bin_models with tasks=(...)"
+            "it one column at a time, or take a GTA or a network of model.bin_models with `tasks=`"
         )
     return np.asarray(np.log1p(dataset.targets.double().numpy()))
 

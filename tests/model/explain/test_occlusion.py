@@ -244,7 +244,7 @@ def test_a_mask_of_another_shape_is_refused(hidden: Any, genes: GeneDataset, cnn
 
 def test_a_fill_is_asked_for_where_the_predictor_has_none(genes: GeneDataset, cnn: TorchPredictor) -> None:
     nothing = np.zeros((len(genes), N_BINS), dtype=bool)
-    with pytest.raises(ValueError, match=r"ridge-centre keeps no mean bin.*give fill=mean_bin\(train\)"):
+    with pytest.raises(ValueError, match=r"ridge-centre keeps no mean bin.*give `fill=mean_bin\(train\)"):
         predict_occluded(_fitted("ridge-centre", genes), genes, nothing)
     with pytest.raises(ValueError, match=r"one number a channel, shape \(3,\); got shape \(2,\)"):
         predict_occluded(cnn, genes, nothing, fill=[0.0, 0.0])

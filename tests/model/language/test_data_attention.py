@@ -126,7 +126,7 @@ def test_a_model_that_does_not_obey_a_mask_is_refused(tmp_path: Path, kind: str)
     else:
         MambaModel(MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(BackboneError, match=r"cannot be had of .*use 'causal'"):
+    with pytest.raises(BackboneError, match=r"does not support .*use `data_attention='causal'`"):
         Backbone(tmp_path, data_attention="bidirectional")
 
 

@@ -145,5 +145,5 @@ def test_adapters_that_cannot_be_put_in_are_refused(directories: dict[Family, Pa
 def test_a_model_whose_queries_are_not_known_asks_for_their_names(tmp_path: Path) -> None:
     BloomModel(BloomConfig(vocab_size=300, hidden_size=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     train_tokenizer(PROMPTS, 300).save_pretrained(tmp_path)
-    with pytest.raises(BackboneError, match=r"name them with targets=, among .*query_key_value"):
+    with pytest.raises(BackboneError, match=r"name them with `targets=`, among .*query_key_value"):
         add_lora(Backbone(tmp_path), rank=1)

@@ -358,7 +358,7 @@ def test_a_language_model_loaded_otherwise_than_configured_is_refused(directorie
 
 def test_the_prefix_cache_of_another_language_model_is_refused(directories: dict[Family, Path]) -> None:
     first, second = (Backbone(directories["llama"]) for _ in range(2))
-    with pytest.raises(ValueError, match=r"give the two together"):
+    with pytest.raises(ValueError, match=r"give `backbone=cache.backbone`"):
         GTA(
             GtaConfig(top_k=3),
             n_bins=N_BINS,
@@ -441,7 +441,7 @@ def test_a_gta_without_its_language_model_is_refused() -> None:
 
 
 def test_a_window_shorter_than_the_selection_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lower top_k to 7"):
+    with pytest.raises(ValueError, match=r"set `top_k=7`"):
         GTA(GtaConfig(llm=False), n_bins=7, channel_names=CHANNELS)
 
 
@@ -463,7 +463,7 @@ def test_a_window_that_leaves_no_room_for_a_prompt_is_refused(directories: dict[
         pytest.param({"lora_rank": -1}, "0 for no adapters", id="adapters of no rank"),
         pytest.param({"sequence": False, "prompt": False}, "take the predictor 'mean'", id="nothing to read"),
         pytest.param({"tasks": ("a", "a")}, "name of its own", id="one task twice"),
-        pytest.param({"task_line": "# {task}"}, r"goes with tasks=", id="a line for no task"),
+        pytest.param({"task_line": "# {task}"}, r"goes with `tasks=", id="a line for no task"),
         pytest.param({"tasks": ("a",), "task_line": "# Cell"}, r"holds \{task\}", id="a line that names no task"),
     ],
 )

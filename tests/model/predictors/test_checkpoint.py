@@ -161,7 +161,7 @@ def test_another_language_model_is_refused(saved: Path, backbone: Path, tmp_path
     shutil.copytree(backbone, tmp_path / "other")
     config = json.loads((tmp_path / "other" / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
-    with pytest.raises(CheckpointError, match=r"of the same model with backbone="):
+    with pytest.raises(CheckpointError, match=r"of the same model with `backbone=`"):
         load_predictor(saved, backbone=tmp_path / "other")
 
 
@@ -207,7 +207,7 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
 
 
 def test_a_gta_without_a_language_model_says_how_to_get_one() -> None:
-    with pytest.raises(ValueError, match=r"give backbone=DIRECTORY.*gta-no-llm"):
+    with pytest.raises(ValueError, match=r"give `backbone=DIRECTORY`.*gta-no-llm"):
         build_predictor("gta-best", n_bins=7, channel_names=NAMES)
 
 

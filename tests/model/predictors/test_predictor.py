@@ -227,13 +227,13 @@ def test_a_language_model_that_is_loaded_already_is_used_with_its_prefixes(backb
 
 def test_a_language_model_cut_otherwise_is_refused(backbone: Path, tmp_path: Path) -> None:
     _fitted("gta-best", backbone).save(tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"3 blocks.*has 2; load it with max_layers=3"):
+    with pytest.raises(CheckpointError, match=r"3 blocks.*has 2; load it with `max_layers=3`"):
         load_predictor(tmp_path / "run", backbone=Backbone(backbone, max_layers=2))
 
 
 @pytest.mark.parametrize(("name", "config"), [("mlp", GtaConfig()), ("gta-no-llm", BIN_MODELS["mlp"])])
 def test_a_configuration_of_another_model_is_refused(name: str, config: Any) -> None:
-    with pytest.raises(ValueError, match=f"does not set {name}; (GtaConfig|BinModelConfig) is for {name}"):
+    with pytest.raises(ValueError, match=f"{name} is set by a (GtaConfig|BinModelConfig)"):
         build_predictor(name, n_bins=7, channel_names=NAMES, config=config)
 
 

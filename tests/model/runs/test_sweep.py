@@ -91,7 +91,7 @@ def test_a_sweep_of_another_configuration_is_refused(
     [
         pytest.param(["gta"], [3], [], "no model is called gta; there are gta-best", id="an unknown model"),
         pytest.param(["mean"], [0], [], "count from 1", id="no bin"),
-        pytest.param(["mean"], [3], [2], "add gta-best, or leave the layers out", id="layers of none"),
+        pytest.param(["mean"], [3], [2], "add gta-best, or leave `layers=` out", id="layers of none"),
     ],
 )
 def test_a_sweep_of_nothing_is_refused(models: list[str], n_bins: list[int], layers: list[int], message: str) -> None:

@@ -121,6 +121,21 @@ def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(
     assert "--restart" in message
 
 
+def test_a_run_that_read_features_on_another_scale_is_another_one(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The setting has the name under which a run records what its features are.
+    raw = ["--model", "mlp", "--no-baselines", "--set", "features=raw"]
+    assert _train(place, tmp_path, *raw) == 0
+    assert _train(place, tmp_path, *raw[:-2]) == 2
+    assert 'setting features: "raw" there, "standardised" now' in capsys.readouterr().err
+    document = json.loads((tmp_path / "run.json").read_text())
+    del document["asked"]["setting features"]  # an earlier version did not record it
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    assert _train(place, tmp_path, *raw) == 0
+    assert "finished; a restart trains it again" in capsys.readouterr().out
+
+
 def test_restart_trains_anew(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(place, tmp_path, "--model", "mlp") == 0
     (tmp_path / "mine.txt").write_text("kept")
