@@ -1,4 +1,4 @@
-"""Which genome: contigs, lengths, and digests that tell one assembly from another.
+"""Reference genomes: contigs, lengths, and the GA4GH digests that identify an assembly.
 
 Belongs here: `Assembly`, contig names, GA4GH digests. Does not: reading bases for features (`builders.sequence`).
 """
@@ -76,13 +76,13 @@ class Assembly(BaseModel):
     ) -> "Assembly":
         """Read contigs, lengths and digests of a FASTA file.
 
-        Every base is read once (about a minute for a human genome on a disk); the digests are then kept in the cache
-        directory for as long as the file keeps its size and time stamp (at a URL: its checksum).
+        Every base is read once (about a minute for a human genome on a disk); the digests are then cached for as long
+        as the file keeps its size and time stamp (at a URL: its checksum).
 
         Parameters
         ----------
         fasta
-            `.fa`, or `.fa.gz` made by bgzip or gzip: a path, any URL that fsspec knows, or a file that is open already.
+            `.fa`, or `.fa.gz` made by bgzip or gzip: a path, any URL that fsspec reads, or an open `Fasta`.
         name
             What to call the assembly; by default the file's name without its endings.
         storage_options
@@ -176,7 +176,7 @@ def _remembered(path: Path) -> tuple[Contig, ...] | None:
     try:
         return tuple(Contig.model_validate(entry) for entry in json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
-        return None  # a cache that cannot be read is made again
+        return None  # an unreadable cache is recomputed
 
 
 def _remember(path: Path, contigs: tuple[Contig, ...]) -> None:

@@ -46,7 +46,7 @@ def fetch_annotations(
     ] = None,
     base_url: Annotated[str, typer.Option(help="Address of the E-utilities.")] = eutils.BASE_URL,
 ) -> None:
-    """Fetch what NCBI knows of genes in words. The same command goes on where one was stopped."""
+    """Fetch gene annotations from NCBI. Run the same command again to resume."""
     if (genes is None) == (symbols is None):
         raise ValueError("name the genes: a gene table, or --symbols A,B; one of the two")
     asks: dict[str, str | None]

@@ -1,4 +1,4 @@
-"""What a feature set is: its channels, its grid, and what it was computed with.
+"""Feature sets: channels, grid, and provenance.
 
 Belongs here: the documents that describe features. Does not: computing them (`builders`) or storing them
 (`featurestore`).
@@ -14,7 +14,7 @@ from catalog.grid import Grid
 from catalog.value_type import Dtype, ValueType, value_type
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-"""A name that is also a folder: letters, digits, `.`, `_`, `-`."""
+"""A name that is also that of a folder: letters, digits, `.`, `_`, `-`."""
 
 
 class Channel(BaseModel):
@@ -29,7 +29,7 @@ class Channel(BaseModel):
     group: str = ""
     """Channels of one kind share a group (`E` for the enhancer classes of Sei)."""
     low_signal: bool = False
-    """Loaders may drop it: the model's authors say that it carries little."""
+    """Loaders may drop it: the model's authors report little signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +52,9 @@ class FeatureIdentity:
     fingerprint: str | None
 
     def first_difference(self, other: "FeatureIdentity") -> str | None:
-        """Name what differs first, as in `bins of 16 bp, not 64 bp`: of this one, then of the other; None if nothing.
+        """Describe the first difference, as in `bins of 16 bp, not 64 bp` (this one, then the other); None if equal.
 
-        What says most comes first, and the fingerprint, which says least, comes last.
+        The most informative field is compared first; the fingerprint, which explains least, last.
         """
         for difference in (
             _differing("assembly", self.assembly_digest, other.assembly_digest),
@@ -84,21 +84,21 @@ def _differing_channels(one: tuple[str, ...] | None, other: tuple[str, ...] | No
 
 
 class FeatureSet(BaseModel):
-    """The features that one extractor writes under one name: everything that a reader must know about them."""
+    """All channels that one extractor writes under one name, with the metadata that a reader needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     extractor: Name
     fingerprint: str
-    """Digest of everything that decides the values: weights, code version, precision, options."""
+    """Digest of everything that determines the values: weights, code version, precision, options."""
     channels: tuple[Channel, ...]
     bin_size: int
     offsets: tuple[int, ...]
     pad: tuple[float, ...]
     """The extractor's output on sequence that is all N: the row of every bin outside its contig."""
     chunk_bins: int = Field(ge=1)
-    """Bins an inner chunk: what one read fetches at the least."""
+    """Bins an inner chunk, the smallest unit of a read."""
     shard_bins: int = Field(ge=1)
     """Bins a shard at the most: one object, one task, one commit."""
     dtype: Dtype = "float16"
@@ -106,7 +106,7 @@ class FeatureSet(BaseModel):
     licence: str = ""
     citation: str = ""
     options: dict[str, JsonValue] = {}
-    """How the extractor was set, for people; `fingerprint` is what is compared."""
+    """Options of the extractor, for people; only `fingerprint` is compared."""
 
     @field_validator("channels")
     @classmethod
@@ -128,7 +128,7 @@ class FeatureSet(BaseModel):
         return self
 
     def identity(self, assembly_digest: str) -> "FeatureIdentity":
-        """Say what makes the set the one that it is, on an assembly; its phases, licence and chunks do not."""
+        """Identity of the set on an assembly; phases, licence and chunks are no part of it."""
         return FeatureIdentity(
             assembly_digest=assembly_digest,
             name=self.name,
@@ -141,7 +141,7 @@ class FeatureSet(BaseModel):
 
     @property
     def value_type(self) -> ValueType:
-        """How the values are stored, and what stands for those that were never built."""
+        """Type of the stored values, with its fill value."""
         return value_type(self.dtype)
 
     @property

@@ -19,7 +19,7 @@ class Placement(NamedTuple):
     first_bin: int
     """Row of the window's first bin; negative where the window begins before base 0."""
     residual: int
-    """Centre of the placed window minus the centre asked for (bp, signed)."""
+    """Centre of the placed window minus the requested centre (bp, signed)."""
 
 
 class Placements(NamedTuple):

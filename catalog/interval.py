@@ -1,4 +1,4 @@
-"""A stretch of a contig.
+"""Genomic intervals: a range of bases on a contig.
 
 Belongs here: `Interval` and how it is written. Does not: bins (`catalog.grid`), contig lengths (`catalog.assembly`).
 """

@@ -5,8 +5,8 @@ Belongs here: the table, IUPAC letters, and a consensus turned into a matrix. Do
 
 The matrices are derived from consensus words, not counted from measured sites: a base that the consensus allows is as
 good as any other base allowed at that place. That is cruder than the matrices of JASPAR or HOCOMOCO, needs no download,
-and can be read with the eye. A word so vague that it would turn up by chance more often than once in 40,000 places is
-written with more of its flank, or narrowed; `Motif.source` says where. Flanks of a palindrome are added evenly: off its
+and can be read with the eye. A word that would occur by chance more often than once in 40,000 places is written with
+more of its flank, or narrowed; `Motif.source` says where. Flanks of a palindrome are added evenly: off its
 centre, its two strands would match one base apart, and each site would count twice.
 """
 
@@ -222,7 +222,7 @@ MOTIFS: tuple[Motif, ...] = (
 
 
 def find_motif(name: str) -> Motif:
-    """Look a motif up by name.
+    """Find a motif by name.
 
     Raises
     ------

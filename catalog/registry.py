@@ -1,6 +1,6 @@
-"""Known stores: what each one holds, where it lies, and finding one among them.
+"""Registry of known stores: what each one holds, its URL, and search.
 
-Belongs here: the documents, reading and changing them, the search. Does not: looking at a store, and registries on
+Belongs here: the documents, reading and changing them, the search. Does not: inspecting a store, and registries on
 disks or at URLs (`featurestore.upkeep.registry_file`).
 """
 
@@ -24,7 +24,7 @@ from catalog.feature_set import Name
 from catalog.value_type import Dtype
 
 UNKNOWN = "unknown"
-"""Stands for a licence or a citation that nobody stated."""
+"""Placeholder for a licence or a citation that was not stated."""
 
 _MAX_BYTES = 1 << 26  # about a hundred stores of 21,907 named channels
 _STATED = Annotated[str, Field(min_length=1)]
@@ -50,7 +50,7 @@ class KnownSet(BaseModel):
     name: Name
     extractor: Name
     fingerprint: str
-    """Digest of everything that decides the values."""
+    """Digest of everything that determines the values."""
     channels: tuple[str, ...]
     """Names, in the order of the arrays."""
     bin_size: int = Field(ge=1)
@@ -60,20 +60,20 @@ class KnownSet(BaseModel):
     offsets: tuple[int, ...]
     """Of the phases (bp)."""
     contigs: int = Field(ge=0)
-    """How many of the assembly's contigs it is declared on."""
+    """Number of the assembly's contigs that it is declared on."""
     anchors: tuple[str, ...]
     """Names of its anchored arrays."""
     shards: int = Field(ge=0)
-    """That it has when it is complete, those of anchored arrays among them."""
+    """Shards of the complete set, those of anchored arrays included."""
     committed: int = Field(ge=0)
-    """Shards that are there."""
+    """Shards that are built."""
     licence: _STATED
     """Of the features; `unknown` where none was stated."""
     citation: _STATED
 
     @model_serializer(mode="wrap")
     def _as_earlier_versions_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the type that every set had before there was another."""
+        """Leave out a dtype of float16, the only one that earlier versions know."""
         document: dict[str, Any] = write(self)
         return {name: value for name, value in document.items() if (name, value) != ("dtype", "float16")}
 
@@ -85,12 +85,12 @@ class KnownSet(BaseModel):
 
     @property
     def share(self) -> float:
-        """Part of the shards that is there, in [0, 1]; 0 for a set without any."""
+        """Fraction of the shards that is built, in [0, 1]; 0 for a set without any."""
         return self.committed / self.shards if self.shards else 0.0
 
 
 class StoreSummary(BaseModel):
-    """What a store holds, wherever it lies. A sealed store carries its own, as `catalog.json`."""
+    """Summary of a store's contents, without its URL. A sealed store carries its own, as `catalog.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -101,24 +101,24 @@ class StoreSummary(BaseModel):
     contigs: int = Field(ge=1)
     """Of the assembly."""
     length: int = Field(ge=1)
-    """Of all its contigs together (bp)."""
+    """Total length of the contigs (bp)."""
     feature_sets: tuple[KnownSet, ...]
     size_bytes: int = Field(ge=0)
-    """Of its contents: shards, metadata and anchored arrays, without records of how they came about."""
+    """Of its contents: shards, metadata and anchored arrays, without commit records and declarations."""
     objects: int = Field(ge=0)
-    """How many objects those are."""
+    """Number of those objects."""
     top_hash: str | None
     """Of the contents, if the store is sealed."""
     as_of: AwareDatetime
-    """When it was looked at."""
+    """Time of inspection."""
 
     def is_on(self, assembly: str) -> bool:
-        """Tell whether an assembly of that name or digest is the store's."""
+        """Whether the store is on the assembly of that name or digest."""
         return assembly.casefold() in (self.assembly.casefold(), self.assembly_digest.casefold())
 
     @property
     def share(self) -> float:
-        """Part of the declared shards that is there, in [0, 1]."""
+        """Fraction of the declared shards that is built, in [0, 1]."""
         shards = sum(item.shards for item in self.feature_sets)
         return sum(item.committed for item in self.feature_sets) / shards if shards else 0.0
 
@@ -128,7 +128,7 @@ class StoreSummary(BaseModel):
 
 
 class KnownStore(StoreSummary):
-    """A store with the name that it goes by, and where it lies."""
+    """A store with its name in the registry, and its URL."""
 
     name: Name
     url: str
@@ -142,7 +142,7 @@ class KnownStore(StoreSummary):
 
 
 class Registry(BaseModel):
-    """Known stores, in the order of their names; a small database in one JSON file, which may be edited by hand."""
+    """Known stores, sorted by name: one JSON file, which may be edited by hand."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -158,12 +158,12 @@ class Registry(BaseModel):
         return tuple(sorted(stores, key=lambda one: one.name))
 
     def get(self, name: str) -> KnownStore:
-        """Give the store of a name.
+        """Return the store of a name.
 
         Raises
         ------
         UnknownStore
-            If there is none; the message lists some that there are.
+            If there is none; the message lists some known names.
         """
         for store in self.stores:
             if store.name == name:
@@ -175,12 +175,12 @@ class Registry(BaseModel):
         )
 
     def with_store(self, store: KnownStore) -> "Registry":
-        """Add a store, in the place of the one at the same URL if there is one.
+        """Add a store, replacing the one at the same URL if there is one.
 
         Raises
         ------
         ValueError
-            If another store goes by that name.
+            If another store has that name.
         """
         others = [one for one in self.stores if one.url != store.url]
         taken = next((one.url for one in others if one.name == store.name), None)
@@ -192,7 +192,7 @@ class Registry(BaseModel):
         return Registry(stores=(*others, store))
 
     def without(self, name: str) -> "Registry":
-        """Take a store out; UnknownStore if there is none of that name."""
+        """Remove a store; UnknownStore if there is none of that name."""
         gone = self.get(name)
         return Registry(stores=tuple(one for one in self.stores if one != gone))
 
@@ -216,8 +216,8 @@ class Registry(BaseModel):
         assembly
             Its name, or its digest.
         extractor, fingerprint, channel, licence
-            Of one and the same feature set: the extractor's name, how the fingerprint begins, and what occurs in the
-            name of a channel and in the licence.
+            Of one and the same feature set: the extractor's name, a prefix of the fingerprint, and substrings of a
+            channel's name and of the licence.
         """
         wanted = _SetWanted(extractor, fingerprint, channel, licence)
         words = text.casefold().split()
@@ -297,7 +297,7 @@ def refuse_secrets(url: str) -> None:
 
 
 class _SetWanted:
-    """Criteria that one feature set must meet together."""
+    """Criteria that one feature set must all meet."""
 
     def __init__(
         self, extractor: str | None, fingerprint: str | None, channel: str | None, licence: str | None

@@ -1,9 +1,9 @@
-"""Types of values: how the numbers of a feature set are stored, and what stands for "never built".
+"""Value types: how the numbers of a feature set are stored, and the fill value for "never built".
 
 Belongs here: for each type its numpy dtype, its fill value, and encoding that refuses what the type cannot hold. Does
 not: arrays on disk (`featurestore.format`).
 
-What was never built is NaN in floating types and 255 in `uint8`, so neither is ever a value.
+The fill value is NaN in floating types and 255 in `uint8`, so neither is ever a value.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ Values = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueType:
-    """One type of values. Made once each: `value_type(name)` gives it."""
+    """One value type; `value_type(name)` returns it."""
 
     name: Dtype
     fill: float
-    """Stands for what was never built."""
+    """Value for "never built"."""
     limits: str
-    """What a value must be, and what to do with others; ends the error that refuses one."""
+    """Requirement on values and the mend, for the end of an error message."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -40,7 +40,7 @@ class ValueType:
         return self.dtype.itemsize
 
     def is_never_built(self, values: Values) -> NDArray[np.bool_]:
-        """Tell which stored values stand for what was never built."""
+        """Mask of the stored values that were never built."""
         return np.isnan(values) if self.dtype.kind == "f" else np.equal(values, self.fill)
 
     def cast(self, values: NDArray[Any]) -> Values:

@@ -1,9 +1,9 @@
-"""Signal of transcription start sites (RAMPAGE, CAGE) at the start of each gene.
+"""TSS signal (RAMPAGE, CAGE) at the start of each gene.
 
 Belongs here: peaks with a summit, their quantification, and its sum around each TSS. Does not: targets from tables of
 genes (`catalog.expression.targets`).
 
-What it gives is promoter output, a stand-in for expression where no RNA-seq is at hand: not the abundance of mRNA.
+This measures promoter output, a proxy for expression where there is no RNA-seq: not the abundance of mRNA.
 """
 
 import os
@@ -121,8 +121,8 @@ def signal_at_tss(
         As `read_quantification` gives it, with a value for each of the peaks.
     flank_bp
         A summit counts within the `2 * flank_bp` bases around the end of the TSS base, `[tss + 1 - flank_bp,
-        tss + 1 + flank_bp)`. An even number of bases has no middle one; this is the choice of a TSS counted from 1
-        beside summits counted from 0.
+        tss + 1 + flank_bp)`. An even number of bases has no middle one; this is the choice of a 1-based TSS
+        with 0-based summits.
 
     Returns
     -------
@@ -135,25 +135,8 @@ def signal_at_tss(
     """
     if flank_bp < 1:
         raise ValueError(f"flank_bp is a number of bases on either side, at least 1; got {flank_bp}")
-    unstranded = genes.filter(~pl.col("strand").is_in(["+", "-"]))["gene_id"].to_list()
-    if unstranded:
-        raise ValueError(
-            f"{len(unstranded)} genes have no strand: {listed(unstranded)}; leave these out, or take a gene table with "
-            "strands"
-        )
     valued = peaks.join(quantification, on="peak_id", how="left")
-    lacking = valued.filter(pl.col("value").is_null())["peak_id"].to_list()
-    if lacking:
-        raise ValueError(
-            f"{len(lacking)} peaks have no value: {listed(lacking)}; take the quantification of these peaks, or leave "
-            "out those that were not quantified"
-        )
-    contigs = genes["contig"].unique(maintain_order=True)
-    if not contigs.is_in(peaks["contig"].unique().to_list()).any():
-        raise ValueError(
-            f"genes lie on {listed(contigs.to_list())}, peaks on {listed(peaks['contig'].unique().sort().to_list())}; "
-            "name the contigs alike"
-        )
+    _check_inputs(genes, valued)
     near = (
         genes.lazy()
         .select("gene_id", "contig", "strand", first=pl.col("tss") + 1 - flank_bp, end=pl.col("tss") + 1 + flank_bp)
@@ -174,6 +157,27 @@ def signal_at_tss(
         .with_columns(pl.col("value").fill_null(0.0))
         .select(TARGET_SCHEMA.names())
     )
+
+
+def _check_inputs(genes: pl.DataFrame, valued: pl.DataFrame) -> None:
+    unstranded = genes.filter(~pl.col("strand").is_in(["+", "-"]))["gene_id"].to_list()
+    if unstranded:
+        raise ValueError(
+            f"{len(unstranded)} genes have no strand: {listed(unstranded)}; leave these out, or take a gene table with "
+            "strands"
+        )
+    lacking = valued.filter(pl.col("value").is_null())["peak_id"].to_list()
+    if lacking:
+        raise ValueError(
+            f"{len(lacking)} peaks have no value: {listed(lacking)}; take the quantification of these peaks, or leave "
+            "out those that were not quantified"
+        )
+    contigs = genes["contig"].unique(maintain_order=True)
+    if not contigs.is_in(valued["contig"].unique().to_list()).any():
+        raise ValueError(
+            f"genes lie on {listed(contigs.to_list())}, peaks on {listed(valued['contig'].unique().sort().to_list())}; "
+            "name the contigs alike"
+        )
 
 
 def _inside(base: pl.Series, start: pl.Series, end: pl.Series, *, otherwise: pl.Series) -> pl.Series:

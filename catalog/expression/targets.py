@@ -1,4 +1,4 @@
-"""How much each gene is expressed: the targets that a model learns.
+"""Expression tables: the targets that a model learns.
 
 Belongs here: reading one value a gene, or one a gene and sample, from a table. Does not: transforms such as log1p,
 which are a choice of the model's training, nor where genes lie (`catalog.genes.table`), nor signal by position
@@ -43,7 +43,7 @@ _DESCRIPTORS = {
     *("contig", "chrom", "chr", "chromosome", "seqnames", "strand", "start", "end", "chr_start", "chr_end"),
     *("tss", "tss_1based", "cage_representative_tss", *_LENGTH_NAMES),
 }
-"""Plain names of columns that say what a gene is; a number there is no expression."""
+"""Names of columns that describe a gene; a number there is not an expression value."""
 
 _NAMELESS = re.compile(r"(column|unnamed:) ?[0-9]+$", re.IGNORECASE)
 """What a column without a name is called, by `catalog.runtime.tables` and by pandas: mostly a row number."""
@@ -104,11 +104,11 @@ def read_samples(
     column
         In the long form, which column holds the values; not needed if only one could.
     counts_to_tpm
-        The values are read counts, to be made transcripts per million: counts over the column `length` (bp), scaled to
-        a million in each sample over the genes of this table. So the table must hold all genes that were counted.
+        The values are read counts, to be converted to transcripts per million: counts over the column `length` (bp),
+        scaled to a million in each sample over the genes of this table, which must hold all genes that were counted.
     bad_values
-        As in `read_targets`; in the long form also a gene that some samples lack. Counts of genes that are dropped are
-        not in the million.
+        As in `read_targets`; in the long form also a gene that some samples lack. Dropped genes do not
+        count towards the million.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def median_over_samples(
 
 
 def _read_keyed(path: Path) -> tuple[pl.DataFrame, str]:
-    """Read the rows that name a gene, Ensembl ids without version; give the column that does."""
+    """Read the rows that name a gene, Ensembl ids without version; return the column of ids with them."""
     frame = _read(path)
     key = tables.find_column(frame.columns, GENE_ID_NAMES)
     if key is None:
@@ -197,7 +197,7 @@ def _one_a_gene(gene_ids: pl.Series, values: pl.Series, what: str, path: Path) -
 
 
 def _read(path: Path) -> pl.DataFrame:
-    """Read all columns as text, so that one rule says what a number is."""
+    """Read all columns as text, so that one rule decides what is a number."""
     if path.is_file():
         with path.open("rb") as file:
             is_parquet = file.read(4) == b"PAR1"
@@ -230,7 +230,7 @@ def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path)
 
 
 def _candidates(frame: pl.DataFrame, key: str) -> Sequence[str]:
-    """Give the columns that hold mostly numbers and do not describe the gene; what is no number in them is an error."""
+    """Return the columns of mostly numbers that do not describe the gene; anything else in them is an error."""
     others = [name for name in frame.columns if name != key and tables.plain_name(name) not in _DESCRIPTORS]
     named = [name for name in others if not _NAMELESS.match(name)]
     return [name for name in named if _numbers(frame[name]).count() * 2 > frame[name].count()]
@@ -243,7 +243,7 @@ def _numbers(text: pl.Series) -> pl.Series:
 def _with_good_values(
     frame: pl.DataFrame, key: str, columns: Sequence[str], path: Path, bad_values: BadValues
 ) -> pl.DataFrame:
-    """Refuse or drop the rows in which one of the columns is no number from 0 up."""
+    """Refuse or drop the rows in which a column holds anything but a finite number >= 0."""
     for column in columns:
         values = _numbers(frame[column])
         is_good = (values.is_finite() & (values >= 0)).fill_null(value=False)
@@ -267,7 +267,7 @@ def _with_good_values(
 
 
 def _widened(frame: pl.DataFrame, key: str, sample: str, column: str | None, path: Path) -> pl.DataFrame:
-    """Make one row a gene of one row a gene and sample."""
+    """Pivot from long to wide: one row a gene, one column a sample."""
     value = _value_column(frame.drop(sample), key, column, path)
     length = tables.find_column(frame.columns, _LENGTH_NAMES)
     index = [key] if length is None else [key, length]

@@ -1,4 +1,4 @@
-"""Reading a FASTA file by position, wherever it lies and however it is compressed.
+"""Random access to FASTA files, local or remote, compressed or not.
 
 `catalog.Fasta` is what users take; the modules are its parts.
 """

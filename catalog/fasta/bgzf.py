@@ -1,6 +1,6 @@
-"""BGZF, the gzip that bgzip writes: independent blocks of up to 64 KiB, so that any stretch can be unpacked alone.
+"""BGZF, the gzip that bgzip writes: independent blocks of up to 64 KiB, which allow random access.
 
-Belongs here: blocks, and the table that says where they begin (the SAM specification, section 4.1; htslib's `.gzi`).
+Belongs here: blocks, and the table of their positions (the SAM specification, section 4.1; htslib's `.gzi`).
 Does not: where the bytes come from (`catalog.fasta.source`), FASTA (`catalog.fasta.file`).
 """
 
@@ -20,16 +20,16 @@ _ENTRY = np.dtype([("start", "<u8"), ("text", "<u8")])
 
 
 def is_header(data: bytes) -> bool:
-    """Tell whether bytes begin as a block does: gzip whose first extra field is the block's size."""
+    """Whether bytes begin with a block header: gzip whose first extra field is the block's size."""
     return len(data) >= HEADER_BYTES and data[:4] == END[:4] and data[12:16] == END[12:16]
 
 
 def inflated(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Unpack block after block, each checked by the CRC it carries.
+    """Decompress block after block, verifying each block's CRC.
 
     Yields
     ------
-    Where the block begins, counted from the start of the first chunk, and what it holds.
+    The offset of the block (bytes, from the start of the first chunk), and its decompressed content.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def inflated(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 def _unpacked(block: bytes, at: int) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        # One more than a block may hold, so that a full one is still seen to its end.
+        # One more than a block may hold, so that the decompressor reaches the end of a full one.
         data = unpacker.decompress(block, BLOCK_BYTES + 1)
     except zlib.error as error:
         raise ValueError(f"the BGZF block at byte {at} is damaged ({error})") from error
@@ -66,7 +66,7 @@ def _unpacked(block: bytes, at: int) -> bytes:
 
 
 class BlockTable:
-    """Where each block begins, in the file and in the unpacked text.
+    """Offsets of the blocks, in the file and in the decompressed text.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ class BlockTable:
             raise ValueError("the blocks of a .gzi do not follow one another, each with at most 65,536 bytes of text")
 
     def text_limit(self, size: int) -> int:
-        """Give a bound on the unpacked size (bytes), from that of the file."""
+        """Upper bound of the decompressed size (bytes), from that of the file."""
         behind = max(0, size - int(self.starts[-1])) // len(END)
         return int(self.texts[-1]) + behind * BLOCK_BYTES
 
     def read(self, read: Callable[[int, int], bytes], size: int, start: int, end: int) -> memoryview:
-        """Read `[start, end)` of the text, or what there is of it, in one read of the blocks that hold it.
+        """Read `[start, end)` of the text, clipped to its end, in one read of the blocks that hold it.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class BlockTable:
         Raises
         ------
         ValueError
-            If a block is damaged, or they hold another amount of text than the table says.
+            If a block is damaged, or the decompressed size differs from that in the table.
         """
         first = int(np.searchsorted(self.texts, start, side="right")) - 1
         behind = int(np.searchsorted(self.texts, end, side="left"))
@@ -129,6 +129,6 @@ class BlockTable:
 
 
 def gzi_of(blocks: Iterable[tuple[int, int]]) -> bytes:
-    """Write the `.gzi` of blocks, given by start and text position; the one at byte 0 is left out, as htslib does."""
+    """Encode the `.gzi` of blocks, given by file and text offset; like htslib, without the block at byte 0."""
     entries = [block for block in blocks if block[0]]
     return struct.pack("<Q", len(entries)) + np.array(entries, dtype=_ENTRY).tobytes()

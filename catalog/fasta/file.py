@@ -1,11 +1,11 @@
-"""Reading a FASTA file by position, wherever it lies and whatever it is compressed with.
+"""Random access to a FASTA file, local or remote, plain, bgzipped or gzipped.
 
 Belongs here: opening and checking one file, its bases, its cache. Does not: how bytes are fetched
 (`catalog.fasta.source`), what an index is (`catalog.fasta.index`), what the sequences are called or digest to
 (`catalog.assembly`), windows over them (`builders.sequence`).
 
-The user's folder is never written to: an index that is missing there, and the plain copy of a gzip file (gzip has no
-random access), go to the cache directory.
+The user's folder is never written to: a missing index, and the decompressed copy of a gzip file (gzip has no random
+access), go to the cache directory.
 """
 
 import hashlib
@@ -42,14 +42,14 @@ class Fasta:
     Parameters
     ----------
     path
-        `.fa`, or `.fa.gz` made by bgzip (read in place) or gzip (unpacked once into the cache directory): a local path,
-        `s3://bucket/key`, `https://`, `gs://`, or any other URL that fsspec knows.
+        `.fa`, or `.fa.gz` made by bgzip (read in place) or gzip (decompressed once into the cache directory): a local
+        path, `s3://bucket/key`, `https://`, `gs://`, or any other URL that fsspec reads.
     storage_options
         For a URL, as fsspec names them: `key`, `secret`, `endpoint_url`, `anon`, ...
     index
-        The `index` of another `Fasta` over the same file: nothing is read then, only the file's state is asked for.
-        Without it, the `.fai` (and `.gzi`) beside the file are taken if they are not older; else the file is read
-        through once, and its index kept in the cache directory.
+        The `index` of another `Fasta` over the same file: only the file's metadata is requested then. Without it, the
+        `.fai` (and `.gzi`) next to the file are used if they are not older; else the file is read through once, and
+        its index cached.
 
     Raises
     ------
@@ -72,9 +72,9 @@ class Fasta:
     ) -> None:
         self._source = open_source(path, storage_options)
         self.url = self._source.shown
-        """Where the file is, as people write it: an absolute path, or the URL without its query."""
+        """Location for messages: an absolute path, or the URL without its query."""
         self.version = self._source.version
-        """The state of the file when it was opened: its size, and its checksum or time of change."""
+        """Version of the file when it was opened: its size, and its checksum or modification time."""
         if index is not None and index.version != self.version:
             self._source.close()
             raise FastaChanged(
@@ -83,7 +83,7 @@ class Fasta:
             )
         identity = f"{self.url}\n{self.version}"
         self.cache = cache_directory() / "fasta" / hashlib.sha256(identity.encode()).hexdigest()[:24]
-        """Folder for what is derived from this version of the file; made on first need."""
+        """Cache folder of this version of the file; created on first use."""
         was_derived = self.cache.exists()
         try:
             try:
@@ -91,7 +91,7 @@ class Fasta:
             except FastaError as error:
                 if not was_derived or isinstance(error, FastaChanged):
                     raise
-                # What lies in the cache may be what is damaged: derive it anew before the file is blamed.
+                # The cache may be damaged rather than the file: rebuild it before the file is blamed.
                 shutil.rmtree(self.cache, ignore_errors=True)
                 self._open(index)
         except BaseException:
@@ -104,7 +104,7 @@ class Fasta:
         try:
             self._mend = "open it without an index"
             self.index = index if index is not None else self._find_index(packing)
-            """Where the sequences lie: opens the same file elsewhere, without reading it."""
+            """Index of the sequences: with it, another process opens the same file without reading it."""
             self.lengths: dict[str, int] = self.index.lengths
             """Contig lengths in bp, in the order of the file."""
             self._records = {record.name: record for record in self.index.records}
@@ -121,9 +121,9 @@ class Fasta:
         Raises
         ------
         FastaChanged
-            If they cannot be read since the file is no longer the one that was opened.
+            If they cannot be read because the file changed since it was opened.
         FastaError
-            If the file gives fewer bases than its index promises: it is truncated.
+            If the file is truncated: it has fewer bases than its index says.
         OSError
             If the file cannot be reached.
         """
@@ -132,30 +132,30 @@ class Fasta:
         return self._bases(self._records[contig], start, end, self._read)
 
     def pieces(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Read all contigs through, piece by piece: contig and bases, as `fetch` gives them.
+        """Iterate over all contigs in bounded pieces: contig and bases, as `fetch` returns them.
 
-        Memory is bounded, and the number of reads does not grow with that of the contigs.
+        Reads are buffered, so their number does not grow with that of the contigs.
         """
-        ahead = _ReadAhead(self._read)
+        buffered = _BufferedReads(self._read)
         for record in self.index.records:
             for start in range(0, record.length, STEP_BYTES):
                 end = min(start + STEP_BYTES, record.length)
-                yield record.name, self._bases(record, start, end, ahead.read)
+                yield record.name, self._bases(record, start, end, buffered.read)
 
     def check_unchanged(self) -> None:
-        """Make sure that the file is still the one that was opened.
+        """Check that the file is still the one that was opened.
 
-        What was read before a successful check came from that version, but for two cases that it cannot see: a file
+        Everything read before a successful check came from that version, with two undetectable exceptions: a file
         rewritten with the same size whose time stamp was set back or did not move (within some milliseconds on a disk;
-        within a second on a web server that gives no ETag, and ever on one that gives no time either); and, at a URL,
-        a file that was replaced and put back since the last check.
+        within a second on a web server without ETag, and always on one without time stamps either); and, at a URL, a
+        file that was replaced and put back since the last check.
 
         Raises
         ------
         FastaChanged
             If it is another, or gone.
         OSError
-            If its server does not tell.
+            If its server does not answer.
         """
         try:
             now = self._source.current_version()
@@ -178,16 +178,16 @@ class Fasta:
         self.close()
 
     def _find_index(self, packing: Packing) -> FastaIndex:
-        """Take the index beside the file, or the one in the cache, or make it."""
-        fai = self._source.beside(".fai") if packing != "gzip" else None
-        gzi = self._source.beside(".gzi") if packing == "bgzf" and fai is not None else b""
+        """Use the index next to the file, or the cached one, or make it."""
+        fai = self._source.sibling(".fai") if packing != "gzip" else None
+        gzi = self._source.sibling(".gzi") if packing == "bgzf" and fai is not None else b""
         if fai is not None and gzi is not None:
             self._mend = f"remove {self.url}.fai"
             try:
                 return FastaIndex.from_fai(fai.decode(), version=self.version, packing=packing, gzi=gzi)
             except ValueError as error:
                 raise FastaError(
-                    f"{self.url} cannot be indexed by the files beside it: {error}; the file is truncated, or the "
+                    f"{self.url} cannot be indexed by the files next to it: {error}; the file is truncated, or the "
                     f"index is, or belongs to another file: fetch the file again, or {self._mend}, it is made again"
                 ) from error
         kept = self.cache / "index.json"
@@ -213,7 +213,7 @@ class Fasta:
         return made
 
     def _unpacked(self) -> Source:
-        """Unpack a gzip file once; the copy appears whole or not at all."""
+        """Decompress a gzip file once; the copy is written atomically."""
         copy = self.cache / "unpacked.fa"
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -228,7 +228,7 @@ class Fasta:
         limit = self._text.size if self._blocks is None else self._blocks.text_limit(self._text.size)
         if position < limit and is_given:
             return
-        # More than the last base, so that a file which goes on is noticed too.
+        # More than the last base, so that a file which continues is noticed too.
         tail = bytes(self._read(position, position + _TAIL_BYTES)) if position < limit else b""
         if not tail or tail[1:].strip():
             raise FastaError(
@@ -252,12 +252,12 @@ class Fasta:
                     f"{self._mend}, or rewrap it (`seqkit seq -w 60`)"
                 )
         except (FastaError, OSError):
-            self.check_unchanged()  # a file that changed is no damaged one
+            self.check_unchanged()  # a changed file is not a damaged one
             raise
         return bases
 
     def _read(self, start: int, end: int) -> bytes | memoryview:
-        """Read bytes `[start, end)` of the unpacked text, or what there is of them."""
+        """Read bytes `[start, end)` of the decompressed text, clipped to its end."""
         if self._blocks is None:
             return self._text.read(start, min(end, self._text.size))
         try:
@@ -270,8 +270,8 @@ class Fasta:
             ) from error
 
 
-class _ReadAhead:
-    """Reads of a text, of which many neighbouring ones are served by one."""
+class _BufferedReads:
+    """Read-ahead buffer: many neighbouring reads are served by one."""
 
     def __init__(self, read: Callable[[int, int], bytes | memoryview]) -> None:
         self._read = read
@@ -286,7 +286,7 @@ class _ReadAhead:
 
 
 def _without_breaks(data: NDArray[np.uint8], record: FastaRecord, start: int, end: int) -> NDArray[np.uint8]:
-    """Take the line breaks out of bases `[start, end)`; nothing is left where they are not in place."""
+    """Remove the line breaks from bases `[start, end)`; empty if they are not where the index says."""
     column = start % record.line_bases
     head = min(record.line_bases - column, end - start)
     breaks, rest = np.split(data[head:], [record.line_bytes - record.line_bases])

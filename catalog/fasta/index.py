@@ -1,6 +1,6 @@
-"""Where the sequences of a FASTA file lie in it, as a small value that travels to workers.
+"""Index of a FASTA file: the offsets of its sequences, as a small picklable value.
 
-Belongs here: the index, its file formats (`.fai`, `.gzi`, JSON), making one by reading a file through.
+Belongs here: the index, its file formats (`.fai`, `.gzi`, JSON), making one in one pass over a file.
 Does not: reading bases by it (`catalog.fasta.file`).
 """
 
@@ -27,14 +27,14 @@ class FastaRecord(NamedTuple):
     length: int
     """Bases (bp)."""
     offset: int
-    """Where its first base lies in the unpacked text (bytes)."""
+    """Offset of its first base in the decompressed text (bytes)."""
     line_bases: int
     """Bases a line, but for the last."""
     line_bytes: int
     """Bytes a line, its break included."""
 
     def position(self, base: int) -> int:
-        """Where a base lies in the unpacked text (bytes)."""
+        """Offset of a base in the decompressed text (bytes)."""
         line, column = divmod(base, self.line_bases)
         return self.offset + line * self.line_bytes + column
 
@@ -52,13 +52,13 @@ class FastaIndex:
     """
 
     version: str
-    """The state of the file that was indexed, as `Fasta.version` names it."""
+    """`Fasta.version` of the file that was indexed."""
     packing: Packing
-    """How the file is compressed; positions are those of the unpacked text."""
+    """Compression of the file; offsets are those of the decompressed text."""
     records: tuple[FastaRecord, ...]
     """The sequences, in the order of the file."""
     gzi: bytes = b""
-    """Where the blocks of a bgzipped file begin, as in a `.gzi`; empty otherwise."""
+    """Offsets of the blocks of a bgzipped file, as in a `.gzi`; empty otherwise."""
 
     def __post_init__(self) -> None:
         if self.packing not in get_args(Packing):
@@ -81,7 +81,7 @@ class FastaIndex:
 
     @classmethod
     def from_fai(cls, fai: str, *, version: str, packing: Packing, gzi: bytes = b"") -> "FastaIndex":
-        """Read the text of a `.fai`; ValueError if it is none."""
+        """Parse the text of a `.fai`; ValueError if it is not one."""
         records = []
         for line in fai.splitlines():
             name, length, offset, line_bases, line_bytes = line.split("\t")
@@ -103,7 +103,7 @@ class FastaIndex:
 
 
 def _check(record: FastaRecord, free: int) -> None:
-    """Check a record; `free` is the first byte that no earlier one takes."""
+    """Check a record; `free` is the first byte after all earlier ones."""
     if record.length < 1:
         raise ValueError(f"it holds no sequence for {record.name}")
     if not 1 <= record.line_bases <= record.line_bytes <= record.line_bases + 2:
@@ -113,7 +113,7 @@ def _check(record: FastaRecord, free: int) -> None:
 
 
 def make_index(source: Source, *, version: str, packing: Packing) -> FastaIndex:
-    """Read a file through, once, and say where everything lies.
+    """Index a file in one pass.
 
     Raises
     ------
@@ -130,21 +130,21 @@ def make_index(source: Source, *, version: str, packing: Packing) -> FastaIndex:
     text = as_file(_unpacking(source, blocks) if packing == "bgzf" else source.stream())
     with tempfile.TemporaryDirectory() as folder:
         fai = Path(folder) / "text.fai"
-        # pyfaidx reads a path or an OpenFile; it takes the name for what tells plain from compressed.
+        # pyfaidx reads a path or an OpenFile; it tells plain from compressed by the name.
         opened = OpenFile(SimpleNamespace(open=lambda path, mode: text), "text")
         try:
             pyfaidx.Faidx(opened, indexname=str(fai)).close()
         except (pyfaidx.FastaIndexingError, RuntimeError) as error:
             raise ValueError(str(error)) from error
         except OSError as error:
-            # pyfaidx says of every OSError that the index may not be writable; what happened is below.
+            # pyfaidx blames every OSError on an index that is not writable; the cause is the chained error.
             raise (error.__context__ or error) from None
         gzi = gzi_of(blocks) if packing == "bgzf" else b""
         return FastaIndex.from_fai(fai.read_text(), version=version, packing=packing, gzi=gzi)
 
 
 def _unpacking(source: Source, blocks: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Unpack a BGZF file and note, as it goes, where its blocks begin."""
+    """Decompress a BGZF file, collecting the offsets of its blocks."""
     position = 0
     for start, text in inflated(source.stream()):
         if text:

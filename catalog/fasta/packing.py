@@ -1,6 +1,6 @@
-"""How a FASTA file is compressed, told by its content.
+"""Detecting how a FASTA file is compressed, from its content.
 
-Belongs here: plain, bgzip and gzip apart from what is refused; unpacking gzip, which has no random access.
+Belongs here: telling plain, bgzip and gzip from what is refused; decompressing gzip, which has no random access.
 Does not: reading bgzip in place (`catalog.fasta.bgzf`).
 """
 
@@ -26,12 +26,12 @@ _COMPRESSED_ENDINGS = (".gz", ".bgz", ".bz2", ".zip")
 
 
 def packing_of(source: Source) -> Packing:
-    """Tell how a file is compressed.
+    """Detect how a file is compressed.
 
     Raises
     ------
     FastaError
-        If it is empty, truncated, compressed in another way, not FASTA, or named as what it is not.
+        If it is empty, truncated, compressed in another way, not FASTA, or its name contradicts its content.
     """
     packing = _packing_of(source.read(0, min(bgzf.HEADER_BYTES, source.size)), source.shown)
     if packing == "plain" and Path(source.shown).name.lower().endswith(_COMPRESSED_ENDINGS):
@@ -62,12 +62,12 @@ def _packing_of(head: bytes, shown: str) -> Packing:
 
 
 def unpack(source: Source, out: BinaryIO) -> None:
-    """Unpack a gzip file, read through once.
+    """Decompress a gzip file in one pass.
 
     Raises
     ------
     FastaError
-        If it is truncated or damaged, or what it holds is not FASTA.
+        If it is truncated or damaged, or its content is not FASTA.
     """
     try:
         with gzip.GzipFile(fileobj=as_file(source.stream())) as packed:

@@ -1,6 +1,6 @@
-"""The bytes of a FASTA file, by position: on a disk, or at any URL that fsspec reads.
+"""Byte-range reads of a FASTA file: on a disk, or at any URL that fsspec reads.
 
-Belongs here: range reads, what names the state of a file, files beside it. Does not: what the bytes mean
+Belongs here: range reads, the version of a file, its sibling files. Does not: what the bytes mean
 (`catalog.fasta.file`).
 """
 
@@ -23,15 +23,15 @@ from catalog.runtime.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transi
 T = TypeVar("T")
 
 STEP_BYTES = 1 << 24
-"""What is read at a time of a file that is read through (bytes): memory, and the size of a request."""
+"""Block size of sequential reads (bytes): memory, and the size of a request."""
 _REQUEST_BYTES = 1 << 27
-"""The most that one request asks for (bytes): a shard of 67 Mbp is one request, a whole chromosome is two."""
+"""Largest range of one request (bytes): a shard of 67 Mbp is one request, a whole chromosome is two."""
 _BOTOCORE_CONNECTION_ERRORS = {
     f"botocore.exceptions.{name}" for name in ("ConnectionError", "HTTPClientError", "IncompleteReadError")
 }
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "updated", "modify", "created")
 _STAMPS = ("md5Hash", "Content-MD5", "Digest", "ETag", "etag", *_TIMES)
-"""What file systems tell of the state of a file, the surest first."""
+"""Fields of file systems that identify the version of a file, the most reliable first."""
 
 
 class FastaError(ValueError):
@@ -39,18 +39,18 @@ class FastaError(ValueError):
 
 
 class FastaChanged(FastaError):
-    """A file that is not the one that was opened or indexed."""
+    """A file that changed since it was opened or indexed."""
 
 
 class Source(ABC):
     """One file. Reads may come from several threads."""
 
     shown: str
-    """Its path or URL, for people: without user, password or query."""
+    """Path or URL for messages: without user, password or query."""
     size: int
-    """Bytes, when it was opened."""
+    """Size when it was opened (bytes)."""
     version: str
-    """The state of the file when it was opened."""
+    """Version when it was opened."""
 
     @abstractmethod
     def read(self, start: int, end: int) -> bytes:
@@ -58,18 +58,18 @@ class Source(ABC):
 
     @abstractmethod
     def current_version(self) -> str:
-        """Ask for the state of the file as it is now; FileNotFoundError if it is gone."""
+        """Request the version of the file as it is now; FileNotFoundError if it is gone."""
 
     @abstractmethod
-    def beside(self, suffix: str) -> bytes | None:
-        """Read the file whose name goes on with `suffix`; None if there is none, or if it is older."""
+    def sibling(self, suffix: str) -> bytes | None:
+        """Read the file at this path plus `suffix`; None if it does not exist or is older."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
     def stream(self) -> Iterator[bytes]:
-        """Read the file through."""
+        """Read the whole file in blocks of `STEP_BYTES`."""
         for start in range(0, self.size, STEP_BYTES):
             yield self.read(start, min(start + STEP_BYTES, self.size))
 
@@ -85,7 +85,7 @@ class Source(ABC):
 class _LocalSource(Source):
     """A file on a disk, shared or not.
 
-    It stays open: if another file takes its name, reads go on from the one that was opened.
+    It stays open: if its name is given to another file, reads continue from the one that was opened.
     """
 
     def __init__(self, path: Path, *, shown: str) -> None:
@@ -103,16 +103,16 @@ class _LocalSource(Source):
         return self._whole(data, start, end)
 
     def current_version(self) -> str:
-        # What is open may have been rewritten in place, and what has its name now may be another file.
-        with suppress(OSError):  # NFS: what was open is deleted
+        # The open file may have been rewritten in place, and its name may now be that of another file.
+        with suppress(OSError):  # NFS: the open file was deleted
             own = _local_version(os.fstat(self._file.fileno()))
             if own != self.version:
                 return own
-        # Opened, not only looked at: NFS answers from memory until a file is opened.
+        # Opened, not only stat-ed: NFS answers from its cache until a file is opened.
         with self._path.open("rb") as file:
             return _local_version(os.fstat(file.fileno()))
 
-    def beside(self, suffix: str) -> bytes | None:
+    def sibling(self, suffix: str) -> bytes | None:
         path = Path(f"{self._path}{suffix}")
         if not path.is_file() or path.stat().st_mtime_ns < self._path.stat().st_mtime_ns:
             return None
@@ -123,7 +123,7 @@ class _LocalSource(Source):
 
 
 class _RemoteSource(Source):
-    """A file at a URL, read by ranges; transient errors are tried again as `catalog.runtime.retry` says."""
+    """A file at a URL, read by ranges; transient errors are retried by the policy of `catalog.runtime.retry`."""
 
     def __init__(self, fs: Any, path: str, *, shown: str) -> None:
         self._fs = fs
@@ -150,20 +150,20 @@ class _RemoteSource(Source):
             self._sends_parts = True
 
         def ask() -> bytes:
-            # Not through a file object of fsspec, which would read ahead by 5 MB, and which threads cannot share.
+            # Not through a file object of fsspec, which would prefetch 5 MB, and which threads cannot share.
             data = bytes(self._fs.cat_file(self._path, start=start, end=end))
             if len(data) < end - start:
                 raise ConnectionError(f"{len(data)} of {end - start} bytes came")
             return data
 
-        return self._whole(self._asked(ask), start, end)
+        return self._whole(self._retried(ask), start, end)
 
     def _require_parts(self) -> None:
-        """Ask a web server for the last byte: one that answers with the whole file would do so at each read."""
+        """Request the last byte: a web server that answers with the whole file would do so at each read."""
         file = self._fs.open(self._path, "rb", size=self.size, cache_type="none")
         file.seek(self.size - 1)
         try:
-            self._asked(lambda: file.read(1))
+            self._retried(lambda: file.read(1))
         except ValueError as error:
             raise FastaError(
                 f"the server of {self.shown} sends no parts of a file (HTTP ranges), so it cannot be read in place; "
@@ -173,7 +173,7 @@ class _RemoteSource(Source):
     def current_version(self) -> str:
         return _remote_version(self._info(self._path))
 
-    def beside(self, suffix: str) -> bytes | None:
+    def sibling(self, suffix: str) -> bytes | None:
         if "?" in self._path:
             return None  # a query, and often a signature for this one file
         path = f"{self._path}{suffix}"
@@ -181,9 +181,9 @@ class _RemoteSource(Source):
             modified = _modified(self._info(path))
             if modified is not None and self._modified is not None and modified < self._modified:
                 return None
-            return self._asked(lambda: bytes(self._fs.cat_file(path)))
+            return self._retried(lambda: bytes(self._fs.cat_file(path)))
         except (FileNotFoundError, PermissionError):
-            return None  # S3 refuses to tell of an absent object who may not list
+            return None  # for an absent object, S3 answers 403 without the permission to list
 
     def close(self) -> None:
         """Do nothing: nothing stays open between reads."""
@@ -194,10 +194,10 @@ class _RemoteSource(Source):
             info: Mapping[str, Any] = self._fs.info(path)
             return info
 
-        return self._asked(ask)
+        return self._retried(ask)
 
-    def _asked(self, ask: Callable[[], T]) -> T:
-        """Make a request, again after each transient error."""
+    def _retried(self, ask: Callable[[], T]) -> T:
+        """Make a request, retried after transient errors."""
         backoff = Backoff()
         while True:
             try:
@@ -212,7 +212,7 @@ class _RemoteSource(Source):
                 time.sleep(wait_s)
 
     def _explained(self, error: Exception) -> tuple[OSError, bool]:
-        """Put the error of any file system in our words, and say whether it is transient."""
+        """Translate the error of any file system, and tell whether it is transient."""
         # fsspec reports whatever goes wrong with a web address as a missing file.
         is_hidden = isinstance(error, FileNotFoundError) and "http" in self._fs.protocol
         cause = (error.__cause__ if is_hidden else None) or error
@@ -232,14 +232,14 @@ class _RemoteSource(Source):
 
 
 def _may_reach(cause: BaseException) -> bool:
-    """Tell whether a connection that failed so, with no status of HTTP, may be had later."""
+    """Whether a failure without an HTTP status is transient."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return False
     if type(cause).__module__ == "builtins":
         # Plain OSError: what s3fs makes of codes such as SlowDown.
         return type(cause) is OSError or isinstance(cause, (ConnectionError, TimeoutError))
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(cause).__mro__}
-    # Botocore raises of its own accord, too: for want of credentials, or for settings that it does not take.
+    # Botocore also raises for missing credentials and invalid settings, which are not transient.
     return "botocore.exceptions.BotoCoreError" not in kinds or not kinds.isdisjoint(_BOTOCORE_CONNECTION_ERRORS)
 
 
@@ -271,17 +271,17 @@ class _ChunkFile(io.RawIOBase):
 
 
 def as_file(chunks: Iterator[bytes]) -> io.BufferedReader:
-    """Make a file of chunks of bytes, to be read through once."""
+    """Wrap chunks of bytes as a file, to be read once."""
     return io.BufferedReader(_ChunkFile(chunks), 1 << 20)
 
 
 def open_local(path: Path, *, shown: str | None = None) -> Source:
-    """Open a file on a disk, to be shown under another name if one is given."""
+    """Open a file on a disk; `shown` is its name in messages, by default its path."""
     return _LocalSource(path, shown=shown or str(path))
 
 
 def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Source:
-    """Open a local path, or a URL that fsspec knows.
+    """Open a local path, or a URL that fsspec reads.
 
     Raises
     ------
@@ -324,7 +324,7 @@ def _remote_version(info: Mapping[str, Any]) -> str:
 
 
 def _modified(info: Mapping[str, Any]) -> float | None:
-    """When a file was changed (seconds since 1970), or None where that is not told."""
+    """Modification time of a file (seconds since 1970); None if the server does not give it."""
     value = next((info[name] for name in _TIMES if info.get(name)), None)
     if isinstance(value, str):
         try:

@@ -75,7 +75,7 @@ def read_anchors(
 
 
 def in_order(anchors: Iterable[Anchor], assembly: Assembly) -> list[Anchor]:
-    """Put anchors in the one order that they are stored in: by contig as in the assembly, position, and name."""
+    """Sort anchors as they are stored: by contig as in the assembly, position, and name."""
     order = {contig: number for number, contig in enumerate(assembly.lengths)}
     return sorted(anchors, key=lambda anchor: (order[anchor.contig], anchor.centre, anchor.name))
 

@@ -1,4 +1,4 @@
-"""Which genes belong together by their symbols, so that relatives can be held out together.
+"""Gene families by symbol, so that related genes are held out in one part.
 
 Belongs here: families by symbol. Does not: splits (`catalog.genes.splits`).
 """

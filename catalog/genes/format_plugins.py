@@ -1,7 +1,7 @@
-"""Formats of gene tables that other distributions add.
+"""Plug-ins: formats of gene tables that other distributions add.
 
-Belongs here: what such a format is, finding the one of a file, holding what it reads to its promise. Does not: the
-formats that this distribution reads itself (`catalog.genes.formats`).
+Belongs here: what such a format is, detecting that of a file, validating what a plug-in reads. Does not: the formats
+that this distribution reads itself (`catalog.genes.formats`).
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class GeneFormat:
     """How genes are read from one kind of file."""
 
     recognises: Callable[[Opening], bool]
-    """Whether a file that begins so is of this format. Asked before the formats that are read here."""
+    """Whether a file with these first lines is of this format; tried before the built-in formats."""
     read: Callable[[Path], pl.DataFrame]
     """Read a file: one row a gene, columns `gene_id`, `symbol`, `contig`, `strand` (`+`, `-` or `.`), `tss` (0-based
     bp), and perhaps `biotype`; null where there is nothing. Repeats and rows without a place may stay, since
@@ -39,7 +39,7 @@ def format_names() -> list[str]:
 
 
 def format_of(path: Path) -> str:
-    """Tell the format of a file by its first lines."""
+    """Detect the format of a file from its first lines."""
     opening = tables.opening(path)
     for name, format_ in load_plugins(GROUP).items():
         if isinstance(format_, GeneFormat) and format_.recognises(opening):
@@ -55,7 +55,7 @@ def read_as(name: str, path: Path) -> tuple[pl.DataFrame, Dropped]:
     TableError
         If the file is not of that format.
     PluginError
-        If the format is another distribution's, and cannot be loaded or reads other columns than it must.
+        If the format is a plug-in that cannot be loaded, or that reads other columns than required.
     """
     if name in READERS:
         return READERS[name](path)

@@ -1,6 +1,6 @@
-"""The files that genes come in: MANE, GTF, GFF3, BED and plain tables, each as its own rows hold them.
+"""Built-in formats of gene tables: MANE, GTF, GFF3, BED and plain tables.
 
-Belongs here: telling formats apart, and one reader a format. Does not: formats of other distributions
+Belongs here: detecting the format, and one reader a format. Does not: formats of other distributions
 (`catalog.genes.format_plugins`), what every gene table has in common, and where its genes lie on an assembly
 (`catalog.genes.table`).
 """
@@ -43,7 +43,7 @@ PLUS_CLINICAL = "plus_clinical"
 
 
 def built_in_format_of(path: Path, opening: tables.Opening) -> str:
-    """Tell which of `READERS` reads a file, by its first lines."""
+    """Detect which of `READERS` reads a file, from its first lines."""
     comments, first = opening
     if first is None:
         raise TableError(
@@ -96,7 +96,7 @@ def _read_mane(path: Path) -> tuple[pl.DataFrame, Dropped]:
 
 
 def _read_annotation(path: Path, attribute: Callable[[str], pl.Expr]) -> tuple[pl.DataFrame, Dropped]:
-    """Read the gene rows; the others are passed over as they are read, since a GENCODE file unpacks to 1.6 GB."""
+    """Read the gene rows; others are skipped while reading, since a GENCODE file decompresses to 1.6 GB."""
     features: Counter[str] = Counter()
     rows: list[bytes] = []
     for line in tables.read_lines(path):
@@ -175,7 +175,7 @@ def _read_bed(path: Path) -> tuple[pl.DataFrame, Dropped]:
 def _named_roles(frame: pl.DataFrame) -> dict[str, str]:
     """Find columns by their usual names."""
     found = {role: tables.find_column(frame.columns, names) for role, names in _ROLE_NAMES.items()}
-    # What names the gene is not its symbol too, if another column could be.
+    # The column of ids is not also that of symbols, if another column could be.
     found["symbol"] = tables.find_column([name for name in frame.columns if name != found["gene_id"]], _SYMBOL_NAMES)
     return {role: name for role, name in found.items() if name is not None}
 
@@ -221,14 +221,14 @@ def _read_named(path: Path) -> tuple[pl.DataFrame, Dropped]:
 
 
 def _gathered(frame: pl.DataFrame, roles: dict[str, str], tss: pl.Series) -> pl.DataFrame:
-    """Take the columns by role, null where there is none."""
+    """Select the columns by role, null where there is none."""
     nothing = pl.Series([None] * frame.height, dtype=pl.String)
     texts = [(frame[roles[role]] if role in roles else nothing).alias(role) for role in _ROLE_NAMES]
     return pl.DataFrame([*texts, tss.alias("tss")])
 
 
 def _position_column(frame: pl.DataFrame, path: Path) -> tuple[str, int]:
-    """Give the column of positions, and the number that its first base has."""
+    """Return the column of positions, and whether it is 0-based or 1-based."""
     bare = {name.strip().lstrip("#"): name for name in frame.columns}
     for name, first_base in (("tss", 0), ("tss_1based", 1), ("TSS", 1)):
         if name in bare:

@@ -1,11 +1,11 @@
-"""Positions of one assembly on another, by a UCSC chain file.
+"""Liftover: positions of one assembly on another, by a UCSC chain file.
 
 Belongs here: chain files, lifting positions and genes, checks that the chain fits. Does not: gene tables
 (`catalog.genes.table`). The lifting itself is done by the library `liftover` (extra `catalog`), from the given file
 alone.
 
-A chain file says how stretches of the source assembly lie on the target; what is in several chains, or in none, has no
-one place there and is dropped and reported.
+A chain file aligns blocks of the source assembly to the target; a position in several chains, or in none, has no unique
+place there, and is dropped and reported.
 """
 
 import logging
@@ -153,7 +153,7 @@ def lift_genes(
         An open chain or the path of one.
     source, target
         The assemblies, to check the chain against; contigs are then named as in `target`. Without them the chain is
-        only held against the positions, and contigs are named as in the chain file.
+        only checked against the positions, and contigs are named as in the chain file.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def _sides(line: bytes, path: Path) -> tuple[tuple[str, int], tuple[str, int]]:
 
 
 def _check_side(chain: Chain, assembly: Assembly | None, *, is_source: bool) -> list[str]:
-    """Compare contig lengths; give the mitochondrial contig if it is another one."""
+    """Compare contig lengths; return the mitochondrial contig if it differs."""
     if assembly is None:
         return []
     this, other = (chain.source, chain.target) if is_source else (chain.target, chain.source)
@@ -244,7 +244,7 @@ def _check_side(chain: Chain, assembly: Assembly | None, *, is_source: bool) -> 
 
 
 def _shared(lengths: dict[str, int], assembly: Assembly) -> dict[str, int]:
-    """Give the assembly's lengths of the contigs that both have, by the chain's names."""
+    """Return the assembly's lengths of the contigs that both have, by the chain's names."""
     shared: dict[str, int] = {}
     for name in lengths:
         try:

@@ -1,4 +1,4 @@
-"""What became of the genes of a file: how many are kept, which were dropped, and why.
+"""Report on a gene table: how many genes are kept, which were dropped, and why.
 
 Belongs here: `GeneReport`, `GeneTable`. Does not: the rules by which genes are dropped (`catalog.genes.formats`,
 `catalog.genes.table`, `catalog.genes.lifting`).
@@ -16,7 +16,7 @@ N_EXAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Genes that share a fate."""
+    """Genes that were dropped or noted for one reason."""
 
     count: int
     examples: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class GeneReport:
     dropped: Mapping[str, Group] = field(default_factory=dict)
     """Rows left out, by reason; only reasons that occurred."""
     noted: Mapping[str, Group] = field(default_factory=dict)
-    """Genes that are kept and may surprise, by what is unusual about them."""
+    """Genes that are kept although unusual, by what is unusual about them."""
 
     def __post_init__(self) -> None:
         for name in ("dropped", "noted"):
@@ -56,7 +56,7 @@ class GeneReport:
 
 
 class GeneTable(NamedTuple):
-    """Genes, and what was left out on the way to them."""
+    """Genes, and the report on those that were dropped."""
 
     genes: pl.DataFrame
     """A gene table, with `catalog.genes.table.GENE_SCHEMA`."""

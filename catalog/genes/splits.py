@@ -1,6 +1,6 @@
-"""Which genes a model learns from, is chosen by, and is judged on.
+"""Train, validation and test splits of genes.
 
-Belongs here: `Split`, ways to make one, and what its parts share. Does not: the order of training
+Belongs here: `Split`, ways to make one, and the overlap of its parts. Does not: the order of training
 (`loaders.batching.sampler`).
 
 Windows of a million bases around neighbouring genes share most of their bins, so a split by gene alone leaves the test
@@ -178,21 +178,21 @@ def by_gene_list(
             listed(unknown),
         )
     others = [gene for gene in genes["gene_id"] if gene not in held]
-    validation = _drawn(others, _share(validation_fraction, "validation_fraction", len(others)), seed)
+    validation = _sample(others, _share(validation_fraction, "validation_fraction", len(others)), seed)
     return _in_order(genes, test=held, validation=set(validation))
 
 
 def random(
     genes: pl.DataFrame, *, test_fraction: float = 0.2, validation_fraction: float = 0.1, seed: int = 0
 ) -> Split:
-    """Draw genes for test and validation; the draw depends on their ids and the seed, not on the order of the table.
+    """Sample genes for test and validation; the sample depends on their ids and the seed, not on the table's order.
 
     Parameters
     ----------
     genes
         A gene table.
     test_fraction, validation_fraction
-        Parts of all genes, each in [0, 1), together below 1.
+        Parts of all genes, each in [0, 1), with a sum below 1.
     seed
         Another seed gives another choice.
     """
@@ -203,8 +203,8 @@ def random(
         )
     n_test = _share(test_fraction, "test_fraction", genes.height)
     n_validation = _share(validation_fraction, "validation_fraction", genes.height)
-    drawn = _drawn(genes["gene_id"].to_list(), n_test + n_validation, seed)
-    return _in_order(genes, test=set(drawn[:n_test]), validation=set(drawn[n_test:]))
+    sampled = _sample(genes["gene_id"].to_list(), n_test + n_validation, seed)
+    return _in_order(genes, test=set(sampled[:n_test]), validation=set(sampled[n_test:]))
 
 
 def overlaps(split: Split, genes: pl.DataFrame, *, window_bp: int) -> pl.DataFrame:
@@ -248,7 +248,7 @@ def overlaps(split: Split, genes: pl.DataFrame, *, window_bp: int) -> pl.DataFra
 
 
 def overlap_report(split: Split, genes: pl.DataFrame, *, window_bp: int) -> str:
-    """Say in one line how many test genes `overlaps` finds, and how much they share."""
+    """Summarise in one line how many test genes `overlaps` finds, and how much they share."""
     found = overlaps(split, genes, window_bp=window_bp)
     line = (
         f"{found.height:,} of {len(split.test):,} test genes have a window of {window_bp:,} bp that shares bases with "
@@ -263,7 +263,7 @@ def overlap_report(split: Split, genes: pl.DataFrame, *, window_bp: int) -> str:
 def _nearest(
     points: NDArray[np.int64], sorted_others: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the index of the nearest of `sorted_others` to each point, and how far it is."""
+    """Return the index of the nearest of `sorted_others` to each point, and its distance."""
     right = np.searchsorted(sorted_others, points)
     sides = np.clip(np.stack([right - 1, right]), 0, len(sorted_others) - 1)
     apart = np.abs(sorted_others[sides] - points)
@@ -284,7 +284,7 @@ def _located(genes: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
 
 
 def _fold_of(genes: pl.DataFrame, units: Sequence[str], what: str, *, n_folds: int, fold: int, seed: int) -> Split:
-    """Split genes so that those of one unit stay together."""
+    """Split genes so that no unit is in two parts."""
     counts = Counter(units)
     if not 3 <= n_folds <= len(counts):
         raise ValueError(
@@ -295,8 +295,8 @@ def _fold_of(genes: pl.DataFrame, units: Sequence[str], what: str, *, n_folds: i
         raise ValueError(f"fold must lie in [0, n_folds) = [0, {n_folds}), got {fold}; folds count from 0")
     sizes = [0] * n_folds
     fold_of: dict[str, int] = {}
-    # The largest first, each into the smallest fold, as this evens them out; the seed orders those of similar size.
-    for unit in sorted(_drawn(list(counts), len(counts), seed), key=lambda unit: -counts[unit].bit_length()):
+    # Largest first, each into the smallest fold, which balances them; the seed orders those of similar size.
+    for unit in sorted(_sample(list(counts), len(counts), seed), key=lambda unit: -counts[unit].bit_length()):
         fold_of[unit] = sizes.index(min(sizes))
         sizes[fold_of[unit]] += counts[unit]
     own = dict(zip(genes["gene_id"], (fold_of[unit] for unit in units), strict=True))
@@ -317,7 +317,7 @@ def _share(fraction: float, name: str, total: int) -> int:
     return round(fraction * total)
 
 
-def _drawn(ids: Sequence[str], count: int, seed: int) -> list[str]:
+def _sample(ids: Sequence[str], count: int, seed: int) -> list[str]:
     # By digest and not by a generator: the same on every version of numpy, whatever order the ids come in.
     return sorted(ids, key=lambda gene: hashlib.sha256(f"{seed}:{gene}".encode()).digest())[:count]
 

@@ -1,4 +1,4 @@
-"""Genes and where they start: one table, whatever file it came from.
+"""Gene tables: ids, symbols and transcription start sites in one schema, whatever file they came from.
 
 Belongs here: one schema for all gene tables, reading and writing it, fitting it to an assembly. Does not: the formats
 that files come in (`catalog.genes.formats`), what a gene is called in prose (`catalog.ncbi.annotations`), how much it
@@ -88,10 +88,10 @@ def read_gene_table(
 
         RefSeq accessions of human chromosomes become `chr1` ... `chrM`; other contig names stay (`place_genes`).
     format
-        One of these, or one that another distribution adds (`catalog.genes.format_plugins`); by default told from the
-        content.
+        One of these, or one that another distribution adds (`catalog.genes.format_plugins`); by default detected
+        from the content.
     plus_clinical
-        Whether to keep the Plus Clinical transcripts of a MANE summary beside the MANE Select ones. Such a row has
+        Whether to keep the Plus Clinical transcripts of a MANE summary besides the MANE Select ones. Such a row has
         the id `<gene>_<transcript>`, as in `ENSG00000168487_ENST00000306349`, since ids are unique.
     alternative_loci
         Whether to keep genes on alternative loci and patches. They mostly repeat a gene of the primary assembly.
@@ -146,11 +146,7 @@ def write_genes(genes: pl.DataFrame, path: str | os.PathLike[str]) -> None:
     ValueError
         If the frame does not have `GENE_SCHEMA`, or a text holds a tab or a line break.
     """
-    if genes.schema != GENE_SCHEMA:
-        raise ValueError(
-            f"a gene table has the columns {dict(GENE_SCHEMA)}, got {dict(genes.schema)}; "
-            "select and cast them: genes.select(GENE_SCHEMA.names()).cast(GENE_SCHEMA)"
-        )
+    tables.require_schema(genes, GENE_SCHEMA, what="a gene table", schema_name="GENE_SCHEMA")
     tables.write_table(genes, path)
 
 

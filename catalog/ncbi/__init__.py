@@ -1,1 +1,1 @@
-"""NCBI Gene: what a gene is called and known for, from NCBI's files or its web service."""
+"""NCBI Gene: names and functional annotation of genes, from NCBI's files or its web service."""

@@ -1,4 +1,4 @@
-"""What a gene is called and known for, in words: NCBI Gene's records, and the prompt that a language model reads.
+"""Gene annotations: names and summaries from NCBI Gene, and the prompt that a language model reads.
 
 Belongs here: reading annotations into `ANNOTATION_SCHEMA`, finding those of a gene table, writing prompts. Does not:
 where genes lie (`catalog.genes.table`), tokens (`model.language.backbone`).
@@ -136,11 +136,7 @@ def write_annotations(annotations: pl.DataFrame, path: str | os.PathLike[str]) -
     ValueError
         If the frame does not have `ANNOTATION_SCHEMA`, or a text holds a tab or a line break.
     """
-    if annotations.schema != ANNOTATION_SCHEMA:
-        raise ValueError(
-            f"an annotation table has the columns {dict(ANNOTATION_SCHEMA)}, got {dict(annotations.schema)}; "
-            "select and cast them: annotations.select(ANNOTATION_SCHEMA.names()).cast(ANNOTATION_SCHEMA)"
-        )
+    tables.require_schema(annotations, ANNOTATION_SCHEMA, what="an annotation table", schema_name="ANNOTATION_SCHEMA")
     tables.write_table(annotations, path)
 
 
@@ -164,7 +160,7 @@ def annotate(genes: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
         found = found.join(first.rename({"record": f"record {number}"}), on=way, how="left")
     found = found.with_columns(record=pl.coalesce(f"record {number}" for number in range(len(ways))))
     _log.info("%d of %d genes are annotated", found["record"].count(), genes.height)
-    # What is only an id is no symbol that anyone would know.
+    # A symbol that only repeats the id is not used.
     symbol = (
         pl.when(pl.col("symbol") == pl.col("gene_id")).then(pl.coalesce("symbol_right", "symbol")).otherwise("symbol")
     )

@@ -1,10 +1,10 @@
-"""What NCBI has answered so far, kept in a folder of Parquet files.
+"""Cache of NCBI's answers: a folder of Parquet files.
 
-Belongs here: the files, and looking answers up. Does not: asking (`catalog.ncbi.client`), what an answer means for a
-gene (`catalog.ncbi.fetch`).
+Belongs here: the files, and the lookup of answers. Does not: requests (`catalog.ncbi.client`), what an answer means for
+a gene (`catalog.ncbi.fetch`).
 
-Each batch of answers is a file of its own that appears whole or not at all, so a killed process loses no more than the
-batch it was at, and processes that share a folder do not lose each other's. A file's name is the digest of its bytes.
+Each batch of answers is a file of its own, written atomically, so a killed process loses at most its current batch, and
+concurrent processes do not overwrite each other's. A file's name is the digest of its bytes.
 `polars.read_parquet(folder)` reads them all.
 """
 
@@ -41,7 +41,7 @@ CACHE_SCHEMA = pl.Schema(
 
 
 class CacheDamaged(ValueError):
-    """A file in a cache that is not as it was written."""
+    """A cache file that is not as it was written."""
 
 
 class AnnotationCache:
@@ -72,7 +72,7 @@ class AnnotationCache:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         frames = [_read(path) for path in sorted(self.folder.glob("*.parquet"))]
-        # The last answer counts, where two processes asked for the same.
+        # The last answer counts, where two processes requested the same.
         for frame in sorted(frames, key=lambda frame: frame["fetched"][0]):
             self._take(frame)
 

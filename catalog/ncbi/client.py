@@ -1,11 +1,11 @@
-"""Requests to NCBI's E-utilities for gene records: who asks, how often, how long, and what a reply says.
+"""Client of NCBI's E-utilities for gene records: identification, rate limit, retries, and parsing of replies.
 
-Belongs here: sending, waiting, trying again, reading replies. Does not: what to ask for (`catalog.ncbi.fetch`), keeping
-it (`catalog.ncbi.cache`).
+Belongs here: sending, rate limit, retries, parsing replies. Does not: what to request (`catalog.ncbi.fetch`), caching
+(`catalog.ncbi.cache`).
 
 Terms of use: https://www.ncbi.nlm.nih.gov/books/NBK25497. `Bio.Entrez` writes the requests: tool, e-mail, key, GET or
-POST. It neither sends nor reads them: its sender has no timeout, tries again at once after a 429, and knows one
-address; its parser fetches what a reply names as its DTD, and fails on that of genes. Replies are JSON, which has none.
+POST. Sending and parsing are ours: its sender has no timeout, retries at once after a 429, and has a fixed address;
+its parser downloads the DTD that a reply names, and fails on that of genes. Replies are JSON, which has none.
 """
 
 import http.client
@@ -27,24 +27,24 @@ from catalog.runtime.retry import Backoff, is_transient_status
 BASE_URL = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
 TOOL = "genomic-featurestore"
 MOST_UIDS = 500
-"""Records that NCBI gives in one JSON reply; it refuses to give more."""
+"""Largest number of records that NCBI returns in one JSON reply."""
 
-# 3 requests a second, 10 with a key, and some room: replies of 429 are seen at exactly 1/3 s.
+# 3 requests a second, 10 with a key, and a margin: at exactly 1/3 s there are replies of 429.
 _INTERVAL_S = 0.37
 _INTERVAL_WITH_KEY_S = 0.11
 _LARGEST_REPLY = 1 << 25  # bytes; 500 genes take about 5 MB
 _LARGEST_NUMBER = 2**63 - 1
 _NOT_LIVE = (1, 2)  # replaced, discontinued (https://www.ncbi.nlm.nih.gov/books/NBK3841); 0 or empty is live
-_MOST_FOUND = 10_000  # uids that one search may give
+_MOST_FOUND = 10_000  # uids that one search may return
 
 _Read = TypeVar("_Read")
 _clock = threading.Lock()
 _sent_at = 0.0
-"""When this process last sent a request (s, `time.monotonic`): NCBI counts by address, whoever asks."""
+"""When this process last sent a request (s, `time.monotonic`): NCBI's rate limit is per IP address."""
 
 
 class EntrezError(OSError):
-    """NCBI that does not do what it is asked, and of which waiting or the same request again was no cure."""
+    """NCBI refused a request, or retries of a transient error did not help."""
 
 
 class GeneRecord(NamedTuple):
@@ -53,7 +53,7 @@ class GeneRecord(NamedTuple):
     ncbi_gene_id: int
     tax_id: int
     replaced_by: int | None
-    """The gene that stands for this one now."""
+    """The current gene, where this record was replaced."""
     is_live: bool
     symbol: str | None
     name: str | None
@@ -64,27 +64,27 @@ class GeneRecord(NamedTuple):
 
 
 class _BadReply(ValueError):
-    """A reply that does not answer; NCBI sends these, with status 200, when it is busy."""
+    """A reply without an answer; NCBI sends these, with status 200, when it is busy."""
 
 
 class Eutils:
-    """One asker at one address.
+    """A client with one e-mail address and key, for one base URL.
 
     Parameters
     ----------
     email
-        Whom NCBI may write to; None takes the environment's `NCBI_EMAIL`.
+        Contact for NCBI; None takes the environment's `NCBI_EMAIL`.
     api_key
         Allows 10 requests a second rather than 3; None takes the environment's `NCBI_API_KEY`, if there is one.
     retry_s
-        How long one request is tried (s); None for the environment's `FEATURESTORE_RETRY_S`, or 120.
+        Time budget of one request, retries included (s); None for the environment's `FEATURESTORE_RETRY_S`, or 120.
     timeout_s
-        How long one try may take (s).
+        Timeout of one attempt (s).
 
     Raises
     ------
     ValueError
-        If there is no e-mail address, or the address is none of the web.
+        If there is no e-mail address, or the base URL is not http or https.
     ImportError
         If Biopython is not installed.
     """
@@ -119,7 +119,7 @@ class Eutils:
         self._timeout_s = timeout_s
 
     def search(self, term: str) -> list[int]:
-        """Give the ids of the genes that a search finds.
+        """Return the ids of the genes that a search finds.
 
         Raises
         ------
@@ -129,9 +129,9 @@ class Eutils:
         return self._ask("esearch", {"term": term, "retmax": _MOST_FOUND}, _read_search)
 
     def summaries(self, uids: Sequence[int]) -> dict[int, GeneRecord | None]:
-        """Give the records of up to `MOST_UIDS` genes; None for one that NCBI says it does not have.
+        """Return the records of up to `MOST_UIDS` genes; None for one that NCBI says it does not have.
 
-        What the reply does not speak of is left out.
+        Genes that the reply does not mention are left out.
 
         Raises
         ------
@@ -185,7 +185,7 @@ class Eutils:
         return _parsed(bytes(body))
 
     def _said(self, error: HTTPError) -> str:
-        """Give what a refusal says, without the key that NCBI repeats in it."""
+        """Message of an error reply, without the API key that NCBI repeats in it."""
         try:
             text = error.read(2000).decode(errors="replace")
         except (OSError, http.client.HTTPException):
@@ -203,7 +203,7 @@ def _take_turn(interval_s: float) -> None:
 
 
 def _retry_after_s(text: str | None) -> float:
-    """Read the header: seconds, or a date; 0 for what is neither."""
+    """Parse the header `Retry-After`: seconds or a date; 0 for anything else."""
     if not text:
         return 0.0
     if text.strip().isdigit():
@@ -220,14 +220,14 @@ def _parsed(body: bytes) -> Any:
     Raises
     ------
     _BadReply
-        If it is cut, no JSON, or an error.
+        If it is truncated, not JSON, or an error.
     """
     try:
         reply = json.loads(body, strict=False)  # NCBI's error texts hold bare line breaks
     except (ValueError, RecursionError) as error:
         text = body.decode(errors="replace")
-        told = re.search(r"<ERROR>([^<]*)</ERROR>", text)  # it falls back to XML for some errors
-        raise _BadReply(told[1] if told else f"no JSON, or cut: {text[:80]!r}") from error
+        message = re.search(r"<ERROR>([^<]*)</ERROR>", text)  # it falls back to XML for some errors
+        raise _BadReply(message[1] if message else f"no JSON, or cut: {text[:80]!r}") from error
     if not isinstance(reply, dict):
         raise _BadReply(f"no answer: {str(reply)[:80]!r}")
     inner = reply.get("esearchresult")
@@ -292,7 +292,7 @@ def _whole(value: object) -> int:
 
 
 def _text(value: object) -> str | None:
-    """Give a text on one line, None if it is empty; half a surrogate pair, which JSON can hold, is replaced."""
+    """Put a text on one line, None if it is empty; lone surrogates, which JSON can hold, are replaced."""
     if not isinstance(value, str | None):
         raise _BadReply(f"{str(value)[:40]!r} where a text belongs")
     text = (value or "").encode(errors="replace").decode()

@@ -1,8 +1,8 @@
-"""Annotations of genes from NCBI itself, by gene id, symbol or Ensembl id; what was fetched once is kept.
+"""Gene annotations from NCBI's web service, by gene id, symbol or Ensembl id, with a cache on disk.
 
-Belongs here: which records to ask for, and which gene they are the answer to. Does not: the requests
-(`catalog.ncbi.client`), the files (`catalog.ncbi.cache`), NCBI's own tables (`catalog.ncbi.annotations`: for a whole
-genome, `gene_info` and `gene_summary` are two downloads).
+Belongs here: which records to request, and which gene each answers. Does not: the requests (`catalog.ncbi.client`), the
+files (`catalog.ncbi.cache`), NCBI's own tables (`catalog.ncbi.annotations`: for a whole genome, `gene_info` and
+`gene_summary` are two downloads).
 """
 
 import logging
@@ -24,20 +24,19 @@ from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
 Answer = Literal["found", "replaced", "discontinued", "other organism", "unknown", "unanswered"]
-"""`replaced`: found under the id that stands for it now. `unanswered`: NCBI's reply left it out; the next run asks
-again."""
+"""`replaced`: found under its current id. `unanswered`: NCBI's reply left it out; the next run requests it again."""
 
 ANSWER_SCHEMA = pl.Schema(
     {
-        "asked": pl.String(),  # as it was asked
+        "asked": pl.String(),  # as given
         "ncbi_gene_id": pl.Int64(),  # null unless found or replaced
         "answer": pl.Enum(get_args(Answer)),
         "is_cached": pl.Boolean(),  # true if it took no request
     }
 )
-"""Columns of the answers: a row each gene of what was asked."""
+"""Columns of the answers: one row for each gene of each query."""
 
-_SEARCHES_A_FILE = 20  # a killed process asks no more than these again: 7 s
+_SEARCHES_A_FILE = 20  # a killed process repeats at most these: 7 s
 _NCBI_PREFIX = "^GeneID:"  # as MANE and RefSeq write NCBI's ids
 _LARGEST_UID = 2**31 - 1
 _ENSEMBL = r"^ENS[A-Z]*G[0-9]{11}$"
@@ -52,15 +51,15 @@ _log = logging.getLogger(__name__)
 
 
 class FetchedAnnotations(NamedTuple):
-    """What NCBI knows of the genes that were asked for."""
+    """Annotations of the requested genes, and what NCBI answered for each."""
 
     annotations: pl.DataFrame
-    """A frame with `ANNOTATION_SCHEMA`, a row a gene that was found, in the order asked."""
+    """A frame with `ANNOTATION_SCHEMA`, one row for each gene that was found, in the order of the request."""
     answers: pl.DataFrame
-    """A frame with `ANSWER_SCHEMA`, in the order asked; each once."""
+    """A frame with `ANSWER_SCHEMA`, in the order of the request, without repeats."""
 
     def summary(self) -> str:
-        """Say how many were found, how many took a request, and name the first of those that were not found."""
+        """Summarise how many were found, how many took a request, and the first that were not found."""
         asks = self.answers.unique("asked", keep="first", maintain_order=True)
         is_found = asks["answer"].is_in(["found", "replaced"])
         lines = [
@@ -97,43 +96,43 @@ def fetch_annotations(
     timeout_s: float = 60.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FetchedAnnotations:
-    """Fetch annotations from NCBI Gene, those that are not in the cache.
+    """Fetch annotations from NCBI Gene; only those that are not cached take requests.
 
     Costs one request a batch of NCBI gene ids, two a batch of symbols, and one each Ensembl id; NCBI allows 3 requests
-    a second, 10 with a key. Only this process keeps to that: do not run several at once without a key.
+    a second, 10 with a key. The limit is held within this process only: do not run several at once without a key.
 
     Parameters
     ----------
     asked
         NCBI gene ids (`1`, `"GeneID:1"`), official symbols in any case, or Ensembl gene ids; mixed as they come.
     cache
-        Folder that keeps the answers, made if it is not there; also that NCBI has no such gene. Move it away, or files
-        of it, to have NCBI asked again.
+        Folder of cached answers, also that NCBI has no such gene; created if missing. Remove it, or files of it, to
+        fetch them again.
     email
-        Whom NCBI may write to if something goes wrong, which its terms require. None takes the environment's
+        Contact for NCBI if something goes wrong, which its terms require. None takes the environment's
         `NCBI_EMAIL`.
     api_key
         From https://account.ncbi.nlm.nih.gov/settings; None takes the environment's `NCBI_API_KEY`, if there is one.
     tax_id
         The organism (NCBI taxonomy; 9606 is human). Genes of others are listed as such.
     gene_ids
-        Ensembl ids by what is asked, where they are known: NCBI's summaries do not hold them.
+        Ensembl ids by entry of `asked`, where they are known: NCBI's summaries do not hold them.
     batch
         Records a request, 1 to 500.
     base_url
         Address of the E-utilities.
     retry_s
-        How long one request is tried (s), if NCBI is busy, unreachable, or stops in mid-reply; None for the
-        environment's `FEATURESTORE_RETRY_S`, or 120.
+        Time budget of one request, retries of transient errors included (s): NCBI busy, unreachable, or a truncated
+        reply. None for the environment's `FEATURESTORE_RETRY_S`, or 120.
     timeout_s
-        How long one try may take (s).
+        Timeout of one attempt (s).
     progress
         Called with how many are answered, and of how many.
 
     Raises
     ------
     EntrezError
-        If NCBI gives no answer; what it answered so far stays in the cache.
+        If NCBI gives no answer; earlier answers stay in the cache.
     CacheDamaged
         If a file of the cache is damaged; the message names it.
     ValueError
@@ -166,7 +165,7 @@ def fetch_annotations(
 
 
 def read_asks(path: str | os.PathLike[str]) -> dict[str, str | None]:
-    """Read what to ask NCBI of the genes in a table, the cheapest first: NCBI gene id, else symbol, else Ensembl id.
+    """Read the queries for the genes of a table, by the cheapest id: NCBI gene id, else symbol, else Ensembl id.
 
     Parameters
     ----------
@@ -175,7 +174,7 @@ def read_asks(path: str | os.PathLike[str]) -> dict[str, str | None]:
 
     Returns
     -------
-    What to ask, in the order of the file, with the Ensembl id of each; None where there is none.
+    Queries in the order of the file, with the Ensembl id of each; None where there is none.
 
     Raises
     ------
@@ -205,7 +204,7 @@ def read_asks(path: str | os.PathLike[str]) -> dict[str, str | None]:
 
 
 class _Fetch:
-    """One run: what is asked, what is known of it, and the requests that are left."""
+    """One run: the queries, the answers so far, and the requests that are left."""
 
     def __init__(
         self,
@@ -226,7 +225,7 @@ class _Fetch:
         self._ids = {int(ask.key) for ask in asks if ask.kind == "id"}
 
     def run(self) -> None:
-        """Ask all that is not yet answered."""
+        """Send the requests for everything not yet answered."""
         self._report()
         self._fetch_records()
         for chunk in _chunks(self._unsearched("symbol"), self._batch):
@@ -243,7 +242,7 @@ class _Fetch:
         return all(answer != "unanswered" for _, answer in self.answers_to(ask))
 
     def answers_to(self, ask: _Ask) -> list[tuple[int | None, Answer]]:
-        """Give the genes that an ask stands for, as far as is known, and what became of each."""
+        """Return the genes that a query resolves to so far, and the answer for each."""
         if ask.kind == "none":
             return [(None, "unknown")]
         uids = [int(ask.key)] if ask.kind == "id" else self.kept.names.get((ask.key, self._tax_id))
@@ -255,7 +254,7 @@ class _Fetch:
         ]
 
     def _answer_of(self, uid: int) -> tuple[int, Answer]:
-        """Follow replacements to the end; give the last id and what is known of it."""
+        """Follow replacements to the end; return the last id and its answer."""
         passed: set[int] = set()
         while uid in self.kept.records:
             record = self.kept.records[uid]
@@ -279,7 +278,7 @@ class _Fetch:
         return [key for key in keys if (key, self._tax_id) not in self.kept.names]
 
     def _fetch_records(self) -> None:
-        """Ask for the records of all ids that are known, then for those that stand for them now."""
+        """Fetch the records of all known ids, then those of their replacements."""
         while left := [uid for uid in self._pending() if uid not in self._tried]:
             for uids in _chunks(left, self._batch):
                 self._tried.update(uids)
@@ -287,7 +286,7 @@ class _Fetch:
                 self._report()
 
     def _pending(self) -> list[int]:
-        """Give the ids, replacements included, whose record is next to be asked for."""
+        """Return the ids, replacements included, whose records are missing."""
         uids: list[int] = []
         for ask in self.asks:
             if ask.kind == "id":
@@ -311,7 +310,7 @@ class _Fetch:
             self.kept.add({}, found, searched_tax_id=self._tax_id)
 
     def _search_symbols(self, symbols: list[str]) -> None:
-        """Search many at once; the records tell which gene has which symbol."""
+        """Search many symbols in one request; the records then tell which gene has which symbol."""
         uids = self._eutils.search(self._term(symbols, "Preferred Symbol"))
         new = [uid for uid in uids if uid not in self.kept.records]
         records = {uid: record for chunk in _chunks(new, self._batch) for uid, record in self._summaries(chunk).items()}
@@ -320,12 +319,12 @@ class _Fetch:
         for record in known:
             if record is not None and record.symbol is not None and record.tax_id == self._tax_id:
                 by_symbol.setdefault(record.symbol.upper(), []).append(record.ncbi_gene_id)
-        # A symbol is not unknown while the record of a gene that the search found is not.
+        # A symbol is unknown only once the records of all genes that the search found are known.
         found = {name: by_symbol.get(name, []) for name in symbols if name in by_symbol or None not in known}
         self.kept.add(records, found, searched_tax_id=self._tax_id)
 
     def _summaries(self, uids: list[int]) -> dict[int, GeneRecord | None]:
-        """Ask for records. That NCBI has none is believed of an id of the user's, not of one that NCBI has named."""
+        """Fetch records. "NCBI has none" is accepted for an id from the user, not for one that NCBI itself returned."""
         found = self._eutils.summaries(uids)
         return {uid: record for uid, record in found.items() if record is not None or uid in self._ids}
 

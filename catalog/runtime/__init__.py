@@ -1,3 +1,1 @@
-"""What every package needs of the system around it: files and small tables in them, folders, retry policy, plug-ins,
-settings, and names that are imported on first use.
-"""
+"""Shared infrastructure: atomic writes, text tables, user folders, retry policy, plug-ins, settings, lazy imports."""

@@ -1,11 +1,11 @@
 """Atomic writes: a file appears whole or not at all.
 
-Belongs here: writing a file beside its place and renaming it. Does not: which folder is whose
+Belongs here: writing a temporary file and renaming it. Does not: the folders of caches and data
 (`catalog.runtime.folders`), objects of a store (`featurestore.objects.objects`).
 
-What is written lies under a name that no other process has, in the same folder, until it is renamed: of two processes
-that write one file at once the later one wins, and readers see one or the other. A process that is killed leaves the
-former file as it was, and what it had written so far as `.NAME.<digits>.partial`.
+The temporary file has a name that no other process uses, in the same folder. Of two concurrent writers the later one
+wins, and readers see one version or the other. A killed process leaves the former file as it was, and its partial one
+as `.NAME.<digits>.partial`.
 """
 
 import os
@@ -15,24 +15,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial"
-"""How the name of a file ends that is not whole yet."""
+"""Suffix of temporary files."""
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
-    """Give the path of a file to make; it takes its name when the block ends without an error.
+    """Yield a temporary path, which is renamed to `path` when the block ends without an error.
 
     Parameters
     ----------
     path
-        The file to write, over one that is there; its folder exists.
+        The file to write or replace; its folder exists.
     durable
-        Whether it is on the disk when this ends, also after a power cut (fsync: some milliseconds).
+        Whether to call fsync (some milliseconds), so that the file survives a power cut.
 
     Raises
     ------
     OSError
-        If it cannot be written; nothing is left of it then.
+        If it cannot be written; the temporary file is removed.
     """
     target = Path(path)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}{PARTIAL}")
@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | memoryview, *, durable: bool = False) -> None:
-    """Write a whole file, as `replacing` does."""
+    """Write a whole file atomically, as `replacing` does."""
     with replacing(path, durable=durable) as partial:
         partial.write_bytes(data)
 

@@ -1,6 +1,6 @@
-"""Folders of the user: where caches and data lie.
+"""The user's folders for caches and data.
 
-Belongs here: the two roots, by the rules of the operating system. Does not: what lies in them.
+Belongs here: the two roots, by the rules of the operating system. Does not: their contents.
 """
 
 import os
@@ -12,7 +12,7 @@ CACHE_VARIABLE = "FEATURESTORE_CACHE"
 
 
 def cache_directory() -> Path:
-    """Give the folder for what can be made again; removing it costs time, and nothing else.
+    """Return the cache folder; its contents can be recomputed.
 
     `$FEATURESTORE_CACHE`, else `genomic-featurestore` among the user's caches: in `$XDG_CACHE_HOME`, by default
     `~/.cache`; on macOS `~/Library/Caches`.
@@ -22,7 +22,7 @@ def cache_directory() -> Path:
 
 
 def data_directory() -> Path:
-    """Give the folder for what belongs to the user, such as the list of known stores.
+    """Return the folder for the user's data, such as the registry of known stores.
 
     `featurestore` among the user's data: in `$XDG_DATA_HOME`, by default `~/.local/share`; on macOS
     `~/Library/Application Support`, unless an earlier version made `~/.local/share/featurestore`.

@@ -1,9 +1,9 @@
-"""The public names of a package, imported when they are first asked for.
+"""Lazy imports: the public names of a package, imported on first use.
 
     if not TYPE_CHECKING:
         __getattr__, __dir__ = lazy_names(__name__, door={"Grid": "catalog.grid"}, more={"Placement": "catalog.grid"})
 
-Belongs here: how a package's `__init__` offers names of its modules. Does not: which names (each `__init__`).
+Belongs here: how a package's `__init__` exposes names of its modules. Does not: which names (each `__init__`).
 """
 
 import sys
@@ -34,7 +34,7 @@ def lazy_names(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, attribute = homes[name].partition(":")
         found = getattr(import_module(module), attribute or name)
-        setattr(sys.modules[package], name, found)  # the next time Python finds it without asking here
+        setattr(sys.modules[package], name, found)  # the next time Python finds it without this function
         return found
 
     return find, lambda: sorted(door)

@@ -3,7 +3,7 @@
 Belongs here: finding and loading them, and the error for one that cannot be loaded. Does not: what a group's plug-ins
 are (`catalog.genes.format_plugins`, `builders.extractors.base`).
 
-A plug-in that cannot be imported is an error only for who asks for it by name: what does not need it goes on without.
+A plug-in that cannot be imported is an error only where it is requested by name; everything else works without it.
 """
 
 import warnings
@@ -26,7 +26,7 @@ def load_plugin(entry: EntryPoint) -> Any:
     Raises
     ------
     PluginError
-        If that fails, whatever the reason: the message names the plug-in, its distribution and its own error.
+        If that fails for any reason; the message names the plug-in, its distribution and the original error.
     """
     try:
         return entry.load()

@@ -1,13 +1,13 @@
-"""Retry policy: transient errors, backoff, the budget of time.
+"""Retry policy: transient errors, exponential backoff, time budget.
 
-Belongs here: how long an operation is tried and how long it waits between two attempts, alike for stores, genomes and
+Belongs here: how long an operation is retried and how long it waits between attempts, the same for stores, genomes and
 NCBI. Does not: the requests, and what the errors of one kind of server mean (`featurestore.objects.errors`,
 `catalog.fasta.source`, `catalog.ncbi.client`).
 
-An operation that fails with a transient error (a busy or restarting server, a broken connection, no answer) is tried
-again for as many seconds as the environment variable `FEATURESTORE_RETRY_S` says, 120 by default, with an exponential
-backoff from 0.1 s to 10 s, jittered. A request that has had no answer for an eighth of that time (1 to 15 s) counts as
-failed. What is tried again is idempotent: a read, a write of the same bytes, a create that knows its own.
+An operation that fails with a transient error (a busy or restarting server, a broken connection, no answer) is retried
+for `FEATURESTORE_RETRY_S` seconds (environment variable, 120 by default), with an exponential backoff from 0.1 s to
+10 s, jittered. A request times out after an eighth of that (1 to 15 s) without an answer. Only idempotent operations
+are retried: a read, a write of the same bytes, a create-if-absent that recognises its own object.
 """
 
 import os
@@ -25,12 +25,12 @@ _PERMANENT_STATUSES = {501, 505, 507}
 
 
 def retry_s() -> float:
-    """Give how long an operation is tried (s): the environment's `FEATURESTORE_RETRY_S`, or 120.
+    """Time budget of an operation (s): the environment's `FEATURESTORE_RETRY_S`, or 120.
 
     Raises
     ------
     ValueError
-        If the variable is no number of seconds.
+        If the variable is not a number of seconds.
     """
     text = os.environ.get(RETRY_VARIABLE, "")
     try:
@@ -43,12 +43,12 @@ def retry_s() -> float:
 
 
 def stall_s() -> float:
-    """Give how long a request may be without any answer (s)."""
+    """Timeout of a request that gets no answer (s)."""
     return min(max(retry_s() / 8, 1.0), 15.0)
 
 
 def waits() -> list[float]:
-    """Give the waits between the attempts of one operation, without jitter (s); they add up to `retry_s()` or more."""
+    """Backoff of one operation as a list of waits, without jitter (s); they add up to `retry_s()` or more."""
     found: list[float] = []
     while sum(found) < retry_s():
         found.append(_longest_wait_s(len(found)))
@@ -56,24 +56,24 @@ def waits() -> list[float]:
 
 
 def is_transient_status(status: int) -> bool:
-    """Tell whether a request that HTTP answered so may succeed later."""
+    """Whether an HTTP status is transient."""
     return status in _TRANSIENT_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES)
 
 
 def is_mistake(error: Exception) -> bool:
-    """Tell whether an error is a mistake in a program (TypeError, KeyError, ...), and no server or disk that fails."""
+    """Whether an error is a bug in the program (TypeError, KeyError, ...) rather than a failure of a server or disk."""
     return type(error).__module__ == "builtins" and not isinstance(error, (OSError, NotImplementedError))
 
 
 class Backoff:
-    """The waits of one operation: exponential, jittered, within a budget of time that begins when this is made.
+    """Exponential backoff with jitter for one operation; its time budget starts at construction.
 
     Parameters
     ----------
     budget_s
-        How long to try (s); None for `retry_s()`.
+        Time budget (s); None for `retry_s()`.
     allowed_s
-        Time that the operation may take if nothing fails, on top of the budget (s).
+        Time that the operation takes if nothing fails, on top of the budget (s).
     """
 
     def __init__(self, *, budget_s: float | None = None, allowed_s: float = 0.0) -> None:
@@ -81,7 +81,7 @@ class Backoff:
         self.budget_s = retry_s() if budget_s is None else budget_s
         self._allowed_s = allowed_s
         self.failures = 0
-        """Attempts that failed, as far as `wait_s` was told."""
+        """Failed attempts: the calls of `wait_s`."""
 
     @property
     def elapsed_s(self) -> float:
@@ -89,24 +89,24 @@ class Backoff:
         return time.monotonic() - self._started
 
     def wait_s(self, *, at_least_s: float = 0.0) -> float | None:
-        """Give how long to wait after an attempt that failed with a transient error; no wait outlasts the budget.
+        """Return the wait after an attempt that failed with a transient error; it never exceeds the budget.
 
         Parameters
         ----------
         at_least_s
-            What the server asks for (s): HTTP's `Retry-After`.
+            Minimum that the server requests (s): HTTP's `Retry-After`.
 
         Returns
         -------
-        Seconds; None if there is to be no other attempt, since the budget is spent or the server asks for more.
+        Seconds; None to give up: the budget is spent, or the server requests a longer wait.
         """
         longest = _longest_wait_s(self.failures)
         self.failures += 1
         left = self.budget_s + self._allowed_s - self.elapsed_s
         if left <= 0 or at_least_s > left:
             return None
-        # Jittered, so that many workers do not come back at once.
-        return min(max(longest * random.uniform(0.5, 1), at_least_s), left)  # noqa: S311  # no secret hangs on it
+        # Jitter spreads the retries of many workers.
+        return min(max(longest * random.uniform(0.5, 1), at_least_s), left)  # noqa: S311  # not for cryptography
 
 
 def _longest_wait_s(failures: int) -> float:

@@ -1,9 +1,9 @@
 """Settings of a plug-in or a model: frozen dataclasses that are set by `NAME=VALUE` and describe themselves.
 
 Belongs here: from a dataclass to the list of its settings, from text or plain JSON values to an instance of it, and
-back. Does not: what any setting means (the dataclass beside the code that reads it), command lines.
+back. Does not: what any setting means (the dataclass next to the code that reads it), command lines.
 
-A field's documentation is the string literal below it, as in all dataclasses here, so that nothing is written twice.
+A field's documentation is the string literal below it, as in all dataclasses here.
 Types are whatever pydantic reads: numbers, `bool`, `str`, `Path`, `Literal`, `Enum`, `X | None`, tuples and mappings.
 """
 
@@ -38,13 +38,13 @@ _KINDS: dict[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of a dataclass of settings, as a person needs to know it."""
+    """One field of a dataclass of settings, described for people."""
 
     name: str
     kind: str
-    """What its values are: `int`, `float`, `text`, `path`, `true|false`, `a|b`, `float|none`, `[int, ...]`."""
+    """Type of its values: `int`, `float`, `text`, `path`, `true|false`, `a|b`, `float|none`, `[int, ...]`."""
     default: str
-    """As it would be written; empty where the setting has to be given."""
+    """As written on a command line; empty for a required setting."""
     doc: str
     """What it means, with its unit: the string literal below the field."""
 
@@ -55,7 +55,7 @@ class Setting:
 
 
 def describe_settings(settings: Any) -> tuple[Setting, ...]:
-    """List what a dataclass lets one set, in the order of its fields.
+    """Describe the settings of a dataclass, in the order of its fields.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def describe_settings(settings: Any) -> tuple[Setting, ...]:
 
 
 def settings_table(settings: Any) -> list[str]:
-    """Give lines that tell a person what there is to set: name, type, default and documentation."""
+    """Format the settings as lines: name, type, default and documentation."""
     lines = []
     for item in describe_settings(settings):
         default = "required" if item.is_required else f"default {item.default}"
@@ -81,7 +81,7 @@ def settings_table(settings: Any) -> list[str]:
 
 
 def split_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Split `NAME=VALUE` texts; a name that is given twice has its last value."""
+    """Split `NAME=VALUE` texts; the last value of a repeated name counts."""
     values: dict[str, str] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -92,7 +92,7 @@ def split_assignments(assignments: Sequence[str]) -> dict[str, str]:
 
 
 def parse_settings(settings: "type[Settings] | Settings", assignments: Sequence[str]) -> Settings:
-    """Set what is named, each as `NAME=VALUE`.
+    """Apply settings given as `NAME=VALUE`.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def apply_settings(settings: "type[Settings] | Settings", values: Mapping[str, o
 
 
 def plain_settings(settings: Any) -> dict[str, JsonValue]:
-    """Give the values as plain JSON, which `apply_settings` reads again."""
+    """Return the values as plain JSON, which `apply_settings` reads back."""
     cls = _class_of(settings)
     hints = _hints(cls)
     return {
@@ -162,7 +162,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def read_value(name: str, value: object, hint: Any) -> Any:
-    """Read one value: text in its plain form, as JSON, or as a list with commas, whichever fits the type first."""
+    """Parse one value: as plain text, JSON, or a comma-separated list, whichever fits the type first."""
     if isinstance(value, str) and value.strip().lower() in _NONE and type(None) in get_args(hint):
         return None
     adapter: TypeAdapter[Any] = TypeAdapter(hint)
@@ -170,7 +170,7 @@ def read_value(name: str, value: object, hint: Any) -> Any:
         return adapter.validate_python(value)
     if isinstance(value, str):
         with suppress(ValidationError):
-            return adapter.validate_json(value, strict=True)  # strict: `true` is no number
+            return adapter.validate_json(value, strict=True)  # strict: `true` is not a number
         with suppress(ValidationError):
             return adapter.validate_python([part.strip() for part in value.split(",") if part.strip()])
     raise ValueError(f"{name} is {_kind(hint)}; got {value!r}")
@@ -219,7 +219,7 @@ def _docs(cls: type) -> dict[str, str]:
             continue
         try:
             body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        except (OSError, TypeError, SyntaxError):  # made at run time, or shipped without its source
+        except (OSError, TypeError, SyntaxError):  # created at run time, or installed without source
             continue
         assert isinstance(body, ast.ClassDef)
         for field_node, doc_node in zip(body.body, body.body[1:], strict=False):

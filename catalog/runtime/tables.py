@@ -3,7 +3,7 @@
 Belongs here: opening, splitting, finding a column by its usual names, Ensembl versions. Does not: what the rows mean
 (`catalog.genes.table`, `catalog.ncbi.annotations`, `catalog.expression.targets`).
 
-Every value is read as text, so that each caller says itself what a number is; an empty field is null.
+Every value is read as text, so that each caller parses its own numbers; an empty field is null.
 """
 
 import csv
@@ -29,18 +29,18 @@ _UNSUPPORTED = {
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMMENTS = (b"#", b"track ", b"browser ")
-"""How a line begins that is no row: comments, and what the UCSC browser puts into BED files."""
+"""Prefixes of lines that are not rows: comments, and the UCSC browser's lines in BED files."""
 _ENSEMBL_VERSION = r"^(ENS[A-Z]*[0-9]+)\.[0-9]+(?:_[0-9]+)?(_PAR_Y)?$"
 """`.13`, and the `_2` that GENCODE's lifted-over releases append to it; `_PAR_Y` tells two genes apart and stays."""
 _MISSING = ("NA", "N/A", "NaN", "nan", "null", "None", ".")
 
 
 class TableError(ValueError):
-    """A table that cannot be read, or that does not hold what was asked of it."""
+    """A table that cannot be read, or that lacks required content."""
 
 
 class Opening(NamedTuple):
-    """How a text file begins."""
+    """First lines of a text file."""
 
     comments: list[str]
     """Lines before the first row, `#` and all."""
@@ -74,7 +74,7 @@ def read_lines(path: Path) -> Generator[bytes, None, None]:
 
 
 def opening(path: Path) -> Opening:
-    """Read as far as the first line that is not a comment."""
+    """Read up to the first line that is not a comment."""
     comments: list[str] = []
     with closing(read_lines(path)) as lines:
         for line in lines:
@@ -102,11 +102,11 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def header_comment(comments: Sequence[str], first: str | None) -> str | None:
-    """Give the last comment if it is a header: as many names as the first row has fields, right after the `#`."""
+    """Return the last comment if it is a header: as many names as the first row has fields, right after the `#`."""
     if not comments or not re.match(r"#[^\s#!]", comments[-1]):
         return None
     n_names = len(split(comments[-1]))
-    # A tab separates wherever it stands: a row may begin a field with a lone quotation mark.
+    # A tab always separates: a field may begin with a lone quotation mark.
     n_fields = n_names if first is None else first.count("\t") + 1 if "\t" in comments[-1] else len(split(first))
     is_header = n_names == n_fields > 1
     return comments[-1] if is_header else None
@@ -163,7 +163,7 @@ def separator_of(line: str) -> str:
 
 
 def find_column(names: Iterable[str], accepted: Iterable[str]) -> str | None:
-    """Give the first accepted column that is there, whatever its case and word separators."""
+    """Find the first accepted column, whatever its case and word separators."""
     plain = {plain_name(name): name for name in reversed(list(names))}
     return next((plain[name] for name in accepted if name in plain), None)
 
@@ -199,10 +199,19 @@ def whole_numbers(frame: pl.DataFrame, name: str, *, path: Path) -> pl.Series:
     return number
 
 
+def require_schema(frame: pl.DataFrame, schema: pl.Schema, *, what: str, schema_name: str) -> None:
+    """Check columns and types of a frame; ValueError names `what` it must be, and the constant with its schema."""
+    if frame.schema != schema:
+        raise ValueError(
+            f"{what} has the columns {dict(schema)}, got {dict(frame.schema)}; "
+            f"select and cast them: frame.select({schema_name}.names()).cast({schema_name})"
+        )
+
+
 def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write tab-separated text with a header and no quotes, gzipped if the name ends in `.gz`; null is empty.
 
-    The file appears whole or not at all.
+    The write is atomic.
 
     Raises
     ------
@@ -225,7 +234,7 @@ def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def listed(names: Sequence[object]) -> str:
-    """Name the first few of many, for messages."""
+    """List the first few of many, for messages."""
     return ", ".join(map(str, names[:8])) + (f", ... ({len(names):,})" if len(names) > 8 else "")
 
 
@@ -246,7 +255,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _after_comments(path: Path) -> Iterator[bytes]:
-    """Give the lines from the first that is no comment; later ones may begin with `#`."""
+    """Skip the leading comments; later lines may begin with `#`."""
     is_body = False
     for line in read_lines(path):
         is_body = is_body or not line.startswith(COMMENTS)

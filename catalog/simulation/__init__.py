@@ -1,1 +1,1 @@
-"""A genome whose rules of expression are known, for demonstrations and tests."""
+"""Simulated genomes with a known regulatory grammar, for demonstrations and tests."""

@@ -1,4 +1,4 @@
-"""A genome whose rules of expression are known: sequence, genes, annotations, expression, and the truth behind them.
+"""Simulated genomes with a known regulatory grammar: sequence, genes, annotations, expression, and ground truth.
 
     from catalog.simulation.genome import simulate
     simulation = simulate(Path("demo-genome"))
@@ -13,8 +13,8 @@ by its distance:
     log expression = base of the class + 2 s + 2 s E + noise
     expression     = max(0, exp(log expression) - 1)
 
-A promoter without sites (s = 0) hears no enhancer, so the two do not simply add up. The numbers are round ones that a
-biologist would find plausible; they were not tuned to any model's advantage.
+A promoter without sites (s = 0) responds to no enhancer, so the effects are not additive. The numbers are round and
+biologically plausible; they were not tuned to any model's advantage.
 """
 
 import json
@@ -57,7 +57,7 @@ _TISSUES = ("liver", "brain", "heart", "testis", "lymph node", "skin", "kidney",
 
 
 class Simulation(NamedTuple):
-    """Where the files of one simulated genome lie."""
+    """Paths of the files of one simulated genome."""
 
     genome: Path
     """FASTA, upper case."""
@@ -80,7 +80,7 @@ class _Site(NamedTuple):
     start: int
     strand: str
     word: bytes
-    """Bases as they stand on the forward strand."""
+    """Bases on the forward strand."""
 
 
 class _Element(NamedTuple):
@@ -102,7 +102,7 @@ class _Element(NamedTuple):
 
 
 def simulate(out: Path, config: SimulationConfig | None = None) -> Simulation:
-    """Make a genome and everything that a model of expression needs, with the truth beside it.
+    """Make a genome and everything that a model of expression needs, with the ground truth.
 
     The same config gives the same bytes. The default takes seconds and 85 MB of disk. Files that are there already are
     replaced.
@@ -123,15 +123,8 @@ def simulate(out: Path, config: SimulationConfig | None = None) -> Simulation:
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder for the simulated genome")
     out.mkdir(parents=True, exist_ok=True)
-    files = Simulation(
-        genome=out / "genome.fa",
-        genes=out / "genes.tsv",
-        targets=out / "targets.tsv",
-        annotations=out / "annotations.tsv",
-        truth=out / "truth.parquet",
-        description=out / "simulation.json",
-    )
-    # One stream a purpose: more noise or other annotations leave the genome as it is.
+    files = _files_in(out)
+    # One random stream for each purpose: more noise or other annotations leave the genome unchanged.
     layout_rng, sequence_rng, noise_rng, text_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
     )
@@ -163,16 +156,27 @@ def simulate(out: Path, config: SimulationConfig | None = None) -> Simulation:
     return files
 
 
+def _files_in(out: Path) -> Simulation:
+    return Simulation(
+        genome=out / "genome.fa",
+        genes=out / "genes.tsv",
+        targets=out / "targets.tsv",
+        annotations=out / "annotations.tsv",
+        truth=out / "truth.parquet",
+        description=out / "simulation.json",
+    )
+
+
 def _elements(config: SimulationConfig, rng: Generator) -> list[_Element]:
-    """Lay promoters and enhancers out, contig by contig, by position."""
+    """Place promoters and enhancers at random, contig by contig, sorted by position."""
     elements = []
     for index in range(config.n_contigs):
         n_genes, n_enhancers = (
             len(range(index, total, config.n_contigs)) for total in (config.n_genes, config.n_enhancers)
         )
         n = n_genes + n_enhancers
-        # Points thrown at random onto what is left when every element is taken out; then each element is put back at
-        # its point. That is uniform over all layouts without overlap, and needs no second throw.
+        # Uniform over all layouts without overlap, without rejection: sample points on the contig with the elements
+        # removed, then insert each element at its point.
         free = config.contig_length - config.leading_n - n * ELEMENT_BP
         points = np.sort(rng.integers(0, free + 1, n))
         starts = config.leading_n + points + ELEMENT_BP * np.arange(n)
@@ -278,7 +282,7 @@ def _plant(element: _Element, sequence: NDArray[np.uint8], rng: Generator) -> No
 
 
 def _truth(elements: list[_Element], config: SimulationConfig) -> pl.DataFrame:
-    """Tabulate every element, and for each promoter what acts on it and the noiseless log expression."""
+    """Tabulate every element, and for each promoter its regulation and the noiseless log expression."""
     numbers = {"promoter": count(1), "enhancer": count(1)}
     ids = [f"{element.kind}{next(numbers[element.kind]):06d}" for element in elements]
     regulation = _regulation(ids, elements, config)
@@ -302,7 +306,7 @@ def _truth(elements: list[_Element], config: SimulationConfig) -> pl.DataFrame:
 
 
 def _regulation(ids: list[str], elements: list[_Element], config: SimulationConfig) -> Iterator[dict[str, Any]]:
-    """Work the rule out for each promoter, in order."""
+    """Apply the grammar to each promoter, in order."""
     named = list(zip(ids, elements, strict=True))
     enhancers = {
         (contig, cls): [(name, e) for name, e in named if (e.kind, e.contig, e.cls) == ("enhancer", contig, cls)]
@@ -339,7 +343,7 @@ def _genes(promoters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _annotations(genes: pl.DataFrame, classes: list[str], config: SimulationConfig, rng: Generator) -> pl.DataFrame:
-    """Make up text; `GRAMMAR` says what in it is true."""
+    """Generate annotation text; `GRAMMAR` says what in it is informative."""
     rows = []
     for index, (gene_id, symbol, cls) in enumerate(zip(genes["gene_id"], genes["symbol"], classes, strict=True)):
         number = index + 1

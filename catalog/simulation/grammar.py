@@ -1,4 +1,4 @@
-"""The rules by which the simulated genome is written: what regulates a gene there, and by how much.
+"""Regulatory grammar of the simulated genome: what regulates a gene, and by how much.
 
 Belongs here: the grammar in words and its parameters. Does not: writing the genome (`catalog.simulation.genome`).
 """
@@ -52,16 +52,16 @@ class SimulationConfig:
     """Standard deviation of the G+C share between isochores."""
     n_genes: int = 2000
     class_a_share: float = 0.6
-    """Chance that a promoter is of class A, in [0, 1]; enhancers are of either kind evenly."""
+    """Probability that a promoter is of class A, in [0, 1]; enhancers are of either kind with equal probability."""
     max_promoter_sites: int = 6
     enhancers_per_mbp: float = 7.3
     """Density over the genome; 7.3 puts one into 3 % of the bins of 4,096 bp."""
     min_enhancer_sites: int = 4
     max_enhancer_sites: int = 12
     min_distance: int = 50_000
-    """Nearest that an enhancer acts (bp, included)."""
+    """Shortest distance at which an enhancer acts (bp, included)."""
     max_distance: int = 450_000
-    """Farthest that an enhancer acts (bp, included)."""
+    """Longest distance at which an enhancer acts (bp, included)."""
     decay: int = 150_000
     """Distance over which an enhancer's effect falls to 1/e (bp)."""
     base_a: float = 1.5
@@ -73,7 +73,7 @@ class SimulationConfig:
     noiseless_share: float = 0.8
     """Share of the variance of log expression that the sequence explains, in (0, 1]."""
     wording_accuracy: float = 0.8
-    """Chance that an annotation words the promoter class rightly, in [0, 1]."""
+    """Probability that an annotation describes the promoter class correctly, in [0, 1]."""
 
     def __post_init__(self) -> None:
         at_least = {"n_contigs": 1, "isochore_bp": 1, "n_genes": 1, "leading_n": 0, "decay": 1, "enhancers_per_mbp": 0}
