@@ -65,7 +65,7 @@ def collect(pieces: Iterable[Rows], feature_sets: Sequence[FeatureSet], n_bins: 
     Raises
     ------
     ValueError
-        If there are other than `n_bins` of them.
+        If there are other than `n_bins` of them, or the set's type cannot hold a value.
     """
     values = {item.name: np.empty((n_bins, len(item.channels)), dtype=item.dtype) for item in feature_sets}
     end = 0
@@ -74,8 +74,10 @@ def collect(pieces: Iterable[Rows], feature_sets: Sequence[FeatureSet], n_bins: 
         if end > n_bins:
             break
         for item in feature_sets:
-            # What the type cannot hold becomes a value that the writer refuses.
-            values[item.name][first:end] = item.value_type.cast(piece[item.name])
+            # Here, and not only when the shard is written, so that an error shows the value as the source gave it.
+            values[item.name][first:end] = item.value_type.encode(
+                piece[item.name], where=f"{item.name}, from bin {first} of the shard", channels=item.channel_names
+            )
     if end != n_bins:
         raise ValueError(f"the source gave {end} bins or more where it was to give {n_bins}")
     return values
