@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from loaders.genes import GeneBatch, GeneDataset, collate, gene_dataset
     from loaders.projection import Projection
     from loaders.residence.memory import MemoryBudgetExceeded
-    from loaders.residence.open import open_reader
-    from loaders.settings import Residence, WindowSettings
+    from loaders.residence.open import Residence, open_reader
+    from loaders.settings import WindowSettings
     from loaders.stats import Stats
     from loaders.windows.aligned import AlignedDataset, aligned_dataset
     from loaders.windows.anchored import AnchoredWindows
@@ -71,7 +71,7 @@ _DOOR = {
 _MORE = {
     "GlobalBatchSampler": "loaders.batching.sampler",
     "MemoryBudgetExceeded": "loaders.residence.memory",
-    "Residence": "loaders.settings",
+    "Residence": "loaders.residence.open",
     "WindowSource": "loaders.windows.source",
     "collate": "loaders.genes",
 }

@@ -6,49 +6,37 @@ Belongs here: options and printing. Does not: logic that a Python user could not
 """
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from featurestore import open as open_store
+from featurestore.cli.derived import takes
 from featurestore.cli.options import FeatureSetName, OldSet, chosen_set
-from loaders import settings
 from loaders.bench import measure_reading
-from loaders.residence.open import open_reader
+from loaders.residence.open import RESIDENCE_HELP, Residence, ResidenceOptions, open_grid_reader
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command("bench-read")
+@takes(ResidenceOptions, into="options")
 def bench_read(
     store: Annotated[str, typer.Argument(metavar="STORE", help="The store: a path or any fsspec URL.")],
+    options: ResidenceOptions,
     feature_set: FeatureSetName = None,
     n_bins: Annotated[int, typer.Option(min=1, help="Bins a window.")] = 251,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
     batches: Annotated[int, typer.Option(min=1, help="How many batches.")] = 200,
-    residence: Annotated[settings.Residence, typer.Option(help="Where rows are kept.")] = "stream",
-    cache_dir: Annotated[Path | None, typer.Option(help="Folder of the mirror, for `cache`.")] = None,
-    cache_bytes: Annotated[
-        int, typer.Option(help="Most that the mirror takes (bytes).")
-    ] = settings.DEFAULT_CACHE_BYTES,
-    memory_bytes: Annotated[int, typer.Option(help="Most that `memory` holds.")] = settings.DEFAULT_MEMORY_BYTES,
-    stream_bytes: Annotated[int, typer.Option(help="Most that `stream` keeps.")] = settings.DEFAULT_STREAM_BYTES,
+    residence: Annotated[Residence, typer.Option(help=RESIDENCE_HELP)] = "stream",
     compute_ms: Annotated[float, typer.Option(min=0, help="What a consumer takes over a batch (ms).")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the random windows.")] = 0,
     old_set: OldSet = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Read random windows and say how fast that was, and what it cost."""
-    reader = open_reader(
-        store,
-        chosen_set(open_store(store), feature_set, old_set),
-        residence=residence,
-        memory_bytes=memory_bytes,
-        cache_dir=cache_dir,
-        cache_bytes=cache_bytes,
-        stream_bytes=stream_bytes,
-    )
+    chosen = chosen_set(open_store(store), feature_set, old_set)
+    reader = open_grid_reader(store, chosen, residence=residence, options=options, storage_options=None)
     report = measure_reading(
         reader, n_bins=n_bins, batch_size=batch_size, n_batches=batches, compute_s=compute_ms / 1000, seed=seed
     )

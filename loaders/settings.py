@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from loaders.projection import Projection
+from loaders.residence.open import RESIDENCE_HELP, Residence, ResidenceOptions, residence_kind
 
 Orientation = Literal["forward", "gene"]
-Residence = Literal["memory", "cache", "stream"]
 TensorType = Literal["float16", "bfloat16", "float32", "float64", "uint8"]
-DEFAULT_MEMORY_BYTES = 8 << 30
-DEFAULT_CACHE_BYTES = 20 << 30
-DEFAULT_STREAM_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WindowSettings:
+class WindowSettings(ResidenceOptions):
     """How windows are cut, read and shown; the same value serves a grid, an anchored array and several sets."""
 
     n_bins: int = 251
@@ -40,16 +37,7 @@ class WindowSettings:
     """Of the jitter."""
     dtype: TensorType | None = None
     """Of the tensors; uint8 for a set of uint8 only. [default: float32, or uint8 for such a set]"""
-    residence: Residence = "memory"
-    """Where rows are kept: memory, cache (a mirror on the local disk) or stream (next to nothing is kept)."""
-    memory_bytes: int = DEFAULT_MEMORY_BYTES
-    """Most that memory holds (bytes)."""
-    cache_dir: Path | None = None
-    """Folder of the mirror. [default: one below the cache directory]"""
-    cache_bytes: int = DEFAULT_CACHE_BYTES
-    """Most that the mirror's folder takes, other sets, stores and processes included (bytes)."""
-    stream_bytes: int = DEFAULT_STREAM_BYTES
-    """Memory for chunks and shard indexes of stream (bytes)."""
+    residence: Residence = field(default="memory", metadata={"doc": RESIDENCE_HELP})
     storage_options: Mapping[str, Any] | None = field(
         default=None, repr=False, metadata={"flag": "--storage-option", "metavar": "KEY=VALUE"}
     )
@@ -63,7 +51,8 @@ class WindowSettings:
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", Path(self.cache_dir))
         check_n_bins(self.n_bins)
-        for name, choices in (("orient", Orientation), ("residence", Residence), ("dtype", TensorType)):
+        residence_kind(self.residence)
+        for name, choices in (("orient", Orientation), ("dtype", TensorType)):
             if getattr(self, name) is not None:
                 check_choice(name, getattr(self, name), get_args(choices))
         if self.jitter_bins < 0 or self.jitter_bp < 0:

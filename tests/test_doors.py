@@ -75,7 +75,7 @@ def test_reading_a_store_needs_no_torch(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-@pytest.mark.parametrize("package", ["featurestore", "loaders", "model"])
+@pytest.mark.parametrize("package", ["builders", "featurestore", "loaders", "model"])
 @pytest.mark.parametrize("hiding", ["catalog.py", "catalog/__init__.py"])
 def test_a_file_that_hides_a_package_is_named_with_the_mend_and_is_not_run(
     package: str, hiding: str, tmp_path: Path

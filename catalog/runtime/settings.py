@@ -3,7 +3,7 @@
 Belongs here: from a dataclass to the list of its settings, from text or plain JSON values to an instance of it, and
 back. Does not: what any setting means (the dataclass next to the code that reads it), command lines.
 
-A field's documentation is the string literal below it, as in all dataclasses here.
+A field's documentation is the string literal below it, as in all dataclasses here, or `doc` of its metadata.
 Types are whatever pydantic reads: numbers, `bool`, `str`, `Path`, `Literal`, `Enum`, `X | None`, tuples and mappings.
 """
 
@@ -64,6 +64,7 @@ def describe_settings(settings: Any) -> tuple[Setting, ...]:
     """
     cls = _class_of(settings)
     docs, hints = _docs(cls), _hints(cls)
+    docs |= {item.name: item.metadata["doc"] for item in _settable(cls) if "doc" in item.metadata}
     return tuple(
         Setting(item.name, _kind(hints[item.name]), _default(settings, item, hints[item.name]), docs.get(item.name, ""))
         for item in _settable(cls)

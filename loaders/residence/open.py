@@ -1,16 +1,18 @@
-"""Where the rows of a training run live: in memory, in a bounded mirror on the local disk, or in the store itself.
+"""Where the rows of a training run are cached: in memory, in a bounded mirror on the local disk, or hardly at all.
 
-Belongs here: opening a reader with one of the three residences, which all give equal rows, and what it counts. Does
-not: the residences (`loaders.residence.memory`, `loaders.residence.mirror`, `loaders.residence.streamed`), windows
-(`featurestore.reader`, `featurestore.anchored.reader`), tensors (`loaders.windows.grid`).
+Belongs here: the table of residences (a new one is a row of it), opening a reader with one of them, and what it counts;
+all give equal rows. No torch. Does not: the residences themselves (`loaders.residence.memory`,
+`loaders.residence.mirror`, `loaders.residence.streamed`), windows (`featurestore.reader`,
+`featurestore.anchored.reader`), tensors (`loaders.windows.grid`).
 """
 
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -22,14 +24,75 @@ from featurestore.anchored.reader import AnchoredReader, open_anchored
 from loaders.residence.memory import HeldRows, ReadsRows
 from loaders.residence.mirror import MirrorRows
 from loaders.residence.streamed import StreamedRows
-from loaders.settings import (
-    DEFAULT_CACHE_BYTES,
-    DEFAULT_MEMORY_BYTES,
-    DEFAULT_STREAM_BYTES,
-    Residence,
-    check_choice,
-)
 from loaders.stats import Stats, Tally, wire_stats
+
+DEFAULT_MEMORY_BYTES = 8 << 30
+DEFAULT_CACHE_BYTES = 20 << 30
+DEFAULT_STREAM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidenceOptions:
+    """Budgets of the residences; each reads its own."""
+
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    """Most that memory holds (bytes)."""
+    cache_dir: Path | None = None
+    """Folder of the mirror. [default: one below the cache directory]"""
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Most that the mirror's folder takes, other sets, stores and processes included (bytes)."""
+    stream_bytes: int = DEFAULT_STREAM_BYTES
+    """Memory for chunks and shard indexes of stream (bytes)."""
+
+
+def _held(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
+    return HeldRows(reader, options.memory_bytes, tally)
+
+
+def _mirrored(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
+    if not isinstance(reader, FeatureReader):
+        raise ValueError(
+            "`residence='cache'` mirrors the blocks of a grid, and an anchored array has none; take "
+            "`residence='memory'`, which reads each window once, or `residence='stream'`"
+        )
+    folder = options.cache_dir if options.cache_dir is not None else cache_directory() / "rows"
+    return MirrorRows(reader, folder, options.cache_bytes, tally)
+
+
+def _streamed(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
+    return StreamedRows(reader, options.stream_bytes)
+
+
+class ResidenceKind(NamedTuple):
+    """One residence."""
+
+    open: Callable[[ReadsRows, ResidenceOptions, Tally], RowSource]
+    """Gives the rows of a reader."""
+    doc: str
+    """Completes the sentence "with this residence, ...", for help texts."""
+
+
+RESIDENCES: Mapping[str, ResidenceKind] = MappingProxyType(
+    {
+        "memory": ResidenceKind(_held, "each contig is read whole, once, on first use"),
+        "cache": ResidenceKind(_mirrored, "blocks that are read are copied to a mirror on the local disk"),
+        "stream": ResidenceKind(_streamed, "next to nothing is kept"),
+    }
+)
+"""Every residence by its name; the choices and help texts of settings and commands come from here."""
+RESIDENCE_HELP = f"Where rows are cached: {'; '.join(f'{name}: {kind.doc}' for name, kind in RESIDENCES.items())}."
+
+if TYPE_CHECKING:
+    Residence: TypeAlias = str
+else:
+    Residence = Literal[tuple(RESIDENCES)]
+
+
+def residence_kind(residence: Residence) -> ResidenceKind:
+    """Look a residence up by its name; a ValueError lists those that there are."""
+    if residence not in RESIDENCES:
+        raise ValueError(f"residence is one of {', '.join(RESIDENCES)}; got {residence!r}")
+    return RESIDENCES[residence]
 
 
 class _Counts:
@@ -104,20 +167,20 @@ def open_reader(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     stream_bytes: int = DEFAULT_STREAM_BYTES,
 ) -> CountingReader:
-    """Open a feature set with its rows where they are wanted.
+    """Open a feature set whose rows are cached as the residence says.
 
     Parameters
     ----------
     residence
         `memory`: each contig is read whole, once, on first use (a genome of 40 channels is 60 MB a phase).
-        `cache`: what is touched is copied to the local disk, in blocks. `stream`: next to nothing is kept.
+        `cache`: blocks that are read are copied to the local disk. `stream`: next to nothing is kept.
     memory_bytes
         Most that `memory` holds (bytes).
     cache_dir, cache_bytes
-        Folder of `cache`, by default below the cache directory, and the most that all its blocks take together, also
-        those of other sets, stores and processes (bytes).
+        Folder of `cache`, by default below the cache directory, and the most that all its blocks take, including those
+        of other sets, stores and processes (bytes).
     stream_bytes
-        Memory that `stream` takes for chunks and shard indexes, kept or on their way (bytes).
+        Memory that `stream` takes for chunks and shard indexes, cached or in flight (bytes).
 
     Raises
     ------
@@ -128,18 +191,28 @@ def open_reader(
     PermissionError
         If the cache folder cannot be written.
     """
-    check_choice("residence", residence, get_args(Residence))
+    options = ResidenceOptions(
+        memory_bytes=memory_bytes,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        cache_bytes=cache_bytes,
+        stream_bytes=stream_bytes,
+    )
+    return open_grid_reader(url, feature_set, residence=residence, options=options, storage_options=storage_options)
+
+
+def open_grid_reader(
+    url: str | os.PathLike[str],
+    feature_set: str,
+    *,
+    residence: Residence,
+    options: ResidenceOptions,
+    storage_options: StorageOptions | None,
+) -> CountingReader:
+    """Do what `open_reader` does, with the budgets as one value."""
+    kind = residence_kind(residence)
     reader = open_store(url, storage_options=storage_options)[feature_set]
     tally = Tally()
-    source: RowSource
-    if residence == "memory":
-        source = HeldRows(reader, memory_bytes, tally)
-    elif residence == "cache":
-        folder = Path(cache_dir) if cache_dir is not None else cache_directory() / "rows"
-        source = MirrorRows(reader, folder, cache_bytes, tally)
-    else:
-        source = StreamedRows(reader, stream_bytes)
-    return CountingReader(reader, source, tally)
+    return CountingReader(reader, kind.open(reader, options, tally), tally)
 
 
 def open_anchored_reader(
@@ -147,37 +220,20 @@ def open_anchored_reader(
     feature_set: str,
     anchors: str,
     *,
-    residence: Residence = "memory",
-    storage_options: StorageOptions | None = None,
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
-    stream_bytes: int = DEFAULT_STREAM_BYTES,
+    residence: Residence,
+    options: ResidenceOptions,
+    storage_options: StorageOptions | None,
 ) -> CountingAnchoredReader:
-    """Open an anchored array with its rows where they are wanted.
-
-    Parameters
-    ----------
-    residence
-        `memory`: each window is read whole, once, on first use (20,000 of 251 bins and 40 channels are 400 MB).
-        `stream`: next to nothing is kept.
-    memory_bytes, stream_bytes
-        As in `open_reader`.
+    """Open an anchored array; in `memory`, 20,000 windows of 251 bins and 40 channels take 400 MB.
 
     Raises
     ------
     NotBuilt
         If the store has no such feature set or anchors.
     ValueError
-        If the residence is another one.
+        If there is no such residence, or it is `cache`, which needs a grid.
     """
-    check_choice("residence", residence, get_args(Residence))
-    if residence == "cache":
-        raise ValueError(
-            "`residence='cache'` mirrors the blocks of a grid, and an anchored array has none; take "
-            "`residence='memory'`, which reads each window once, or `residence='stream'`"
-        )
+    kind = residence_kind(residence)
     reader = open_anchored(open_store(url, storage_options=storage_options), feature_set, anchors)
     tally = Tally()
-    source: RowSource = (
-        HeldRows(reader, memory_bytes, tally) if residence == "memory" else StreamedRows(reader, stream_bytes)
-    )
-    return CountingAnchoredReader(reader, source, tally)
+    return CountingAnchoredReader(reader, kind.open(reader, options, tally), tally)

@@ -80,9 +80,8 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
             self._feature_set,
             self._anchors,
             residence=settings.residence,
+            options=settings,
             storage_options=settings.storage_options,
-            memory_bytes=settings.memory_bytes,
-            stream_bytes=settings.stream_bytes,
         )
 
     @property

@@ -20,17 +20,15 @@ from featurestore import StorageOptions
 from featurestore.store import StorePlace
 from loaders.counter_rng import draw_within
 from loaders.projection import Projection
-from loaders.residence.open import CountingReader, open_reader
-from loaders.settings import (
+from loaders.residence.open import (
     DEFAULT_CACHE_BYTES,
     DEFAULT_MEMORY_BYTES,
     DEFAULT_STREAM_BYTES,
-    Orientation,
+    CountingReader,
     Residence,
-    TensorType,
-    WindowSettings,
-    named_channels,
+    open_grid_reader,
 )
+from loaders.settings import Orientation, TensorType, WindowSettings, named_channels
 from loaders.windows.base import FeatureWindows, reversed_windows
 from loaders.windows.source import Placed
 
@@ -157,15 +155,12 @@ class WindowDataset(FeatureWindows[CountingReader]):
 
     def _open(self) -> CountingReader:
         settings = self.settings
-        return open_reader(
+        return open_grid_reader(
             self._url,
             self._feature_set,
             residence=settings.residence,
+            options=settings,
             storage_options=settings.storage_options,
-            memory_bytes=settings.memory_bytes,
-            cache_dir=settings.cache_dir,
-            cache_bytes=settings.cache_bytes,
-            stream_bytes=settings.stream_bytes,
         )
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,13 +27,11 @@ from featurestore.disk_cache import DiskCache
 from featurestore.testing import built_store, grids
 from loaders.bench import measure_reading, random_places
 from loaders.residence.memory import HeldRows, MemoryBudgetExceeded
-from loaders.residence.open import CountingReader, open_reader
-from loaders.settings import Residence
+from loaders.residence.open import RESIDENCES, CountingReader, open_reader
 from loaders.stats import Stats
 
 LENGTHS = {"chr1": 1000, "chr2": 300}
 GRID = Grid(bin_size=16, offsets=(0, 8))
-RESIDENCES: tuple[Residence, ...] = get_args(Residence)
 NAME = "0123456789abcdef" * 2
 
 
@@ -96,7 +94,7 @@ def test_every_residence_gives_the_rows_that_zarr_gives(
 
 def test_a_residence_that_does_not_exist_is_named_with_those_that_do(url: str) -> None:
     with pytest.raises(ValueError, match="memory, cache, stream; got 'disk'"):
-        open_reader(url, "demo", residence="disk")  # type: ignore[arg-type]
+        open_reader(url, "demo", residence="disk")
 
 
 # memory

@@ -82,7 +82,7 @@ def messages(path: Path) -> Iterator[str]:
                 yield re.sub(r"`[^`]*`", "", "".join(map(str, parts)))
 
 
-@pytest.mark.parametrize("package", ["catalog", "featurestore", "loaders", "model"])
+@pytest.mark.parametrize("package", ["builders", "catalog", "featurestore", "loaders", "model"])
 def test_no_error_below_the_command_line_names_a_flag(package: str) -> None:
     modules = [path for path in (ROOT / package).rglob("*.py") if "cli" not in {path.stem, path.parent.name}]
     assert [text for path in modules for text in messages(path) if re.search(r"(^|\s|\()--[a-z]", text)] == []
