@@ -17,10 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 
 import featurestore
 from builders.source import calls_made
 from featurestore.cli.main import main
+from featurestore.reader import FeatureReader
 from model.evaluation.figures import predicted_against_observed, save, score_against_context, window_heatmap
 from model.evaluation.page import results_table, write_report
 
@@ -28,6 +30,8 @@ CONTEXTS = (51, 101, 251)
 """Bins a window: 209 kb, 414 kb and 1,028 kb."""
 _AT_EVERY_CONTEXT = ("gta-best", "ridge-exponential", "ridge-centre")
 _AT_THE_LONGEST = ("gta-paper", "gta-no-llm")
+Size = Literal["full", "tiny"]
+_CONTIGS: dict[Size, int] = {"full": 6, "tiny": 4}
 _TINY = ("--n-genes", "60", "--n-contigs", "4", "--contig-length", "1300000")
 _NOTES = (
     "Everything here is simulated: a genome with a planted grammar (simulation.json says which), made-up genes and "
@@ -42,7 +46,7 @@ class DemoFailed(RuntimeError):
     """A command of the demo did not succeed."""
 
 
-def run_demo(out: Path, *, seed: int = 0, size: Literal["full", "tiny"] = "full") -> str:
+def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
     """Simulate, build once, train and evaluate every model from that one store, and write a report.
 
     Parameters
@@ -64,10 +68,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Literal["full", "tiny"] = "full"
     out.mkdir(parents=True, exist_ok=True)
     run = _Commands()
     genome, store = out / "genome", out / "genome.store"
-    tables = ["--genes", genome / "genes.tsv", "--targets", genome / "targets.tsv"]
+    tables: list[object] = ["--genes", genome / "genes.tsv", "--targets", genome / "targets.tsv"]
     tables += ["--annotations", genome / "annotations.tsv"]
-    contigs = 6 if size == "full" else 4
-    held_out = ["--test-contigs", f"sim{contigs}", "--validation-contigs", f"sim{contigs - 1}"]
 
     run("simulate", "simulate", genome, "--seed", seed, *(_TINY if size == "tiny" else ()))
     build = ["build", store, "--fasta", genome / "genome.fa", "--extractor", "motif", "--offsets", "0,2048", "--json"]
@@ -75,18 +77,9 @@ def run_demo(out: Path, *, seed: int = 0, size: Literal["full", "tiny"] = "full"
     run("verify", "verify", store, "--crc", "--recompute", 20, "--fasta", genome / "genome.fa")
     run("seal", "seal", store, "--quick")
     calls = calls_made()
-
-    quick = ["--epochs", 1] if size == "tiny" else []
-    results = []
-    for model, n_bins in [(m, n) for n in CONTEXTS for m in _AT_EVERY_CONTEXT] + [
-        (m, CONTEXTS[-1]) for m in _AT_THE_LONGEST
-    ]:
-        folder = out / "models" / f"{model}-{n_bins}"
-        options = ["--model", model, "--n-bins", n_bins, "--seed", seed, "--out", folder]
-        run("train", "train", store, *tables, *held_out, *options, *(quick if model.startswith("gta") else ()))
-        results.append(run.json("evaluate", "evaluate", folder, "--store", store, *tables, "--json"))
-    shown = out / "models" / f"gta-best-{CONTEXTS[-1]}"
+    results = _train_and_evaluate(run, store, tables, out / "models", seed=seed, size=size)
     predictions = out / "predictions.parquet"
+    shown = out / "models" / f"gta-best-{CONTEXTS[-1]}"
     run("predict", "predict", shown, "--store", store, *tables, "--out", predictions)
     again = run.json("build again", *build)
     written = {"simulate": genome, "build": store, "train": out / "models", "predict": predictions}
@@ -139,37 +132,75 @@ class _Commands:
         return document
 
 
+def _train_and_evaluate(
+    run: _Commands, store: Path, tables: list[object], models: Path, *, seed: int, size: Size
+) -> list[dict[str, Any]]:
+    """Train and score every model at its context lengths; the last contig is tested on, the one before validated."""
+    last = _CONTIGS[size]
+    held_out = ["--test-contigs", f"sim{last}", "--validation-contigs", f"sim{last - 1}"]
+    pairs = [(model, n_bins) for n_bins in CONTEXTS for model in _AT_EVERY_CONTEXT]
+    pairs += [(model, CONTEXTS[-1]) for model in _AT_THE_LONGEST]
+    results = []
+    for model, n_bins in pairs:
+        folder = models / f"{model}-{n_bins}"
+        quick = ["--epochs", 1] if size == "tiny" and model.startswith("gta") else []
+        options = ["--model", model, "--n-bins", n_bins, "--seed", seed, "--out", folder]
+        run("train", "train", store, *tables, *held_out, *options, *quick)
+        results.append(run.json("evaluate", "evaluate", folder, "--store", store, *tables, "--json"))
+    return results
+
+
 def _write_page(out: Path, report: dict[str, Any], *, store: Path, genome: Path, predictions: Path) -> None:
-    results = report["results"]
-    figures = out / "figures"
+    results, figures = report["results"], out / "figures"
     reader = featurestore.open(str(store))["motif"]
-    bin_size = reader.feature_set.bin_size
     frame = pl.read_parquet(predictions).filter(pl.col("subset") == "test")
-    best = next(row for row in results if row["model"] == "gta-best" and row["n_bins"] == CONTEXTS[-1])
-    scatter = predicted_against_observed(
-        frame["prediction"].to_numpy(),
-        np.log1p(frame["target"].to_numpy()),
-        title=f"gta-best, {best['n_bins']} bins: Spearman {best['spearman']:.3f}",
-    )
-    gene, marks = _gene_with_most_enhancers(genome, frame, reader.assembly.lengths)
-    window = reader.window(gene["contig"], gene["tss"], n_bins=CONTEXTS[-1])
-    locus = window_heatmap(
-        window.values,
-        window.starts,
-        bin_size=bin_size,
-        channel_names=reader.channel_names,
-        title=f"{gene['symbol']}, {gene['contig']}:{gene['tss']:,} ({gene['strand']})",
-        centre=gene["tss"],
-        marks=marks,
-    )
+    context = score_against_context(results, bin_size=reader.feature_set.bin_size)
+    scatter, locus = _scatter(results, frame), _locus(reader, genome, frame)
     pictures = [
-        (save(score_against_context(results, bin_size=bin_size), figures / "score_against_context.png"), _CONTEXT),
+        (save(context, figures / "score_against_context.png"), _CONTEXT),
         (save(scatter, figures / "predicted_against_observed.png"), "Held-out genes of the simulated genome."),
         (save(locus, figures / "features_around_a_gene.png"), _LOCUS),
     ]
     for figure, name in ((scatter, "predicted_against_observed"), (locus, "features_around_a_gene")):
         save(figure, figures / f"{name}.svg")
-    facts = {
+    write_report(
+        out / "report.html",
+        title="From a genome to gene expression, on a simulated genome",
+        lead="Features were computed once; every model and every context length below read them from that one store.",
+        notes=_NOTES if report["size"] == "full" else (*_NOTES, "This is the tiny demo: its scores mean nothing."),
+        results=results,
+        figures=pictures,
+        facts=_facts(report),
+        commands=report["commands"],
+    )
+
+
+def _scatter(results: list[dict[str, Any]], frame: pl.DataFrame) -> Figure:
+    best = next(row for row in results if row["model"] == "gta-best" and row["n_bins"] == CONTEXTS[-1])
+    return predicted_against_observed(
+        frame["prediction"].to_numpy(),
+        np.log1p(frame["target"].to_numpy()),
+        title=f"gta-best, {best['n_bins']} bins: Spearman {best['spearman']:.3f}",
+    )
+
+
+def _locus(reader: FeatureReader, genome: Path, frame: pl.DataFrame) -> Figure:
+    """Draw the window of a held-out gene, with the planted enhancers marked."""
+    gene, marks = _gene_with_most_enhancers(genome, frame, reader.assembly.lengths)
+    window = reader.window(gene["contig"], gene["tss"], n_bins=CONTEXTS[-1])
+    return window_heatmap(
+        window.values,
+        window.starts,
+        bin_size=reader.feature_set.bin_size,
+        channel_names=reader.channel_names,
+        title=f"{gene['symbol']}, {gene['contig']}:{gene['tss']:,} ({gene['strand']})",
+        centre=gene["tss"],
+        marks=marks,
+    )
+
+
+def _facts(report: dict[str, Any]) -> dict[str, str]:
+    return {
         "extractor calls during the build": f"{report['extractor_calls_in_build']:,}",
         "extractor calls after the build": f"{report['extractor_calls_after_build']:,}",
         **{
@@ -178,16 +209,6 @@ def _write_page(out: Path, report: dict[str, Any], *, store: Path, genome: Path,
         },
         "versions": ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
     }
-    write_report(
-        out / "report.html",
-        title="From a genome to gene expression, on a simulated genome",
-        lead="Features were computed once; every model and every context length below read them from that one store.",
-        notes=_NOTES if report["size"] == "full" else (*_NOTES, "This is the tiny demo: its scores mean nothing."),
-        results=results,
-        figures=pictures,
-        facts=facts,
-        commands=report["commands"],
-    )
 
 
 _CONTEXT = (

@@ -63,19 +63,16 @@ def interpret(
     Prints the files, and which figures the model does not have.
     """
     from model.explain.interpret import interpret as run_interpret
-    from model.runs.folder import open_run
-    from model.runs.genes import load_genes_as_trained
+    from model.runs.workflow import load_genes_as_trained, open_run
 
     opened = open_run(run, device=device).with_n_bins(n_bins)
     dataset = load_genes_as_trained(
+        opened,
         store,
-        opened.feature_set,
-        opened.windows,
         genes=genes,
         targets=targets,
         target_column=target_column,
         annotations=annotations,
-        n_bins=opened.predictor.n_bins,
         anchors=anchors,
         windows=windows,
     )

@@ -97,24 +97,20 @@ def evaluate(
     if column or paired or medians:
         raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
     from model.runs.folder import controls_of
-    from model.runs.genes import load_genes_as_trained
     from model.runs.scores import ComparedRun
     from model.runs.workflow import evaluate as run_evaluate
-    from model.runs.workflow import open_run
+    from model.runs.workflow import load_genes_as_trained, open_run
 
     opened = open_run(run, device=device).with_n_bins(n_bins)
     labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
     labels |= {folder: str(folder) for folder in beside or ()}
     dataset = load_genes_as_trained(
+        opened,
         store,
-        opened.feature_set,
-        opened.windows,
         genes=genes,
         targets=targets,
         target_column=target_column,
-        target_columns=opened.tasks,
         annotations=annotations,
-        n_bins=opened.predictor.n_bins,
         anchors=anchors,
         windows=windows,
     )
@@ -200,21 +196,17 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Predict the expression of every gene of a table, as log(1 + expression), and write a Parquet file."""
-    from model.runs.genes import load_genes_as_trained
-    from model.runs.workflow import open_run
+    from model.runs.workflow import load_genes_as_trained, open_run
     from model.runs.workflow import predict as run_predict
 
     opened = open_run(run, device=device).with_n_bins(n_bins)
     dataset = load_genes_as_trained(
+        opened,
         store,
-        opened.feature_set,
-        opened.windows,
         genes=genes,
         targets=targets,
         target_column=target_column,
-        target_columns=opened.tasks,
         annotations=annotations,
-        n_bins=opened.predictor.n_bins,
         anchors=anchors,
         windows=windows,
     )

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -71,10 +71,12 @@ class ClosedForm(ABC):
                 f"set dataset.n_bins = {self.n_bins}"
             )
         trained_on.check(validation)
-        target, held_out = log_targets(train), log_targets(validation)
-        self._tensors = self._solve(self._statistics(train), target, self._statistics(validation), held_out)
+        fitted, held_out = (
+            _Sample(target=log_targets(part), features=self._statistics(part)) for part in (train, validation)
+        )
+        self._tensors = self._solve(fitted, held_out)
         self.trained_on = trained_on
-        ranked = spearman(self.predict(validation), held_out)
+        ranked = spearman(self.predict(validation), held_out.target)
         return FitReport(seconds=time.perf_counter() - started, validation_spearman=ranked)
 
     def predict(self, dataset: GeneDataset) -> NDArray[np.float32]:
@@ -107,16 +109,19 @@ class ClosedForm(ABC):
         return np.concatenate([self.summarise(batch) for batch in data_loader(dataset, batch_size=_BATCH)])
 
     @abstractmethod
-    def _solve(
-        self,
-        features: NDArray[np.float64],
-        target: NDArray[np.float64],
-        held_out_features: NDArray[np.float64],
-        held_out: NDArray[np.float64],
-    ) -> dict[str, Tensor]: ...
+    def _solve(self, train: "_Sample", validation: "_Sample") -> dict[str, Tensor]: ...
 
     @abstractmethod
     def _apply(self, features: NDArray[np.float64]) -> NDArray[np.float64]: ...
+
+
+class _Sample(NamedTuple):
+    """What is regressed on what."""
+
+    features: NDArray[np.float64]
+    """Shape `(genes, numbers)`."""
+    target: NDArray[np.float64]
+    """log(1 + expression), shape `(genes,)`."""
 
 
 class Mean(ClosedForm):
@@ -124,14 +129,8 @@ class Mean(ClosedForm):
 
     name = "mean"
 
-    def _solve(
-        self,
-        features: NDArray[np.float64],
-        target: NDArray[np.float64],
-        held_out_features: NDArray[np.float64],
-        held_out: NDArray[np.float64],
-    ) -> dict[str, Tensor]:
-        return {"mean": torch.tensor(target.mean(), dtype=torch.float64)}
+    def _solve(self, train: "_Sample", validation: "_Sample") -> dict[str, Tensor]:
+        return {"mean": torch.tensor(train.target.mean(), dtype=torch.float64)}
 
     def _apply(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.full(len(features), self._tensors["mean"].item())
@@ -140,22 +139,17 @@ class Mean(ClosedForm):
 class Ridge(ClosedForm):
     """Ridge regression on standardised statistics; the penalty of the least validation error is taken."""
 
-    def _solve(
-        self,
-        features: NDArray[np.float64],
-        target: NDArray[np.float64],
-        held_out_features: NDArray[np.float64],
-        held_out: NDArray[np.float64],
-    ) -> dict[str, Tensor]:
+    def _solve(self, train: "_Sample", validation: "_Sample") -> dict[str, Tensor]:
+        features, target = train
         low, high = features.min(axis=0), features.max(axis=0)
         scale = np.where(high > low, features.std(axis=0), 1.0)
         seen = {"centre": features.mean(axis=0), "scale": scale, "low": low, "high": high}
-        x, held_out_x = _standardised(features, seen), _standardised(held_out_features, seen)
+        x, held_out_x = _standardised(features, seen), _standardised(validation.features, seen)
         # One decomposition serves all penalties, and costs the smaller of genes and statistics.
         u, singular, vt = np.linalg.svd(x, full_matrices=False)
         rotated = u.T @ (target - target.mean())
         tried = [vt.T @ (rotated * singular / (singular**2 + penalty)) for penalty in PENALTIES]
-        errors = [mse(held_out_x @ coefficients + target.mean(), held_out) for coefficients in tried]
+        errors = [mse(held_out_x @ coefficients + target.mean(), validation.target) for coefficients in tried]
         best = int(np.argmin(errors))
         found = {"coefficients": tried[best], "intercept": target.mean(), "penalty": np.float64(PENALTIES[best])}
         return {name: torch.from_numpy(np.asarray(value)) for name, value in (seen | found).items()}

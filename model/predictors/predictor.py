@@ -73,35 +73,9 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
-class NetworkPredictor(Protocol):
+class NetworkPredictor(Predictor, Protocol):
     """A predictor whose predictions come from a torch model: it has parameters, a device, perhaps a language model."""
 
-    name: str
-    n_bins: int
-    allow_other_store: bool
     model: ExpressionModel
     training: TrainConfig
     """Its batch size and device also serve `predict`."""
-
-    @property
-    def trained_on(self) -> TrainedOn | None:
-        """See `Predictor.trained_on`."""
-        ...
-
-    def with_n_bins(self, n_bins: int) -> Self:
-        """See `Predictor.with_n_bins`."""
-        ...
-
-    def fit(
-        self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None
-    ) -> FitReport:
-        """See `Predictor.fit`."""
-        ...
-
-    def predict(self, dataset: GeneDataset) -> NDArray[np.float32]:
-        """See `Predictor.predict`."""
-        ...
-
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """See `Predictor.save`."""
-        ...

@@ -1,7 +1,8 @@
-"""Genes with their windows, as a training asks for them and as what it trained reads them again.
+"""Genes with their windows, as a training reads them.
 
 Belongs here: from tables and a store to a `GeneDataset`, and what a run records of its windows. Does not: joining genes
-to windows (`loaders.genes`), the run's folder (`model.runs.folder`).
+to windows (`loaders.genes`), the run's folder (`model.runs.folder`), the genes of a finished run
+(`model.runs.workflow`).
 """
 
 import os
@@ -19,8 +20,6 @@ from loaders.settings import Orientation
 
 AS_TRAINED = ("n_bins", "orient", "channels", "projection", "jitter_bins", "jitter_bp", "seed", "dtype")
 """Fields of `WindowSettings` that a run decides; the others say where rows are kept and how they are reached."""
-GRID = "none"
-"""In place of the name of anchors: windows of the grid."""
 _CHANNELS = ("signal",)
 
 
@@ -118,55 +117,6 @@ def load_genes(
         annotations=None if annotations is None else read_annotations(annotations),
         targets=measured,
         settings=settings,
-    )
-
-
-def load_genes_as_trained(
-    store: str,
-    feature_set: str,
-    record: WindowRecord,
-    *,
-    n_bins: int,
-    genes: str | os.PathLike[str],
-    targets: str | os.PathLike[str] | None,
-    target_column: str | None = None,
-    target_columns: Sequence[str] = (),
-    annotations: str | os.PathLike[str] | None = None,
-    anchors: str | None = None,
-    windows: WindowSettings | None = None,
-) -> GeneDataset:
-    """Read genes with windows as a run learned from them: its channels and orientation, and no jitter.
-
-    Parameters
-    ----------
-    feature_set, record
-        Of the run.
-    n_bins
-        Bins a window; a run reads other lengths than that of training too.
-    anchors
-        Name of other anchors than in training, or `none` for the grid; None for those of training.
-    windows
-        Where rows are kept and how they are reached.
-
-    Raises
-    ------
-    ValueError
-        As `load_genes`.
-    """
-    chosen = record.anchors if anchors is None else None if anchors == GRID else anchors
-    return load_genes(
-        store,
-        feature_set,
-        genes=genes,
-        targets=targets,
-        target_column=target_column,
-        target_columns=target_columns,
-        annotations=annotations,
-        anchors=chosen,
-        windows=windows,
-        n_bins=n_bins,
-        orient=record.orient,
-        channels=record.channels or ("all",),
     )
 
 

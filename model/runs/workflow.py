@@ -5,6 +5,7 @@ scores (`model.runs.scores`), which genes are held out (`model.runs.held_out`), 
 (`loaders.genes`).
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from catalog import Split
-from loaders import GeneDataset
+from loaders import GeneDataset, WindowSettings
 from model.evaluation.metrics import spearman
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import members_of
@@ -30,6 +31,10 @@ from model.runs.request import TrainRequest as TrainRequest
 from model.runs.scores import defined
 from model.runs.scores import evaluate as evaluate
 from model.runs.setup import decided_by, set_up, untrained_predictor
+from model.training.report import FitReport
+
+_GRID = "none"
+"""In place of the name of anchors: windows of the grid."""
 
 
 def make_split(
@@ -44,6 +49,50 @@ def make_split(
     `model.runs.held_out.HeldOut` has more ways, and the errors.
     """
     return HeldOut(test_contigs=test_contigs, validation_contigs=validation_contigs, seed=seed).of(dataset)
+
+
+def load_genes_as_trained(
+    run: Run,
+    store: str,
+    *,
+    genes: str | os.PathLike[str],
+    targets: str | os.PathLike[str] | None,
+    target_column: str | None = None,
+    annotations: str | os.PathLike[str] | None = None,
+    anchors: str | None = None,
+    windows: WindowSettings | None = None,
+) -> GeneDataset:
+    """Read genes with windows as a run learned from them: its channels, orientation and tasks, and no jitter.
+
+    Parameters
+    ----------
+    run
+        Its predictor says how many bins a window has, also other than in training (`Run.with_n_bins`).
+    anchors
+        Name of other anchors than in training, or `none` for the grid; None for those of training.
+    windows
+        Where rows are kept and how they are reached.
+
+    Raises
+    ------
+    ValueError
+        As `load_genes`.
+    """
+    record = run.windows
+    return load_genes(
+        store,
+        run.feature_set,
+        genes=genes,
+        targets=targets,
+        target_column=target_column,
+        target_columns=run.tasks,
+        annotations=annotations,
+        anchors={None: record.anchors, _GRID: None}.get(anchors, anchors),
+        windows=windows,
+        n_bins=run.predictor.n_bins,
+        orient=record.orient,
+        channels=record.channels or ("all",),
+    )
 
 
 def train(
@@ -90,49 +139,61 @@ def train(
 def _train_one(
     dataset: GeneDataset, split: Split, request: TrainRequest, out: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    parts = {name: dataset.subset(getattr(split, name)) for name in SUBSETS}
-    parts |= {name: parts[name].unjittered() for name in SUBSETS if name != "train"}
-    for name in ("train", "validation"):
-        if not len(parts[name]):
-            raise ValueError(f"the split leaves no {name} genes; name other contigs, or take a random split")
+    parts = _parts(dataset, split)
     config, training = set_up(request)
-    asked = decided_by(dataset, split, request, config, training)
-    summary = None if request.restart else finished_run(out, asked, configs=(type(config), type(training)))
+    decided = decided_by(dataset, split, request, config, training)
+    summary = None if request.restart else finished_run(out, decided, configs=(type(config), type(training)))
     if summary is not None:
         say(f"{out} holds this run, finished; a restart trains it again")
         return summary
     predictor = untrained_predictor(dataset, request, config, training, out)
-    # Only now: a request that does not fit together leaves the folder as it was.
+    # Only now: a request that is refused leaves the folder as it was.
     begin_run(
         out,
-        asked,
+        decided,
         feature_set=dataset.windows.name,
         windows=WindowRecord.of(dataset.windows),
         split=split,
         tasks=request.tasks,
         restart=request.restart,
     )
-    models = _models(predictor)
-    for line in _parameters(models):
+    for line in _parameters(_models(predictor)):
         say(line)
     report = predictor.fit(parts["train"], parts["validation"], out=out)
     baselines = _fit_baselines(parts, request) if training is not None and request.baselines else []
-    validation = parts["validation"]
-    summary = {
-        "model": request.model,
-        "n_bins": predictor.n_bins,
-        **{f"n_{name}": len(part) for name, part in parts.items()},
-        "trainable_parameters": sum(model.n_trainable() for model in models),
-        "seconds": report.seconds,
-        # Undefined where all predictions are equal.
-        "validation_spearman": None if np.isnan(report.validation_spearman) else report.validation_spearman,
-        "baselines": {
-            made.name: defined(spearman(made.predict(validation), np.log1p(validation.targets.numpy())))
-            for made in baselines
-        },
-    }
+    summary = _summary(request.model, predictor, report, baselines, parts)
     finish_run(out, predictor, baselines, summary)
     return summary
+
+
+def _parts(dataset: GeneDataset, split: Split) -> dict[str, GeneDataset]:
+    """Split a dataset; only the training genes keep their jitter."""
+    parts = {name: dataset.subset(getattr(split, name)) for name in SUBSETS}
+    for name in ("train", "validation"):
+        if not len(parts[name]):
+            raise ValueError(f"the split leaves no {name} genes; name other contigs, or take a random split")
+    return {name: part if name == "train" else part.unjittered() for name, part in parts.items()}
+
+
+def _summary(
+    model: str,
+    predictor: Predictor,
+    report: FitReport,
+    baselines: Sequence[Predictor],
+    parts: Mapping[str, GeneDataset],
+) -> dict[str, Any]:
+    """Give what `train` returns: plain JSON, null for a correlation with equal predictions."""
+    validation = parts["validation"]
+    observed = np.log1p(validation.targets.numpy())
+    return {
+        "model": model,
+        "n_bins": predictor.n_bins,
+        **{f"n_{name}": len(part) for name, part in parts.items()},
+        "trainable_parameters": sum(one.n_trainable() for one in _models(predictor)),
+        "seconds": report.seconds,
+        "validation_spearman": defined(report.validation_spearman),
+        "baselines": {made.name: defined(spearman(made.predict(validation), observed)) for made in baselines},
+    }
 
 
 def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) -> pl.DataFrame:

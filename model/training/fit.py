@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,43 +66,12 @@ def fit(
     ModuleNotFoundError
         If TensorBoard's files are asked for without the package.
     """
-    for dataset in (train, validation):
-        require_targets(dataset)
-        if dataset.n_bins != model.n_bins:
-            raise ValueError(
-                f"the model reads {model.n_bins} bins, but the windows have {dataset.n_bins}; "
-                f"set dataset.n_bins = {model.n_bins}"
-            )
     device = choose_device(config.device)
-    _check_count(device, config)
-    if config.pretrain_steps:
-        require_alignment(model)
-    make_optimiser(model, config, n_genes=len(train))  # refuses what does not fit before anything is written
+    _require_fit(model, train, validation, config, device)
     started = time.perf_counter()
     identity = _identity(model, train, validation, config)
     before = None if out is None else read_progress(out, identity)
-    with contextlib.ExitStack() as stack:
-        folder = out
-        if folder is None and config.devices > 1:
-            # The processes hand what they learned back in a folder.
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if before is None:
-            standardise(model, train, config.batch_size)
-            if config.pretrain_steps:
-                pretrain_alignment(
-                    model,
-                    train,
-                    steps=config.pretrain_steps,
-                    learning_rate=config.learning_rate,
-                    seed=config.seed,
-                    device=device,
-                )
-            best, epochs = _train(model, train, validation, config, device, folder, identity, before)
-        elif before.is_stopped or len(before.epochs) >= config.epochs:
-            best, epochs = dict(before.best), list(before.epochs)
-        else:
-            model.load_own_state(before.model)
-            best, epochs = _train(model, train, validation, config, device, folder, identity, before)
+    best, epochs = _best_and_epochs(model, train, validation, config, device, out, identity, before)
     if out is not None:
         write_metrics(out, epochs)
     model.load_own_state(best)
@@ -114,6 +83,61 @@ def fit(
         epochs=tuple(epochs),
         best_epoch=kept,
     )
+
+
+def _require_fit(
+    model: ExpressionModel,
+    train: GeneDataset,
+    validation: GeneDataset,
+    config: TrainConfig,
+    device: torch.device,
+) -> None:
+    """Refuse, before anything is written, what cannot be trained."""
+    for dataset in (train, validation):
+        require_targets(dataset)
+        if dataset.n_bins != model.n_bins:
+            raise ValueError(
+                f"the model reads {model.n_bins} bins, but the windows have {dataset.n_bins}; "
+                f"set dataset.n_bins = {model.n_bins}"
+            )
+    _check_count(device, config)
+    if config.pretrain_steps:
+        require_alignment(model)
+    make_optimiser(model, config, n_genes=len(train))  # refuses multipliers of parts that the model lacks
+
+
+def _best_and_epochs(
+    model: ExpressionModel,
+    train: GeneDataset,
+    validation: GeneDataset,
+    config: TrainConfig,
+    device: torch.device,
+    out: Path | None,
+    identity: dict[str, Any],
+    before: Progress | None,
+) -> tuple[Mapping[str, Tensor], list[Epoch]]:
+    """Start a training, or resume it from its last finished epoch; give the best epoch's state, and all epochs."""
+    if before is not None and (before.is_stopped or len(before.epochs) >= config.epochs):
+        return before.best, list(before.epochs)
+    if before is not None:
+        model.load_own_state(before.model)
+    else:
+        standardise(model, train, config.batch_size)
+        if config.pretrain_steps:
+            pretrain_alignment(
+                model,
+                train,
+                steps=config.pretrain_steps,
+                learning_rate=config.learning_rate,
+                seed=config.seed,
+                device=device,
+            )
+    with contextlib.ExitStack() as stack:
+        folder = out
+        if folder is None and config.devices > 1:
+            # Processes of several devices hand back what they learned in a folder.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        return _train(model, train, validation, config, device, folder, identity, before)
 
 
 def _train(

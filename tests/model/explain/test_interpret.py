@@ -9,10 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from catalog import Grid, Split
-from catalog.genes.table import GENE_SCHEMA
+from catalog import Split
 from featurestore.cli.main import main
-from featurestore.testing import built_store
 from loaders import GeneDataset
 from model.cli.interpret import app
 from model.explain.attention import attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
@@ -30,23 +28,6 @@ from model.training.config import TrainConfig
 
 N_BINS = 9
 K = 3
-
-
-@pytest.fixture(scope="module")
-def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("genome")
-    for name, fingerprint in (("store", "f0"), ("other", "f1")):
-        built_store(folder / name, {"chr1": 900, "chr2": 300}, Grid(bin_size=16), fingerprint=fingerprint)
-    rows = [(contig, tss) for contig, length in (("chr1", 900), ("chr2", 300)) for tss in range(20, length, 25)]
-    genes = pl.DataFrame(
-        [(f"ENSG{place}", f"G{place}", contig, "+", tss, None) for place, (contig, tss) in enumerate(rows)],
-        schema=GENE_SCHEMA,
-        orient="row",
-    )
-    genes.write_csv(folder / "genes.tsv", separator="\t")
-    values = np.random.default_rng(0).exponential(size=len(genes))
-    genes.select("gene_id", value=pl.Series(values)).write_csv(folder / "targets.tsv", separator="\t")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,9 @@ from transformers import AutoModel, LlamaConfig, LlamaModel, T5Config
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError, directory_digest, quiet_transformers
 from model.language.untrained import make_untrained_backbone
-from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
+from model.testing import FAMILIES, PROMPTS, Family
 
 N_DATA = 5
-
-
-@pytest.fixture(scope="module")
-def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
-    folder = tmp_path_factory.mktemp("backbones")
-    return {family: write_tiny_backbone(folder / family, family) for family in FAMILIES}
 
 
 def _data(backbone: Backbone, rows: int = len(PROMPTS)) -> Tensor:

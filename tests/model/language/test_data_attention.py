@@ -11,15 +11,9 @@ from model.language.backbone import Backbone
 from model.language.data_attention import data_mask
 from model.language.directory import BackboneError
 from model.language.untrained import train_tokenizer
-from model.testing import CAUSAL, PROMPTS, Family, write_tiny_backbone
+from model.testing import CAUSAL, PROMPTS, Family
 
 N_PROMPT, N_DATA = 9, 8
-
-
-@pytest.fixture(scope="module")
-def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
-    folder = tmp_path_factory.mktemp("backbones")
-    return {family: write_tiny_backbone(folder / family, family) for family in (*CAUSAL, "bert")}
 
 
 def _sees(asking: int, seen: int, *, tokens: int, n_data: int, window: int | None) -> bool:

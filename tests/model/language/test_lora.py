@@ -16,6 +16,7 @@ N_DATA, RANK = 5, 2
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
+    """Write models of two blocks: their adapters are counted."""
     folder = tmp_path_factory.mktemp("backbones")
     return {family: write_tiny_backbone(folder / family, family, layers=2) for family in FAMILIES}
 

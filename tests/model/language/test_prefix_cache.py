@@ -9,15 +9,9 @@ from model.language.directory import BackboneError
 from model.language.lora import add_lora
 from model.language.prefix_cache import PrefixCache
 from model.language.prefix_store import PrefixStore
-from model.testing import CAUSAL, FAMILIES, PROMPTS, Family, write_tiny_backbone
+from model.testing import CAUSAL, PROMPTS, Family
 
 N_DATA = 5
-
-
-@pytest.fixture(scope="module")
-def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
-    folder = tmp_path_factory.mktemp("backbones")
-    return {family: write_tiny_backbone(folder / family, family) for family in FAMILIES}
 
 
 def _data(backbone: Backbone, rows: int = len(PROMPTS)) -> Tensor:

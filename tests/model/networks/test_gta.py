@@ -15,7 +15,7 @@ from model.networks.gta import GTA
 from model.networks.gta_config import PRESETS, GtaConfig
 from model.networks.positions import centre_bin
 from model.networks.readout import PooledReadout, SummedReadout, TopKReadout
-from model.testing import FAMILIES, PROMPTS, Family, write_tiny_backbone
+from model.testing import FAMILIES, PROMPTS, Family
 from model.training.config import TrainConfig
 from model.training.lightning_module import make_optimiser
 
@@ -33,12 +33,6 @@ VARIANTS = {
     "with sinusoidal positions": _NORMALISED | {"distance_position": "sinusoidal", "readout": "pooled"},
     "with tasks": {"tasks": ("GM12878", "K562"), "task_line": "# Cell: {task}"},
 }
-
-
-@pytest.fixture(scope="module")
-def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
-    folder = tmp_path_factory.mktemp("backbones")
-    return {family: write_tiny_backbone(folder / family, family) for family in FAMILIES}
 
 
 def _gta(backbone: Backbone | None, **changes: Any) -> GTA:

@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
-from catalog import Grid
-from catalog.genes.table import GENE_SCHEMA
 from featurestore.cli.main import main
-from featurestore.testing import built_store
 from model.evaluation.metrics import spearman
 from model.language.backbone import Backbone
 from model.language.prefix_cache import PrefixCache
@@ -238,22 +234,6 @@ def test_a_configuration_of_another_model_is_refused(name: str, config: Any) -> 
 
 
 # From the command line
-
-
-@pytest.fixture(scope="module")
-def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("genome")
-    built_store(folder / "store", {"chr1": 900, "chr2": 300}, Grid(bin_size=16))
-    rows = [(contig, tss) for contig, length in (("chr1", 900), ("chr2", 300)) for tss in range(20, length, 25)]
-    genes = pl.DataFrame(
-        [(f"ENSG{place}", f"G{place}", contig, "+", tss, None) for place, (contig, tss) in enumerate(rows)],
-        schema=GENE_SCHEMA,
-        orient="row",
-    )
-    genes.write_csv(folder / "genes.tsv", separator="\t")
-    values = np.random.default_rng(0).exponential(size=len(genes))
-    genes.select("gene_id", value=pl.Series(values)).write_csv(folder / "targets.tsv", separator="\t")
-    return folder
 
 
 @pytest.mark.parametrize("name", ["gta-sequence-only", "gta-prompt-only", *BIN_MODELS])

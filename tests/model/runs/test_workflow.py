@@ -369,7 +369,7 @@ def test_test_genes_folds_and_split_files_hold_out_what_they_say(
         pytest.param(["--split", "{split}"], "train and test share 1 genes: G1020; remove", id="shared genes"),
         pytest.param(["--folds", "4"], "give one of them", id="two ways to split"),
         pytest.param(["--by-family"], "go with `--folds`", id="families without folds"),
-        pytest.param(["--seeds", "0,x"], r"seeds is \[int, ...\]; got '0,x'", id="seeds that are none"),
+        pytest.param(["--seeds", "0,x"], r"`--seeds` is \[int, ...\]; got '0,x'", id="seeds that are none"),
         pytest.param(["--model", "mean", "--seeds", "0,1"], "choose a trained model", id="seeds of a closed form"),
     ],
 )
@@ -422,7 +422,7 @@ def test_features_of_another_fingerprint_are_refused_unless_forced(
 ) -> None:
     arguments = ["evaluate", str(run), *_tables(place, store="other"), "--draws", "50"]
     assert main(arguments) == 2
-    assert "allow_other_store=True" in capsys.readouterr().err
+    assert "force it with `--allow-other-store`" in capsys.readouterr().err
     assert main([*arguments, "--allow-other-store"]) == 0
 
 
