@@ -34,7 +34,7 @@ _OLD_SETTINGS = ("weights", "projector", "names", "precision")
 """Flags from the time when every extractor had those of one; they mean `--set NAME=VALUE`."""
 
 
-def _asks(request: type[FeaturesRequest], *, without: tuple[str, ...] = ()) -> Callable[..., Callable[..., None]]:
+def _takes(request: type[FeaturesRequest], *, without: tuple[str, ...] = ()) -> Callable[..., Callable[..., None]]:
     return takes(request, without=(*_FROM_ENVIRONMENT, *without), old_settings=_OLD_SETTINGS)
 
 
@@ -49,24 +49,23 @@ _Command = lists_settings(_settings)
 
 
 @app.command(cls=_Command)
-@_asks(BuildRequest, without=("refine", "workers", "scheduler"))
+@_takes(BuildRequest, without=("refine", "workers", "scheduler"))
 def plan(
     store: StoreUrl,
     request: BuildRequest,
     bins_per_second: Annotated[
         float | None,
         typer.Option(
-            help="Speed to reckon hours with (bins/s, all workers together). "
-            "[default: that of the last run in the store]"
+            help="Speed to estimate hours with (bins/s, all workers). [default: that of the last run in the store]"
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Try the source out on this machine for 10 s, and reckon with that.")
+        bool, typer.Option("--measure", help="Measure the source on this machine for 10 s, and estimate with that.")
     ] = False,
     help_options: HelpOptions = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a build would do: shards, bins, bytes, objects, operations and hours; writes nothing."""
+    """Dry run of a build: shards, bins, bytes, objects, operations and hours; writes nothing."""
     from builders.plan import plan_build
     from builders.throughput import measure_request
 
@@ -100,14 +99,14 @@ def plan(
 
 
 @app.command(cls=_Command)
-@_asks(BuildRequest)
+@_takes(BuildRequest)
 def build(
     store: StoreUrl,
     request: BuildRequest,
     help_options: HelpOptions = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute features of a genome into a store. Run it again to go on; exits 0 only when all is committed."""
+    """Compute features of a genome into a store. Run it again to resume; exits 0 only when all is committed."""
     from builders.run import run_build
     from featurestore.cli.progress import bar
 
@@ -121,11 +120,11 @@ def build(
 
 
 @app.command(cls=_Command)
-@_asks(AnchorRequest)
+@_takes(AnchorRequest)
 def build_anchors(
     store: StoreUrl, request: AnchorRequest, help_options: HelpOptions = False, as_json: AsJson = False
 ) -> None:
-    """Compute windows centred exactly on genes or other positions. Run it again to go on, as with build."""
+    """Compute windows centred exactly on genes or other positions. Run it again to resume, as with build."""
     from builders.anchored.run_anchors import run_anchor_build
     from featurestore.cli.progress import bar
 

@@ -1,4 +1,4 @@
-"""From a name to the factory of an extractor or a source, and to the settings of its own.
+"""Find the factory of an extractor or a source by name, and the dataclass of its settings.
 
 Belongs here: entry points, `module:factory`, and how a factory is called. Does not: what it makes
 (`builders.extractors.base`, `builders.source`).
@@ -27,7 +27,7 @@ class Factory:
     """What makes an extractor or a source."""
 
     name: str
-    """As it was asked for."""
+    """As requested: registered, or `module:factory`."""
     make: Callable[..., Any]
     settings: type[Any] | None
     """The dataclass of its own settings; None if it has none."""

@@ -1,6 +1,6 @@
-"""What a build has to do: which shards, how many bins, bytes and hours. Nothing is computed and nothing is written.
+"""Dry run of a build: its shards, bins, bytes and hours. Computes and writes nothing.
 
-Belongs here: the work list, pure but for listing commit records. Does not: doing the work (`builders.run`).
+Belongs here: the task list, pure but for listing commit records. Does not: running it (`builders.run`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class BuildPlan:
     todo: tuple[ShardTask, ...]
     flops_per_bin: float
     measured_speed: float = 0.0
-    """Of the last run that built these feature sets in this store, all workers together (bins/s); 0 if none did."""
+    """Of the last run that built these feature sets in this store, all workers (bins/s); 0 if none did."""
 
     @property
     def n_bins(self) -> int:

@@ -1,4 +1,4 @@
-"""Compute some bins of a store again and compare: the strongest check that there is, and the dearest.
+"""Recompute random bins of a store and compare: the strongest check, and the most expensive.
 
 Belongs here: drawing bins, computing and comparing them. Does not: reading whole stores (`featurestore.upkeep.verify`).
 """
@@ -46,7 +46,7 @@ def recompute(
     extractor, source
         `module:factory` where the store was built with one that is not installed under its name.
     settings
-        In place of those that the feature set has on record: files lie elsewhere now.
+        In place of the recorded ones, for files that have moved.
     seed
         Same seed, same bins.
 

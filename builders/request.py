@@ -1,8 +1,8 @@
-"""What is asked of a build: one value that travels from the command line, or from Python, to the work.
+"""Configuration of a build: one value, from the command line or Python to the workers.
 
 Belongs here: the options of builds and what they mean; the command line is derived from their fields, so that a new
 option is one field here, and the code that reads it. Does not: settings of one extractor or source (its own dataclass),
-carrying a build out (`builders.run`).
+running a build (`builders.run`).
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class FeaturesRequest:
 
     fasta: str | None = None
     """The genome, a path or any fsspec URL: .fa, or .fa.gz made by bgzip (gzip is unpacked once). An extractor reads
-    it; with a source it says the assembly of a store that does not exist yet."""
+    it; with a source it gives the assembly of a new store."""
     extractor: str = "motif"
     """motif, sei, or module:factory of your own."""
     source: str | None = None
     """In place of an extractor, a source of features that is not sequence: its name, or module:factory of your own."""
     settings: Options = field(default_factory=dict, metadata={"flag": "--set", "metavar": "NAME=VALUE"})
-    """What the extractor or source itself can be set to; repeat it. `build --extractor NAME --help-options` lists
-    that."""
+    """Settings of the extractor or source itself; repeatable. `build --extractor NAME --help-options` lists
+    them."""
     outputs: tuple[str, ...] | None = None
     """Feature sets to write, comma-separated; by default the extractor's own choice."""
     bin_size: int = 4096
@@ -41,13 +41,13 @@ class FeaturesRequest:
     contigs: tuple[str, ...] | None = None
     """Contigs to build, comma-separated; by default all."""
     workers: int | None = None
-    """Worker processes here. [default: one a GPU; on a CPU one a core, or one for a network]"""
+    """Worker processes on this machine. [default: one a GPU; on a CPU one a core, or one for a network]"""
     scheduler: str | None = field(default=None, metadata={"metavar": "ADDRESS"})
-    """Dask scheduler whose workers do it instead, e.g. tcp://node1:8786."""
+    """Dask scheduler whose workers to use instead, e.g. tcp://node1:8786."""
     storage_options: Options | None = field(default=None, metadata={"flag": "--storage-option"})
-    """How the store is reached, as fsspec and s3fs name it; by default from the environment."""
+    """Credentials and endpoint of the store, as fsspec and s3fs name them; by default from the environment."""
     fasta_options: Options | None = field(default=None, metadata={"flag": "--fasta-option"})
-    """How the genome is reached, as fsspec and s3fs name it; by default from the environment."""
+    """Credentials and endpoint of the genome, as fsspec and s3fs name them; by default from the environment."""
 
     def __post_init__(self) -> None:
         _ = self.common  # checks what is in it

@@ -1,7 +1,7 @@
-"""Carry a build out: the shards that are not committed yet, and only those.
+"""Run a build: idempotent, it computes only the shards that are not committed yet.
 
-Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.execution.shard`), going over
-them (`builders.execution.scheduling`), what can be asked for (`builders.request`).
+Belongs here: from a plan to committed shards. Does not: the work on one shard (`builders.execution.shard`), scheduling
+them (`builders.execution.scheduling`), options of a build (`builders.request`).
 """
 
 import os
@@ -86,7 +86,7 @@ def build(
 
 
 def run_build(store_url: str, request: BuildRequest, *, progress: Progress | None = None) -> BuildReport:
-    """Compute features of an assembly and write them into a store. Running it again does only what is missing.
+    """Compute features of an assembly and write them into a store. Idempotent: a second run does only what is missing.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def run_build(store_url: str, request: BuildRequest, *, progress: Progress | Non
 
 
 class Started(NamedTuple):
-    """A build that has looked at its input, and written nothing."""
+    """A build whose input is checked; nothing is written yet."""
 
     job: Job
     source: Source
@@ -143,7 +143,7 @@ class Work(NamedTuple):
 
 
 def start_job(store_url: str, request: FeaturesRequest) -> Started:
-    """Look at the genome and the source, and say what workers must know of them; nothing is written."""
+    """Check the genome and the source, and make the configuration for the workers; nothing is written."""
     spec = describe_source(request, assembly=assembly_of(store_url, request))
     source = spec.make()
     job = Job(
@@ -166,16 +166,16 @@ def carry_out(
     report: BuildReport,
     progress: Progress | None,
 ) -> None:
-    """Do what a job has to do, with workers that are started when there is something for them.
+    """Run a job, on workers that are started only if there is work.
 
     Parameters
     ----------
     store
         As it was found; None if there is none yet.
     declare_and_plan
-        Given the pad rows, or None where the store has them, it makes room and says what is to be built.
+        Given the pad rows, or None where the store has them, it declares the arrays and lists the work.
     report
-        What was done is added to it.
+        Updated in place.
     """
     job, source = build
     started = time.perf_counter()

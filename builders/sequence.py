@@ -1,4 +1,4 @@
-"""The sequence below each bin, with N where the contig has ended.
+"""Sequence windows of bins, padded with N past the ends of a contig.
 
 Belongs here: cutting windows out of a FASTA. Does not: opening it (`catalog.fasta.file`), encoding it (each extractor).
 """
@@ -47,8 +47,8 @@ def span_sequences(fasta: Fasta, spans: Sequence[Span], bin_size: int, input_len
     if len(spans) == 1:
         contig, start, n_bins = spans[0]
         begin = start + flank
-        stretch = bases(fasta, contig, begin, begin + (n_bins - 1) * bin_size + input_length)
-        return np.lib.stride_tricks.sliding_window_view(stretch, input_length)[::bin_size]
+        region = bases(fasta, contig, begin, begin + (n_bins - 1) * bin_size + input_length)
+        return np.lib.stride_tricks.sliding_window_view(region, input_length)[::bin_size]
     ends = np.cumsum([0, *(span.n_bins for span in spans)])
     sequences = np.empty((ends[-1], input_length), dtype=np.uint8)
     for contig in dict.fromkeys(span.contig for span in spans):
@@ -71,8 +71,8 @@ def scattered_sequences(fasta: Fasta, contig: str, starts: NDArray[np.int64], in
     gaps = np.flatnonzero(np.diff(starts) > input_length) + 1
     for first, end in pairwise([0, *gaps.tolist(), len(starts)]):
         begin = int(starts[first])
-        stretch = bases(fasta, contig, begin, int(starts[end - 1]) + input_length)
-        seen = np.lib.stride_tricks.sliding_window_view(stretch, input_length)
+        region = bases(fasta, contig, begin, int(starts[end - 1]) + input_length)
+        seen = np.lib.stride_tricks.sliding_window_view(region, input_length)
         sequences[first:end] = seen[starts[first:end] - begin]
     return sequences
 

@@ -1,11 +1,11 @@
-"""What a source of features is: whatever can say what each bin of an assembly holds.
+"""The protocol of sources: whatever gives the features of each bin of an assembly.
 
-Belongs here: the protocol, reading through it, and the checks of what it gives. Does not: any one source
+Belongs here: the protocol, reading through it, and checks of its output. Does not: any one source
 (`builders.extractors.source` is that of a network or motifs over a FASTA), writing what it gives
 (`builders.execution.shard`).
 
-Planning, resuming, commits, failures, verification, anchored arrays and Dask know sources only: nothing of them
-mentions a genome's file or an extractor.
+Planning, resuming, commits, failures, verification, anchored arrays and Dask know sources only, neither FASTA files
+nor extractors.
 """
 
 import re
@@ -30,12 +30,12 @@ counts, which the store has to hold exactly."""
 
 
 class SourceChanged(RuntimeError):
-    """What a build reads has changed since the build began: what it would write no longer belongs together."""
+    """The input of a build has changed since it began; going on would mix two versions in one feature set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonOptions:
-    """What extractors and sources of every kind can be asked for."""
+    """Options of extractors and sources of every kind."""
 
     bin_size: int = 4096
     """Bases a bin (bp). A network with a fixed input reads that many bases around the centre of the bin instead."""
@@ -68,7 +68,7 @@ class Span(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Says what the bins of an assembly hold. Cheap to make: files and weights are read on first use.
+    """Gives the features of bins of an assembly. Cheap to make: files and weights are loaded lazily.
 
     A factory makes it: `factory(options: SourceOptions)`, or `factory(options, settings)` where the annotation of the
     second parameter is a frozen dataclass of options of the source's own (`builders.factories`).
@@ -76,7 +76,7 @@ class Source(Protocol):
 
     name: str
     bin_size: int
-    """Bases a bin (bp), as `SourceOptions` asked for."""
+    """Bases a bin (bp), that of `SourceOptions`."""
     flops_per_bin: float
     """Floating-point operations a bin, for `plan`; 0 for a source that keeps to one core and wants no GPU."""
     batch_bins: int
@@ -98,7 +98,7 @@ class Source(Protocol):
 
     @property
     def options(self) -> dict[str, JsonValue]:
-        """How it was set, for the record; `verify --recompute` sets it so again."""
+        """Its settings, for the record; `verify --recompute` reuses them."""
         ...
 
     def pad(self) -> Mapping[str, NDArray[Any]]:
@@ -106,7 +106,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of open files; what reads again opens them again."""
+        """Close open files; the next read reopens them."""
         ...
 
     def read(self, contig: str, start: int, n_bins: int) -> Rows:
@@ -180,12 +180,12 @@ def read(source: Source, spans: Sequence[Span], pad: Mapping[str, NDArray[Any]])
 
 
 def checked(source: Source, rows: Rows, n_bins: int | None) -> Rows:
-    """Hold a source to its promises: each set there, of the right shape, finite.
+    """Check the output of a source: each set present, of the right shape, finite.
 
     Parameters
     ----------
     n_bins
-        Bins that there must be; None for as many as the first set has.
+        Expected bins; None for as many as the first set has.
     """
     for name, channels in source.channels.items():
         if name not in rows:

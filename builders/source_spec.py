@@ -1,4 +1,4 @@
-"""How a worker makes a source again: from a small description that travels, once a worker.
+"""A small, picklable description of a source, from which each worker makes its own.
 
 Belongs here: from a request to the description, and from the description to a source. Does not: what a source does
 (`builders.source`), finding factories (`builders.factories`).
@@ -25,7 +25,7 @@ from featurestore import open as open_store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """All that a worker needs to make a source: plain values, and where files lie."""
+    """All that a worker needs to make a source: plain values, and paths of files."""
 
     kind: Literal["extractor", "source"]
     name: str
@@ -65,7 +65,7 @@ class SourceSpec:
 
 
 def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = None) -> SourceSpec:
-    """Look at the genome and the settings of a request, and describe its source.
+    """Describe the source of a request, its genome and settings checked.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How fast a source is on this machine, tried out.
+"""Throughput of a source on this machine, measured.
 
 Belongs here: a measurement for `plan`. Does not: the speed that earlier builds reached (`featurestore.upkeep.status`).
 """
@@ -15,7 +15,7 @@ from catalog import Assembly
 
 
 def measure(source: Source, assembly: Assembly, *, seconds: float = 10.0, seed: int = 0) -> float:
-    """Let a source read bins at random places for some time, in batches, and give bins/s.
+    """Measure bins/s of a source at random positions, in batches.
 
     The first batch, which loads weights and warms the device up, is not counted.
 
@@ -45,7 +45,7 @@ def measure(source: Source, assembly: Assembly, *, seconds: float = 10.0, seed: 
 
 
 def measure_request(store_url: str, request: FeaturesRequest) -> float:
-    """Try out the source that a build would use, and give bins/s of one worker."""
+    """Measure the source of a request: bins/s of one worker."""
     spec = describe_source(request, assembly=assembly_of(store_url, request))
     with closing(spec.make()) as source:
         return measure(source, spec.assembly)

@@ -1,4 +1,4 @@
-"""How fast a store gives random windows, and what that costs.
+"""Benchmark of reading random windows: throughput, requests, cache hits, stalls.
 
 Belongs here: drawing windows over what is committed, and the report. Does not: comparisons with other libraries
 (`benchmarks/`).
@@ -17,7 +17,7 @@ from loaders.batching.prefetcher import Prefetcher
 from loaders.residence.open import CountingReader
 from loaders.stats import Stats
 
-_MOST_DRAWS = 100
+_MOST_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ReadReport:
         return asdict(self) | derived
 
     def summary(self) -> str:
-        """Say it in a few lines."""
+        """Give the report as a few lines."""
         stats = self.stats
         wire = (
             "the store's requests are not counted for this kind of URL"
@@ -136,7 +136,7 @@ def random_places(
     rng = np.random.default_rng(seed)
     contigs: list[str] = []
     centres: list[int] = []
-    for _ in range(_MOST_DRAWS):
+    for _ in range(_MOST_ATTEMPTS):
         places = rng.integers(0, ends[-1], size=n_windows)
         numbers = np.searchsorted(ends, places, side="right")
         drawn = [names[number] for number in numbers]

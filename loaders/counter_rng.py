@@ -1,10 +1,10 @@
-"""Counter-based random numbers: a hash of what a draw is for, with no state to keep.
+"""Counter-based random numbers: stateless, a hash of seed, epoch, purpose and index.
 
-Belongs here: draws that depend on what they are for and on nothing else. Does not: what is done with them
+Belongs here: the generator. Does not: its uses
 (`loaders.batching.sampler` orders, `loaders.windows.grid` jitters).
 
-A generator gives numbers in turn, so a draw depends on how many came before it, on which worker, on which rank. Here
-the draw for (seed, epoch, purpose, index) is a hash of these four: equal in any process, in any order, with any numpy.
+A stateful generator's numbers depend on how many were drawn before, on which worker and rank. These are equal in any
+process, in any order, with any numpy.
 """
 
 from typing import Literal

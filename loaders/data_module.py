@@ -2,7 +2,7 @@
 
 Belongs here: `GeneDataModule`. Does not: batches (`loaders.batching.loader`), splits (`catalog.genes.splits`). Needs
 lightning, which the extra `model` brings, so this module is imported on its own: `from loaders.data_module import
-GeneDataModule`. (A module named `lightning` would hide the library from scripts beside it.)
+GeneDataModule`. (A module named `lightning` would hide the library from scripts in its folder.)
 """
 
 from collections.abc import Iterable, Sequence

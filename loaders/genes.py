@@ -52,7 +52,7 @@ class GeneBatch(NamedTuple):
 
 
 def collate(batches: Sequence[GeneBatch], **_: Any) -> GeneBatch:
-    """Put batches of genes together; torch's `default_collate` knows it, so a plain DataLoader does it too."""
+    """Concatenate batches of genes; torch's `default_collate` knows it, so a plain DataLoader does it too."""
     return GeneBatch(
         torch.cat([batch.features for batch in batches]),
         [prompt for batch in batches for prompt in batch.prompts],
@@ -134,7 +134,7 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
 
     @property
     def jitter(self) -> tuple[int, int]:
-        """How far a window may move either way: whole bins, and bp beside."""
+        """How far a window may move either way: whole bins, and bp."""
         settings = self.windows.settings
         return settings.jitter_bins, settings.jitter_bp
 

@@ -1,6 +1,6 @@
-"""What reading costs, in numbers.
+"""Counters of reading: windows, requests, bytes, cache hits, waiting time.
 
-Belongs here: the counters, and those that tensorstore keeps. Does not: making batches early
+Belongs here: the counters, and those that tensorstore keeps. Does not: prefetch
 (`loaders.batching.prefetcher`), taking times for a report (`loaders.bench`).
 """
 

@@ -1,1 +1,1 @@
-"""Builds of anchored arrays: windows that are centred on chosen positions to the base."""
+"""Builds of anchored arrays: windows that are centred exactly on chosen positions."""

@@ -1,10 +1,10 @@
-"""What a build of anchored arrays has to do: which shards, and where their bins come from.
+"""Tasks of a build of anchored arrays: its shards, and where their bins come from.
 
-Belongs here: the shard of an anchored array, and the list of them. Does not: carrying it out
+Belongs here: the shard of an anchored array, and the list of them. Does not: running it
 (`builders.anchored.run_anchors`), the arrays (`featurestore.anchored.layout`).
 
-Nothing is computed twice: not a bin that two windows of a shard have, nor the bins of a window that the grid of the
-store has. Those are then as the device computed them that built the grid.
+Nothing is computed twice: windows of a shard share their bins, and bins that the store's grid has are read from there,
+as computed by the device that built the grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class AnchoredWindow(NamedTuple):
 
 
 class BinSources(NamedTuple):
-    """Where the bins of a shard come from; arrays of shape `(windows, bins)` unless it is said otherwise."""
+    """Where the bins of a shard come from; arrays of shape `(windows, bins)` unless noted."""
 
     starts: NDArray[np.int64]
     """First base (bp)."""
@@ -50,7 +50,7 @@ class BinSources(NamedTuple):
     """Row among the bins to compute; -1 for the others."""
     to_compute: NDArray[np.int64]
     """Number of the contig, first base modulo the bin size, and first base of each distinct bin to compute, ascending;
-    shape `(3, rows)`. Neighbours of one tiling stand side by side, so that runs of them are read in one go."""
+    shape `(3, rows)`. Neighbours of one tiling are adjacent, so that runs of them are read in one request."""
 
 
 class AnchorTask(NamedTuple):
@@ -83,7 +83,7 @@ class AnchorTask(NamedTuple):
         return ArrayKey(feature_set, self.anchors)
 
     def spans(self, feature_set: FeatureSet) -> list[Span]:
-        """Say which distinct bins are to be computed: runs of neighbours."""
+        """List the distinct bins to compute: runs of neighbours."""
         numbers, phases, starts = sources_of(self).to_compute
         if not len(starts):
             return []
@@ -104,12 +104,12 @@ class AnchorTask(NamedTuple):
         values: Mapping[str, Values],
         origin: Origin,
     ) -> int:
-        """Put the windows together, write and commit the shard of each set."""
+        """Gather the windows, write and commit the shard of each set."""
         return sum(
             write_shard(
                 store.objects,
                 anchored_layout(store, item, self.anchors),
-                self._put_together(store, item, values[item.name]),
+                self._gather(store, item, values[item.name]),
                 contig=layout.ANCHORS,
                 phase=0,
                 shard=self.shard,
@@ -118,8 +118,8 @@ class AnchorTask(NamedTuple):
             for item in feature_sets
         )
 
-    def _put_together(self, store: Store, feature_set: FeatureSet, computed: Values) -> Values:
-        """Give the features of all bins, window after window, shape `(bins, channels)`."""
+    def _gather(self, store: Store, feature_set: FeatureSet, computed: Values) -> Values:
+        """Gather the features of all bins, window after window, shape `(bins, channels)`."""
         sources = sources_of(self)
         features = np.empty((*sources.starts.shape, len(feature_set.channels)), dtype=feature_set.dtype)
         features[sources.is_outside] = feature_set.pad
@@ -191,8 +191,8 @@ def plan_anchors(
         windows = (
             AnchoredWindow(anchor.contig, lengths[anchor.contig], anchor.centre, None) for anchor in anchors[first:end]
         )
-        looked_up = tuple(_found_in_grid(window, grids, anchored.n_bins) for window in windows)
-        tasks.append(AnchorTask(anchored.anchors, shard, first, looked_up, anchored.n_bins, anchored.bin_size))
+        windows_of_shard = tuple(_found_in_grid(window, grids, anchored.n_bins) for window in windows)
+        tasks.append(AnchorTask(anchored.anchors, shard, first, windows_of_shard, anchored.n_bins, anchored.bin_size))
     return tasks, [task for task in tasks if not all((0, task.shard) in shards for shards in done)]
 
 

@@ -1,7 +1,7 @@
-"""Carry out a build of anchored arrays: windows that are centred on chosen positions to the base.
+"""Run a build of anchored arrays: windows that are centred exactly on chosen positions.
 
 Belongs here: from a table of anchors to committed shards. Does not: what is to be built (`builders.anchored.anchors`),
-what it has in common with other builds (`builders.run`).
+what all builds share (`builders.run`).
 """
 
 import os
@@ -116,7 +116,7 @@ def build_anchors(
 
 
 def run_anchor_build(store_url: str, request: AnchorRequest, *, progress: Progress | None = None) -> AnchorReport:
-    """Compute windows around anchors and write them into a store. Running it again does only what is missing.
+    """Compute windows around anchors and write them into a store. Idempotent: a second run does only what is missing.
 
     The store need not have a grid, nor exist. Contigs that were chosen are part of what the anchors' name stands for.
 

@@ -1,1 +1,1 @@
-"""Carrying a build out: tasks, the three-stage pipeline of a worker, the cluster, and going over the shards."""
+"""Running a build: tasks, the three-stage pipeline of a worker, the cluster, scheduling and retrying shards."""

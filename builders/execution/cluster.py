@@ -1,6 +1,6 @@
-"""The Dask cluster of a build: workers of this machine, or a scheduler that runs already.
+"""The Dask cluster of a build: workers of this machine, or a running scheduler.
 
-Belongs here: starting, joining, and handing tasks out without ever holding many. Does not: what a task is
+Belongs here: starting, joining, and submitting tasks a few at a time (backpressure). Does not: what a task is
 (`builders.execution.worker`), what is built (`builders.run`).
 """
 
@@ -21,13 +21,13 @@ from tornado.ioloop import PeriodicCallback
 
 from builders.execution.worker import gpu_count
 
-_A_WORKER = 6
-"""Tasks handed out a worker: three in its stations, and some so that none waits for the scheduler."""
-_AT_LEAST = 16
-"""Tasks handed out while few workers are there: an adaptive cluster grows by what it sees waiting."""
-_LOOK_EVERY_S = 2.0
-_ANSWER_S = 30.0
-"""For a scheduler to answer, or to come back."""
+_TASKS_A_WORKER = 6
+"""Tasks in flight a worker: three in its pipeline, and some so that none waits for the scheduler."""
+_LEAST_TASKS = 16
+"""Tasks in flight while there are few workers: an adaptive cluster grows by its queue."""
+_POLL_S = 2.0
+_TIMEOUT_S = 30.0
+"""For a scheduler to answer, or to reconnect."""
 _GPU = "GPU"
 _GONE = (
     "the Dask scheduler is gone, or has dropped a task; what was committed stays: start a scheduler if there is none, "
@@ -70,7 +70,7 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            memory_limit=0,  # a shard bounds the memory; Dask would pause a worker that holds large weights, for ever
+            memory_limit=0,  # a shard bounds the memory; Dask would pause workers with large weights for good
             dashboard_address="127.0.0.1:0",  # any free port: None means 8787, which a second build finds taken
             silence_logs=logging.CRITICAL,
             env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
@@ -78,7 +78,7 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
         Client(cluster) as client,
     ):
         # A nanny whose worker dies while it starts gives up for good; the cluster then has to replace it.
-        keep = PeriodicCallback(lambda: cluster.scale(workers), 1000 * _LOOK_EVERY_S)
+        keep = PeriodicCallback(lambda: cluster.scale(workers), 1000 * _POLL_S)
         cluster.loop.add_callback(keep.start)
         try:
             yield client
@@ -95,9 +95,9 @@ def running_cluster(address: str) -> Iterator[Client]:
     SchedulerLost
         If no scheduler answers there in time.
     """
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # that the scheduler has gone, we say
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we report a lost scheduler ourselves
     try:
-        client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+        client = Client(address, timeout=_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise SchedulerLost(
             f"no Dask scheduler answers at {address} ({error or 'timed out'}); start one with `dask scheduler` and "
@@ -122,7 +122,7 @@ def _is_lost(error: OSError) -> bool:
 
 
 def resources_of(client: Client) -> dict[str, float]:
-    """Say what a shard needs: a part of a GPU where workers declare one, so that no other worker gets it.
+    """Give the Dask resources of a shard: a part of a GPU where workers declare one, so that no other worker gets it.
 
     A part, since up to three shards of a worker are alive at once (read, computed, written) and one of them computes.
     """
@@ -142,17 +142,17 @@ def outcomes(
     on_gpu: bool = False,
     at_once: int | None = None,
 ) -> Iterator[tuple[_Task, _Result | BaseException]]:
-    """Hand tasks out, a few a worker, and give each with its result, or its error, as it ends.
+    """Submit tasks, a few a worker, and give each with its result, or its error, as it ends.
 
-    What is held, here and by the scheduler, does not grow with the number of tasks. Workers may come and go. Closing
-    the iterator takes back what has not begun.
+    Memory, here and in the scheduler, does not grow with the number of tasks. Workers may come and go. Closing the
+    iterator cancels what has not begun.
 
     Parameters
     ----------
     on_gpu
         Whether tasks go to the workers that declare a GPU, where some do.
     at_once
-        Tasks handed out at the most; None for what the workers can take.
+        Most tasks in flight; None for what the workers can take.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def outcomes(
     workers = _Workers(client, on_gpu=on_gpu)
 
     def fill() -> None:
-        workers.look()
+        workers.refresh()
         for number, task in islice(waiting, max(0, (at_once or workers.room) - len(running))):
             future = client.submit(function, task, key=(group, number), resources=workers.resources)
             running[future] = task
@@ -182,7 +182,7 @@ def outcomes(
             fill()
     except SchedulerLost:
         raise
-    except OSError as error:  # the connection broke, or could not be made again, while we asked or handed out
+    except OSError as error:  # the connection broke, or could not be made again, while we polled or submitted
         raise SchedulerLost(_GONE) from error
     finally:
         if running:
@@ -205,22 +205,22 @@ def _outcome(future: "Future[Any]") -> Any:
 
 
 class _Workers:
-    """What the workers there are can take; asked of the scheduler now and then."""
+    """Capacity of the present workers; polled from the scheduler."""
 
     def __init__(self, client: Client, *, on_gpu: bool) -> None:
         self._client = client
         self._on_gpu = on_gpu
-        self._looked = -_LOOK_EVERY_S
-        self.room = _AT_LEAST
-        """Tasks that may be handed out at once."""
+        self._polled_at = -_POLL_S
+        self.room = _LEAST_TASKS
+        """Most tasks in flight."""
         self.resources: dict[str, float] = {}
         """What a task needs."""
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _LOOK_EVERY_S:
+        if now - self._polled_at < _POLL_S:
             return
-        self._looked = now
-        self.room = max(_AT_LEAST, _A_WORKER * len(self._client.nthreads()))
+        self._polled_at = now
+        self.room = max(_LEAST_TASKS, _TASKS_A_WORKER * len(self._client.nthreads()))
         if self._on_gpu and not self.resources:
             self.resources = resources_of(self._client)

@@ -1,4 +1,4 @@
-"""What a build did, added up from receipts.
+"""Report of a build, summed up from receipts.
 
 Belongs here: the figures of a run. Does not: the run (`builders.run`).
 """
@@ -33,7 +33,7 @@ class BuildReport:
     work_seconds: float = 0.0
     """From the first shard handed out to the last one back."""
     busy_seconds: float = 0.0
-    """Spent computing, all workers together."""
+    """Spent computing, sum over workers."""
     workers: dict[str, list[float]] = field(default_factory=dict)
     """For each worker, when its first shard began and its last one ended (s since 1970, its own clock)."""
     failed: dict[str, str] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""Going over the shards of a job until each is committed or has failed twice.
+"""Schedule the shards of a job until each is committed or has failed twice.
 
-Belongs here: what is done about each outcome, and when to stop. Does not: planning (`builders.plan`), the cluster
+Belongs here: retries, notes of failures, and when to stop. Does not: planning (`builders.plan`), the cluster
 (`builders.execution.cluster`).
 """
 
@@ -23,11 +23,10 @@ from featurestore import CommitConflict, Failure, FailureLog, FingerprintMismatc
 Progress = Callable[[int, int], None]
 """Called with the bins that are done and the bins that were to do."""
 
-_GIVE_UP_AFTER = 16
-"""Shards that fail one after the other, with none built between them, before the rest is left alone; fewer where each
-has waited for the store as long as it may."""
-_END_IT = (SourceChanged, FingerprintMismatch, AssemblyMismatch, PermissionError)
-"""What no other shard will escape."""
+_MOST_FAILURES_IN_A_ROW = 16
+"""Consecutive failures before a build stops; fewer where the store does not answer: each then used up its retries."""
+_FATAL = (SourceChanged, FingerprintMismatch, AssemblyMismatch, PermissionError)
+"""Errors that every other shard would have too."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -49,7 +48,7 @@ def workers_of(job: Job, source: Source, *, workers: int | None, scheduler: str 
         try:
             yield client
         except SchedulerLost:
-            raise  # nobody is left to tell; to try takes Dask 30 s
+            raise  # unregistering would time out after 30 s
         except BaseException:
             _leave(client, job, scheduler)
             raise
@@ -63,7 +62,7 @@ def _leave(client: Client, job: Job, scheduler: str | None) -> None:
 
 
 class ShardScheduler:
-    """One run over the shards to do. What failed is tried once more at the end, when a busy server may be well.
+    """Runs over the shards to do. Failed ones are retried once at the end, when a transient error may have passed.
 
     Parameters
     ----------
@@ -104,16 +103,16 @@ class ShardScheduler:
         Raises
         ------
         BuildStopped
-            If it is plain that no other shard can be built.
+            If no other shard can be built either.
         SchedulerLost
             If the scheduler has gone.
         """
         self._report.begin()
         try:
-            self._go_over(_turned(self._tasks, self._run))
+            self._go_over(_rotated(self._tasks, self._run))
             self._in_a_row = 0
             self._go_over([task for task in self._failed if task not in self._killers | self._conflicts])
-            # One at a time: whoever waits beside the one that kills its worker is marked with it.
+            # One at a time: Dask also blames the tasks that waited on the worker that died.
             self._go_over([task for task in self._failed if task in self._killers], at_once=1)
         finally:
             self._report.end()
@@ -145,11 +144,11 @@ class ShardScheduler:
         self._failed[task] = reason
         if isinstance(error, WorkerDied):
             self._killers.add(task)
-        if isinstance(error, CommitConflict):  # tried again, it would find a shard that is there, and be content
+        if isinstance(error, CommitConflict):  # a retry would find the shard committed, and succeed
             self._conflicts.add(task)
         self._noted.add(task.place)
-        is_silent = isinstance(error, StoreUnavailable)
-        for log in [] if is_silent else self._failures:  # such a store would take no note either, and take its time
+        is_unavailable = isinstance(error, StoreUnavailable)
+        for log in [] if is_unavailable else self._failures:  # a store that does not answer would take no note either
             note = Failure(
                 feature_set=str(log.array),
                 **task.place._asdict(),
@@ -157,11 +156,11 @@ class ShardScheduler:
                 attempts=attempts,
                 reason=reason,
             )
-            with suppress(OSError):  # the report says it all the same
+            with suppress(OSError):  # the report has it as well
                 log.put(note)
-        if isinstance(error, _END_IT) or getattr(error, "errno", None) in _FULL:
+        if isinstance(error, _FATAL) or getattr(error, "errno", None) in _FULL:
             raise self._stopped(f"{task} could not be built, and no other could: {reason}") from error
-        if self._in_a_row >= max(4 if is_silent else _GIVE_UP_AFTER, 2 * len(self._client.nthreads())):
+        if self._in_a_row >= max(4 if is_unavailable else _MOST_FAILURES_IN_A_ROW, 2 * len(self._client.nthreads())):
             raise self._stopped(
                 f"{self._in_a_row} shards failed one after the other, the last, {task}, with: {reason}"
             ) from error
@@ -174,7 +173,7 @@ class ShardScheduler:
         )
 
 
-def _turned(tasks: Sequence[Task], run: str) -> list[Task]:
-    """Begin somewhere else in each run, and go round: two builds of one store then seldom compute the same shard."""
+def _rotated(tasks: Sequence[Task], run: str) -> list[Task]:
+    """Begin elsewhere in each run, cyclically: two builds of one store then seldom compute the same shard."""
     first = int(run, 16) % len(tasks)
     return [*tasks[first:], *tasks[:first]]

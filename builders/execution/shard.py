@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What is reported of a shard: figures, never arrays. Times are those of the worker's own clock."""
+    """Figures of one shard, never arrays. Times are those of the worker's own clock."""
 
     task: Task
     worker: str = ""
@@ -58,9 +58,9 @@ class Receipt:
 
 
 def collect(pieces: Iterable[Rows], feature_sets: Sequence[FeatureSet], n_bins: int) -> dict[str, Values]:
-    """Put pieces of neighbouring bins together as they are stored, `(n_bins, channels)` a set.
+    """Concatenate pieces of neighbouring bins in the type of the store, `(n_bins, channels)` a set.
 
-    A piece is let go of as soon as it is copied: a shard is in memory once, and in the type of the store.
+    A piece is freed as soon as it is copied, so a shard is in memory once.
 
     Raises
     ------
@@ -100,7 +100,7 @@ class ShardBuilder:
     Parameters
     ----------
     device, worker
-        What it computes on and who it is, for the records.
+        Names of its device and of itself, for the records.
     """
 
     def __init__(self, source: Source, job: Job, *, device: str = "cpu", worker: str = "") -> None:
@@ -119,8 +119,7 @@ class ShardBuilder:
         Parameters
         ----------
         admit_next
-            Called when the shard is fetched and its turn to compute has come: the moment for another thread to begin
-            with the next shard.
+            Called when the shard is fetched and about to be computed: another thread may then prefetch the next one.
 
         Raises
         ------

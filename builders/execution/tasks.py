@@ -1,7 +1,7 @@
-"""What a worker does in one go: one shard of every feature set of a source.
+"""Tasks of a build: one shard of every feature set of a source.
 
-Belongs here: what every kind of shard has in common, and the shard of a contig. Does not: choosing them
-(`builders.plan`), doing them (`builders.execution.shard`), shards of anchors (`builders.anchored.anchors`).
+Belongs here: the protocol of tasks, and the shard of a contig. Does not: listing them
+(`builders.plan`), running them (`builders.execution.shard`), shards of anchors (`builders.anchored.anchors`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Task(Protocol):
         ...
 
     def spans(self, feature_set: FeatureSet) -> list[Span]:
-        """Say which bins are to be computed; none where all are had already."""
+        """List the bins to compute; empty where all are known."""
         ...
 
     def write(
@@ -82,7 +82,7 @@ class ShardTask(NamedTuple):
         return ArrayKey(feature_set)
 
     def spans(self, feature_set: FeatureSet) -> list[Span]:
-        """Say which bins are to be computed: all, side by side."""
+        """List the bins to compute: all, contiguous."""
         return [Span(self.contig, feature_set.grid.span(self.phase, self.first)[0], self.n_bins)]
 
     def write(

@@ -1,7 +1,7 @@
-"""A Dask worker that builds shards: the source is made once, receipts go back.
+"""A Dask worker of a build: it makes the source once and returns receipts.
 
-Belongs here: what of a build lives on a worker. Does not: the work on a shard (`builders.execution.shard`), the cluster
-(`builders.execution.cluster`).
+Belongs here: the plug-in and tasks that run on a worker. Does not: the work on a shard (`builders.execution.shard`),
+the cluster (`builders.execution.cluster`).
 """
 
 import logging
@@ -45,7 +45,7 @@ class BuildPlugin(WorkerPlugin):
         )
 
     def teardown(self, worker: Any) -> None:
-        """Let go of the source and its weights."""
+        """Free the source and its weights."""
         if self.builder is not None:
             self.builder.source.close()
         self.builder = None

@@ -1,6 +1,6 @@
-"""What an extractor is, and how one is found by name.
+"""The protocol of extractors, which turn sequence into features, and loading one by name.
 
-Belongs here: the protocol, and the options that all have. Does not: any one model (a file or folder each beside this
+Belongs here: the protocol, and the options that all have. Does not: any one model (a file or folder each next to this
 one), how a factory is found (`builders.factories`).
 """
 
@@ -56,7 +56,7 @@ class Extractor(Protocol):
 
     @property
     def options(self) -> dict[str, JsonValue]:
-        """How it was set, for the record."""
+        """Its settings, for the record."""
         ...
 
     def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:

@@ -33,7 +33,7 @@ LEAST_SHARE = 0.6
 """Least share of the best score in a match. Binds for the longest motifs: the rate alone would let REST differ at five
 of its 20 bases, which no one would call a site."""
 CPG_CAP = 4.0
-"""Largest CpG ratio given (a bin with a lone C beside a lone G would have thousands; islands have about 1)."""
+"""Largest CpG ratio given (one C next to one G in a bin would give thousands; islands have about 1)."""
 
 _CODE_VERSION = 1  # raise it with every change that changes a value
 _FEATURE_SET = "motif"
@@ -179,7 +179,7 @@ class MotifExtractor:
 
     @property
     def options(self) -> dict[str, JsonValue]:
-        """How it was set, for the record."""
+        """Its settings, for the record."""
         return {
             "bin_size": self.input_length,
             "false_positive_rate": FALSE_POSITIVE_RATE,

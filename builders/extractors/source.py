@@ -1,6 +1,6 @@
-"""An extractor over a FASTA is one source of features.
+"""An extractor over a FASTA, as a source of features.
 
-Belongs here: which bases an extractor sees of a bin, its batches, and what an unknown sequence becomes. Does not:
+Belongs here: an extractor's input around each bin, its batches, and the pad row for sequence that is all N. Does not:
 cutting sequences out of a FASTA (`builders.sequence`), any extractor.
 """
 
@@ -47,7 +47,7 @@ class GenomeFile:
 
 
 class ExtractorSource:
-    """Reads the sequence of bins and has an extractor compute them, in batches that suit it.
+    """Reads the sequence of bins and runs an extractor on it, in batches.
 
     An extractor may see more bases than a bin has, around its centre. Bins whose sequence is N throughout take the pad
     row: the extractor has seen that sequence once already.
@@ -55,7 +55,7 @@ class ExtractorSource:
     Parameters
     ----------
     genome
-        Where the sequences lie, opened on first use; or a file that is open, and that whoever opened it closes.
+        Where the sequences lie, opened on first use; or an open file, which its owner closes.
     bin_size
         Bases a bin (bp).
     """
@@ -84,7 +84,7 @@ class ExtractorSource:
 
     @property
     def options(self) -> dict[str, JsonValue]:
-        """How the extractor was set."""
+        """Settings of the extractor."""
         return self.extractor.options
 
     def pad(self) -> dict[str, NDArray[np.floating[Any]]]:
@@ -125,7 +125,7 @@ class ExtractorSource:
                 yield {name: np.broadcast_to(row, (len(batch), len(row))) for name, row in pad.items()}
             else:
                 known = self._call(np.ascontiguousarray(batch[~unknown]))
-                yield {name: _spread(known[name], ~unknown, pad[name]) for name in self.channels}
+                yield {name: _scattered(known[name], ~unknown, pad[name]) for name in self.channels}
 
     def _call(self, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
         note_call()
@@ -144,8 +144,8 @@ class ExtractorSource:
         return self._opened
 
 
-def _spread(known: NDArray[Any], is_known: NDArray[np.bool_], pad: NDArray[Any]) -> NDArray[Any]:
-    """Put rows where they belong, and the pad row everywhere else."""
+def _scattered(known: NDArray[Any], is_known: NDArray[np.bool_], pad: NDArray[Any]) -> NDArray[Any]:
+    """Scatter rows to where they belong, and the pad row everywhere else."""
     rows = np.empty((len(is_known), known.shape[1]), dtype=known.dtype)
     rows[is_known] = known
     rows[~is_known] = pad

@@ -40,7 +40,7 @@ class CompositionExtractor:
 
     @classmethod
     def from_options(cls, options: ExtractorOptions, settings: CompositionSettings) -> "CompositionExtractor":
-        """Make one for bins of the size asked for."""
+        """Make one for bins of the requested size."""
         return cls(options.bin_size, settings.precision)
 
     @property

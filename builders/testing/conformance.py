@@ -77,10 +77,10 @@ class ExtractorTests:
 
     def test_the_size_of_a_batch_changes_no_value(self, extractor: Extractor, bases: NDArray[np.uint8]) -> None:
         """A sequence has the same features alone and among others."""
-        together = extractor(bases)
+        batched = extractor(bases)
         for row in range(len(bases)):
             alone = extractor(bases[row : row + 1])
-            for name, values in together.items():
+            for name, values in batched.items():
                 largest = np.abs(values.astype(np.float64)).max()
                 np.testing.assert_allclose(alone[name][0], values[row], rtol=0, atol=self.rtol * largest)
 

@@ -1,1 +1,1 @@
-"""Batches and their order: samplers, streams, loaders, prefetching."""
+"""Batches and their order: sampler, stream, loader, prefetch."""

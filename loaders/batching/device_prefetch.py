@@ -1,4 +1,4 @@
-"""Prefetch to a GPU: the next batches are copied there before they are asked for.
+"""Prefetch to a GPU: the next batches are copied while the present one is computed.
 
     for batch in prefetch(loader, "cuda"):
         ...
@@ -12,25 +12,25 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from loaders.batching.prefetcher import Prefetcher, as_it_is
+from loaders.batching.prefetcher import Prefetcher, unchanged
 
 T = TypeVar("T")
 
 
 def prefetch(loader: Iterable[T], device: torch.device | str = "cpu", *, depth: int = 2) -> Prefetcher[T]:
-    """Prefetch batches in a thread, and have them on a device in time.
+    """Prefetch batches to a device in a background thread.
 
     Batches are what the loader gives: tensors, or tuples, named tuples, lists and dictionaries of them, nested in any
     way; what is no tensor comes through as it is. To a CUDA device they are copied from pinned memory on a stream of
-    their own; the consumer's current stream waits for the copy, its thread does not. On the CPU, reading goes on beside
-    the computation.
+    their own; the consumer's current stream waits for the copy, its thread does not. On the CPU, reading overlaps with
+    computing.
 
     Parameters
     ----------
     loader
         A DataLoader, or anything that can be iterated over.
     depth
-        Most batches that are ready or in the making, besides the one in use: so many more are on the device.
+        Most batches that are prefetched, in addition to the one in use: so many more are on the device.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def prefetch(loader: Iterable[T], device: torch.device | str = "cpu", *, depth: 
     place = torch.device(device)
     if place.type != "cuda":
         return Prefetcher(
-            loader, lambda batch: as_it_is(_each_tensor(batch, lambda tensor: tensor.to(place))), depth=depth
+            loader, lambda batch: unchanged(_each_tensor(batch, lambda tensor: tensor.to(place))), depth=depth
         )
     if not torch.cuda.is_available():
         raise RuntimeError(f"there is no CUDA device here for {device!r}; prefetch(loader, 'cpu') prefetches as well")

@@ -1,4 +1,4 @@
-"""The loop's view: batches to iterate, with workers or without, and a state to resume from.
+"""Loaders: batches to iterate, with or without workers, and a state to resume from.
 
 Belongs here: `BatchLoader`, and `data_loader`, which makes one. Does not: the order (`loaders.batching.sampler`),
 reading (the datasets), moving to a GPU (`loaders.batching.device_prefetch`).
@@ -58,17 +58,17 @@ class BatchLoader(Displayed):
         return getattr(self.dataset, "stats", None) or Stats()
 
     def __len__(self) -> int:
-        """Count this rank's batches of an epoch, those had before a resume included."""
+        """Count this rank's batches of an epoch, those before a resume included."""
         return len(self._stream)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; a place in it that was loaded and not yet gone on from is kept."""
+        """Go to the start of an epoch; a resumed place in it that has not been used yet is kept."""
         self._stream.set_epoch(epoch)
 
     def state_dict(self, *, taken: int | None = None) -> dict[str, Any]:
-        """Say where the epoch stands, in plain JSON values equal on all ranks.
+        """Give the place in the epoch, in plain JSON values equal on all ranks.
 
-        `taken` is for a reader that prefetches: the batches of this pass that the loop has had.
+        `taken` is for a consumer that prefetches: the batches of this pass that it has consumed.
         """
         return self._stream.state_dict(taken=taken)
 

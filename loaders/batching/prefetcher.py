@@ -17,13 +17,13 @@ from loaders.stats import Stats
 T = TypeVar("T")
 
 
-def as_it_is(batch: T) -> Callable[[], T]:
-    """Have a batch given as it is."""
+def unchanged(batch: T) -> Callable[[], T]:
+    """Hand a batch over unchanged."""
     return lambda: batch
 
 
 class Prefetcher(Generic[T]):
-    """Prefetched batches of a loader: a thread makes them before they are asked for.
+    """Prefetches batches of a loader in a background thread.
 
     The batches and their order are those of the loader. An error comes where its batch would have come. The thread ends
     with the iteration: at the loader's end, or when the consumer stops early.
@@ -35,7 +35,7 @@ class Prefetcher(Generic[T]):
     prepare
         Called in the thread with each batch; what it gives is called in the consumer's thread and gives the batch.
     depth
-        Most batches that are ready or in the making, besides the one that the consumer has.
+        Most batches that are prefetched, in addition to the one that the consumer has.
 
     Raises
     ------
@@ -44,7 +44,7 @@ class Prefetcher(Generic[T]):
     """
 
     def __init__(
-        self, loader: Iterable[T], prepare: Callable[[T], Callable[[], T]] = as_it_is, *, depth: int = 2
+        self, loader: Iterable[T], prepare: Callable[[T], Callable[[], T]] = unchanged, *, depth: int = 2
     ) -> None:
         if depth < 1:
             raise ValueError(f"at least 1 batch is prefetched, got depth={depth}; iterate over the loader for none")
@@ -63,7 +63,7 @@ class Prefetcher(Generic[T]):
         return replace(read, wait_s=self._wait_s, busy_s=self._busy_s)
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where the consumer stands, for a loader that can; prefetched, unconsumed batches are not counted."""
+        """Give the place of the consumer, for a loader that has one; prefetched, unconsumed batches are not counted."""
         state: dict[str, Any] = self._loader.state_dict(taken=self._taken)  # type: ignore[attr-defined]
         return state
 
@@ -79,13 +79,13 @@ class Prefetcher(Generic[T]):
         self._taken = 0
         try:
             while True:
-                asked = time.perf_counter()
+                waiting = time.perf_counter()
                 take = run.next()
                 if take is None:
                     return
                 batch = take()
                 given = time.perf_counter()
-                self._wait_s += given - asked
+                self._wait_s += given - waiting
                 self._taken += 1
                 del take  # it holds the batch, which is the consumer's to keep or let go
                 yield batch

@@ -1,11 +1,11 @@
-"""Which items make which batch, on which rank, and where an epoch stands.
+"""Global-batch sampler: the items of each batch on each rank, and the place in an epoch.
 
 Belongs here: orders, their split over ranks and workers, and the state that resumes them: pure, no tensors. Does not:
 reading the items (`loaders.batching.stream`, `loaders.batching.loader`).
 
 An epoch has one global sequence of batches, decided by seed and epoch alone. Of R ranks, rank r takes batches r, r + R,
-r + 2R, ... of it. So the place in an epoch is one number, the items that all ranks together have had, and any other
-number of ranks, or another batch size, goes on from there.
+r + 2R, ... of it. So the place in an epoch is one number, the items that all ranks have consumed, and any number of
+ranks, or another batch size, resumes from there.
 """
 
 import zlib
@@ -38,7 +38,7 @@ def epoch_order(
     Parameters
     ----------
     blocks
-        Block of each item, shape `(n_items,)`: items that are cheap to read together. None shuffles all at once.
+        Block of each item, shape `(n_items,)`; those of one block are cheap to read at once. None shuffles all.
     buffer_blocks
         More blocks mix better, fewer read less: a batch touches at most this many. At least 10 are wise.
 
@@ -65,7 +65,7 @@ class Pass:
     order: NDArray[np.int64] = field(repr=False)
     """Order of the whole epoch."""
     start: int
-    """Items of the epoch that were had before."""
+    """Items of the epoch that were consumed before."""
     n_batches: int
     """Batches of this rank in this pass; equal on all ranks."""
     n_global: int
@@ -107,7 +107,7 @@ class GlobalBatchSampler:
     drop_last
         Leave out the last batch of the epoch if it is short.
     uneven
-        Every rank gives equally many batches, since a rank without one would leave the others waiting for ever. Where
+        Every rank gives equally many batches, otherwise the other ranks deadlock. Where
         the batches do not divide by the ranks, `repeat` lets some give one of the epoch's first batches again, and
         `drop` leaves out the remainder, at most `world_size - 1` batches.
     rank, world_size
@@ -173,12 +173,12 @@ class GlobalBatchSampler:
         return self._epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; a place in it that was loaded and not yet gone on from is kept."""
+        """Go to the start of an epoch; a resumed place in it that has not been used yet is kept."""
         if epoch != self._epoch or self._pass is not None:
             self._go_to(epoch, start=0, steps_before=0)
 
     def __len__(self) -> int:
-        """Count this rank's batches of the epoch, those had before a resume included."""
+        """Count this rank's batches of the epoch, those before a resume included."""
         return self._steps_before + self._n_batches(self._start)
 
     def begin(self) -> Pass:
@@ -210,12 +210,12 @@ class GlobalBatchSampler:
             yield indices
 
     def state_dict(self, *, taken: int | None = None) -> dict[str, Any]:
-        """Say where the epoch stands; plain JSON values, equal on all ranks.
+        """Give the place in the epoch; plain JSON values, equal on all ranks.
 
         Parameters
         ----------
         taken
-            Batches of the present pass that the consumer has had. None for those counted here: right unless something
+            Batches of the present pass that were consumed. None for those counted here: right unless something
             prefetches (workers, a prefetcher).
         """
         taken = self._taken if taken is None else taken
@@ -223,8 +223,8 @@ class GlobalBatchSampler:
         if taken >= self._n_batches(self._start):
             place = {"epoch": self._epoch + 1, "position": 0, "steps": 0}
         elif taken:
-            had = self._start + taken * self.world_size * self.batch_size
-            place |= {"position": had, "steps": self._steps_before + taken}
+            consumed = self._start + taken * self.world_size * self.batch_size
+            place |= {"position": consumed, "steps": self._steps_before + taken}
         return place | self._identity()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

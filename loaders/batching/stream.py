@@ -1,4 +1,4 @@
-"""Whole batches in an order made for reading.
+"""Streams of batches, shuffled in two levels so that they read few shards at a time.
 
 Belongs here: `WindowStream`, which joins a dataset to its sampler, on the rank that it runs on. Does not: the order
 (`loaders.batching.sampler`), reading (the dataset).
@@ -42,12 +42,12 @@ class WindowStream(Displayed, IterableDataset[Any]):
 
     Use it as it is, in `data_loader(stream)`, or in `DataLoader(stream, batch_size=None)`. A plain DataLoader with
     workers iterates copies, so this object cannot count for it: call `set_epoch` before each epoch, and take the state
-    with `state_dict(taken=batches had)`; `data_loader` does both.
+    with `state_dict(taken=batches consumed)`; `data_loader` does both.
 
     Parameters
     ----------
     dataset
-        Map-style, where a list of indices gives a batch; its method `blocks()` tells what lies together.
+        Map-style, where a list of indices gives a batch; its method `blocks()` gives the shard of each item.
     batch_size, shuffle, seed, drop_last, uneven
         As in `loaders.batching.sampler.GlobalBatchSampler`.
     buffer_blocks
@@ -82,7 +82,9 @@ class WindowStream(Displayed, IterableDataset[Any]):
                 "loaders.JoinedDataset([one, other]), which refuses other fingerprints"
             )
         if (rank is None) != (world_size is None):
-            raise ValueError(f"rank and world_size go together; got rank={rank} and world_size={world_size}")
+            raise ValueError(
+                f"rank and world_size are given both or neither; got rank={rank} and world_size={world_size}"
+            )
         self.dataset = cast(BatchSource, dataset)
         self._is_rank_given = rank is not None
         own_rank, own_world = (rank, world_size) if rank is not None and world_size is not None else _process_group()
@@ -116,15 +118,15 @@ class WindowStream(Displayed, IterableDataset[Any]):
         )
 
     def __len__(self) -> int:
-        """Count this rank's batches of an epoch, those had before a resume included."""
+        """Count this rank's batches of an epoch, those before a resume included."""
         return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; a place in it that was loaded and not yet gone on from is kept."""
+        """Go to the start of an epoch; a resumed place in it that has not been used yet is kept."""
         self.sampler.set_epoch(epoch)
 
     def state_dict(self, *, taken: int | None = None) -> dict[str, Any]:
-        """Say where the epoch stands (`GlobalBatchSampler.state_dict`)."""
+        """Give the place in the epoch (`GlobalBatchSampler.state_dict`)."""
         return self.sampler.state_dict(taken=taken)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Where the rows of a training run live: in memory, in a mirror on the local disk, or in the store itself."""
+"""Where the rows of a training run are cached: in memory, in a mirror on the local disk, or hardly at all."""

@@ -1,9 +1,9 @@
-"""Rows from a bounded mirror on the local disk.
+"""Rows from a bounded mirror on the local disk: a read-through LRU cache.
 
 Belongs here: which blocks some rows need, and where they come from. Does not: the files
 (`featurestore.disk_cache`), the other residences (`loaders.residence.open`).
 
-What is copied is a block: the chunks that lie together in a shard, up to 256 KiB, decoded. Whole shards would cost
+What is copied is a block: neighbouring chunks of a shard, up to 256 KiB, decoded. Whole shards would cost
 256 MB for one window of a wide set; single chunks, one file and one request for every 20 KB of a narrow one.
 """
 
@@ -27,7 +27,7 @@ _REQUESTS_AT_ONCE = 8
 
 
 class _Block(NamedTuple):
-    """Rows `[first, end)` that are kept together; all of one shard."""
+    """Rows `[first, end)` that are cached as one file; all of one shard."""
 
     contig: str
     phase: int
@@ -45,7 +45,7 @@ class _Piece(NamedTuple):
 
 
 class MirrorRows:
-    """Rows from local copies of the blocks that were touched; the least recently used go first.
+    """Rows from local copies of the blocks that were touched; the least recently used are evicted first.
 
     Safe for several processes and threads on one folder. A block goes by the digest of the shard that it was read from,
     so that stores which share bytes share blocks, and one that was built anew never gets old rows.
@@ -57,7 +57,7 @@ class MirrorRows:
     folder
         Where the blocks go.
     max_bytes
-        Most that all blocks in the folder take together, also those of other sets and stores (bytes).
+        Most that all blocks in the folder take, including those of other sets and stores (bytes).
     tally
         Counts hits and misses.
 

@@ -1,6 +1,6 @@
 """Several feature sets of the same windows.
 
-Belongs here: `AlignedDataset`, each set in its own bins; what datasets that go together must agree on. Does not:
+Belongs here: `AlignedDataset`, each set in its own bins; what datasets that are combined must agree on. Does not:
 reading (`loaders.windows.grid`), all channels in one tensor (`loaders.windows.stacked`), several stores one after the
 other (`loaders.windows.joined`).
 """
@@ -101,7 +101,7 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
         return self._lead.blocks()
 
     def residuals(self, indices: Sequence[int]) -> NDArray[np.int64]:
-        """Tell how far some windows lie from where they were asked for in this epoch (bp); equal for all sets."""
+        """Give the residual of some windows in this epoch (bp); equal for all sets."""
         return self._lead.placed(indices).residuals
 
     @property
@@ -119,7 +119,7 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
         return self._changed(lambda part: part.with_n_bins(n_bins) if part is self._lead else part)
 
     def unjittered(self) -> Self:
-        """Give the dataset of the same windows where they were asked for, as models are judged on."""
+        """Give the dataset of the same windows without jitter, for evaluation."""
         return self._changed(lambda part: part.unjittered())
 
     def elsewhere(self, contigs: Sequence[str], centres: ArrayLike) -> Self:
@@ -254,8 +254,8 @@ def _from_starts(part: WindowDataset, indices: Sequence[int], starts: NDArray[np
     contigs = [part.contigs[index] for index in indices]
     centres = starts + n_bins // 2 * bin_size + (bin_size // 2 if n_bins % 2 else 0)
     last = np.asarray([reader.assembly.lengths[contig] - 1 for contig in contigs], dtype=np.int64)
-    # A window is asked for by a centre inside its contig. One whose own centre lies outside, by half of the widest bin
-    # at most, is asked for by whole bins further in, with a margin of bins to cut it out of.
+    # A window is read around a centre inside its contig. One whose own centre lies outside, by half of the widest bin
+    # at most, is cut out of a wider window that lies whole bins further in.
     shifts = np.where(centres < 0, -(centres // bin_size), np.minimum((last - centres) // bin_size, 0))
     margin = int(np.abs(shifts).max())
     values = reader.windows(contigs, centres + shifts * bin_size, n_bins + 2 * margin).values

@@ -1,6 +1,6 @@
-"""What windows of one feature set have in common, around any positions or around anchors.
+"""Base class of windows of one feature set, around any positions or around anchors.
 
-Belongs here: from what was read to tensors, and copies that share it. Does not: where windows lie and how they are
+Belongs here: from rows to tensors, and copies that share a reader. Does not: where windows lie and how they are
 read (`loaders.windows.grid`, `loaders.windows.anchored`).
 """
 
@@ -100,7 +100,7 @@ class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
             self._reader = self._open()
             self._opened_in = os.getpid()
         if os.getpid() != self._opened_in:
-            # tensorstore aborts in a forked child and obstore waits for ever: neither is given the chance.
+            # tensorstore aborts in a forked child, and obstore deadlocks.
             raise RuntimeError(
                 "this dataset was used before the process forked, and its store does not survive a fork; start "
                 "workers with multiprocessing_context='spawn' or 'forkserver' (`loaders.data_loader` does), or use "

@@ -57,21 +57,21 @@ class ChannelView:
                 )
             self._matrix, self.names = matrix, tuple(projection.names)
 
-    def tensor_dtype(self, asked: TensorType | None) -> torch.dtype:
-        """Choose the type of the tensors: what was asked for, else float32, or uint8 for a set of it.
+    def tensor_dtype(self, requested: TensorType | None) -> torch.dtype:
+        """Choose the type of the tensors: the requested one, else float32, or uint8 for a set of it.
 
         Raises
         ------
         ValueError
-            If what was asked for does not hold what is shown.
+            If the requested type does not hold the values.
         """
         holds_uint8 = self._stored == "uint8" and self._matrix is None
-        if asked == "uint8" and not holds_uint8:
+        if requested == "uint8" and not holds_uint8:
             raise ValueError(
                 f"tensors of uint8 show a set of uint8, without a projection; these values are of {self._stored}"
                 f"{' and projected' if self._matrix is not None else ''}: leave out dtype, or take dtype='float32'"
             )
-        found: torch.dtype = getattr(torch, asked or ("uint8" if holds_uint8 else "float32"))
+        found: torch.dtype = getattr(torch, requested or ("uint8" if holds_uint8 else "float32"))
         return found
 
     def tensor_of(self, values: Values, dtype: torch.dtype) -> Tensor:

@@ -188,7 +188,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         return moved.clip(0, last)
 
     def placed(self, indices: Sequence[int]) -> Placed:
-        """Tell where some windows are read in this epoch; nothing is read."""
+        """Place some windows as in this epoch; nothing is read."""
         centres = self.centres_at(indices)
         grid = self.reader.feature_set.grid
         phases, first_bins, residuals = grid.place(centres, self.n_bins)
@@ -233,7 +233,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         return moved
 
     def unjittered(self) -> "WindowDataset":
-        """Give the dataset of the same windows where they were asked for, as models are judged on."""
+        """Give the dataset of the same windows without jitter, for evaluation."""
         chosen = self._copy()
         chosen.settings = replace(self.settings, jitter_bins=0, jitter_bp=0)
         return chosen

@@ -138,7 +138,7 @@ class JoinedDataset(Displayed, Dataset[Tensor]):
 
     @property
     def stats(self) -> Stats:
-        """What was read in this process, by all parts together."""
+        """What was read in this process, by all parts."""
         return Stats.total(part.stats for part in self.parts)
 
     def _display(self) -> Display:
@@ -166,7 +166,7 @@ class JoinedDataset(Displayed, Dataset[Tensor]):
         return self._gathered(numbered)
 
     def placed(self, indices: Sequence[int]) -> Placed:
-        """Tell where some windows are read in this epoch; nothing is read."""
+        """Place some windows as in this epoch; nothing is read."""
         every = [part.placed(range(len(part))) for part in self.parts]
         chosen = self.subset(indices)
         return Placed(*(chosen._gathered(list(column)) for column in zip(*every, strict=True)))
@@ -182,7 +182,7 @@ class JoinedDataset(Displayed, Dataset[Tensor]):
         return self._with_parts([part.with_n_bins(n_bins) for part in self.parts])
 
     def unjittered(self) -> Self:
-        """Give the dataset of the same windows where they were asked for, as models are judged on."""
+        """Give the dataset of the same windows without jitter, for evaluation."""
         return self._with_parts([part.unjittered() for part in self.parts])
 
     def elsewhere(self, contigs: Sequence[str], centres: ArrayLike) -> WindowDataset:

@@ -1,4 +1,4 @@
-"""What genes, streams and models need of windows, wherever these come from.
+"""The protocol of window sources: what genes, streams and models need of windows.
 
 Belongs here: the protocol `WindowSource`, where windows are read, and checks that all sources share. Does not: the
 sources (`loaders.windows.grid` around any positions, `loaders.windows.anchored` around anchors to the base,
@@ -67,7 +67,7 @@ class WindowSource(Protocol):
 
     @property
     def centres(self) -> NDArray[np.int64]:
-        """Position that each window was asked for, without jitter, shape `(windows,)` (bp)."""
+        """Requested position of each window, without jitter, shape `(windows,)` (bp)."""
         ...
 
     @property
@@ -132,7 +132,7 @@ class WindowSource(Protocol):
         ...
 
     def placed(self, indices: Sequence[int]) -> Placed:
-        """Tell where some windows are read in this epoch; nothing is read."""
+        """Place some windows as in this epoch; nothing is read."""
         ...
 
     def subset(self, indices: Sequence[int]) -> Self:
@@ -144,7 +144,7 @@ class WindowSource(Protocol):
         ...
 
     def unjittered(self) -> Self:
-        """Give the same windows where they were asked for, as models are judged on."""
+        """Give the same windows without jitter, for evaluation."""
         ...
 
     def elsewhere(self, contigs: Sequence[str], centres: ArrayLike) -> "WindowSource":

@@ -128,7 +128,7 @@ class StackedDataset(Displayed, Dataset[Tensor]):
 
     @property
     def stats(self) -> Stats:
-        """What was read in this process, of all sets together."""
+        """What was read in this process, of all sets."""
         return Stats.total(part.stats for part in self.aligned.parts.values())
 
     def _display(self) -> Display:
@@ -151,7 +151,7 @@ class StackedDataset(Displayed, Dataset[Tensor]):
         return self.aligned.blocks()
 
     def placed(self, indices: Sequence[int]) -> Placed:
-        """Tell where some windows are read in this epoch; nothing is read."""
+        """Place some windows as in this epoch; nothing is read."""
         return self.aligned.lead.placed(indices)
 
     def subset(self, indices: Sequence[int]) -> Self:
@@ -163,7 +163,7 @@ class StackedDataset(Displayed, Dataset[Tensor]):
         return self._of(self.aligned.with_n_bins(n_bins))
 
     def unjittered(self) -> Self:
-        """Give the dataset of the same windows where they were asked for, as models are judged on."""
+        """Give the dataset of the same windows without jitter, for evaluation."""
         return self._of(self.aligned.unjittered())
 
     def elsewhere(self, contigs: Sequence[str], centres: ArrayLike) -> Self:

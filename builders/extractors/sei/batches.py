@@ -1,4 +1,4 @@
-"""Many sequences through one device: batches that fit, copies beside the computing.
+"""Inference in batches that fit the memory; on a GPU copies overlap with computing.
 
 Belongs here: batch sizes, pinned memory, streams, CUDA graphs, the retry after running out of memory. Does not: what is
 computed (`builders.extractors.sei.inference`), which set it is for (`builders.extractors.sei.extractor`).
@@ -21,7 +21,7 @@ _WARM_UP = 3
 
 
 def batch_that_fits(free_bytes: int, bytes_each: int, *, at_most: int) -> int:
-    """Choose how many fit into four fifths of the free memory; the rest is for what libraries take beside it."""
+    """Choose how many fit into four fifths of the free memory; the rest is for libraries."""
     return max(1, min(at_most, free_bytes * 4 // 5 // bytes_each))
 
 

@@ -117,13 +117,13 @@ class SeiExtractor:
         if "classes" in outputs and projector is None:
             raise ValueError(
                 "the classes of Sei are a projection of its profiles: give projector=projvec_targets.npy, which lies "
-                "beside sei.pth in sei_model.tar.gz; or ask for outputs=('profiles',)"
+                "next to sei.pth in sei_model.tar.gz; or ask for outputs=('profiles',)"
             )
         self.weights = weights
         self.projector = projector
         self.names = names
         is_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        # Bins a call. A GPU takes them in several batches, so that copies of one run beside the computing of the next.
+        # Bins a call. A GPU takes them in several batches, so that copies of one overlap with computing the next.
         self.batch_size = 1024 if is_gpu else 8
         self._results = RESULTS[results or ("float16" if is_gpu else "float32")]
         self.n_profiles = len(read_checkpoint(weights)["classifier.2.bias"])
@@ -161,7 +161,7 @@ class SeiExtractor:
 
     @property
     def channels(self) -> Mapping[str, tuple[Channel, ...]]:
-        """Channels of the sets asked for."""
+        """Channels of the requested sets."""
         return self._channels
 
     @property
@@ -181,7 +181,7 @@ class SeiExtractor:
     def fingerprint(self) -> str:
         """Digest of the contents of both files, the precision, and the version of this code.
 
-        Which sets are asked for, how profiles are called, and the device do not enter. The first use reads the weights
+        The requested sets, the names of profiles and the device do not enter. The first use reads the weights
         once (seconds for the published file).
         """
         decisive = {
@@ -203,7 +203,7 @@ class SeiExtractor:
 
         Returns
         -------
-        For each set asked for `(bins, channel)`, in the type that `results` says.
+        For each requested set `(bins, channel)`, in the type that `results` says.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class SeiExtractor:
         if device.type == "cpu":
             return HostRunner(compute, size=self.batch_size, dtype=self._results)
         free_bytes, _ = torch.cuda.mem_get_info(device)
-        # Two strands; and a graph keeps its memory while the last, smaller batch is computed beside it.
+        # Two strands; and a CUDA graph keeps its memory while the last, smaller batch is computed.
         size = batch_that_fits(free_bytes, 2 * 2 * network.bytes_each, at_most=_GPU_BATCH)
         return GpuRunner(compute, device=device, size=size, dtype=self._results)
 
@@ -263,7 +263,7 @@ def _usable_device(device: str) -> str:
     _, _, index = device.partition(":")
     if device != "cpu" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device {device} was asked for, but torch finds {torch.cuda.device_count()} GPUs; use device='cpu', or "
+            f"device {device} is not available: torch finds {torch.cuda.device_count()} GPUs; use device='cpu', or "
             "check the driver, CUDA_VISIBLE_DEVICES, and that this torch is a CUDA build"
         )
     return device

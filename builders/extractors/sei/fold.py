@@ -1,10 +1,10 @@
-"""Two convolutions with nothing between them as one, exactly, edges included.
+"""Two convolutions without an activation between them, folded into one, exactly, edges included.
 
 Belongs here: the algebra on weights. Does not: running it (`builders.extractors.sei.inference`).
 
 Inside a sequence the pair of an `lconv` block is one convolution with 17 taps. Not at its ends: the second convolution
-pads what the first gives with zeros, while the folded one goes on computing it there from the padded input. What it
-adds by that to the outermost positions is linear in the outermost inputs, and is taken off again.
+pads what the first gives with zeros, while the folded one goes on computing it there from the padded input. The
+excess at the outermost positions is linear in the outermost inputs, and is subtracted.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """What the folded convolution has too much at one end of a sequence, over `reach` positions."""
+    """What to subtract from the folded convolution at one end of a sequence, over `reach` positions."""
 
     weight: torch.Tensor
     """Shape `(reach * n_out, reach * n_in)`, positions ascending, channels within a position."""

@@ -97,17 +97,17 @@ class FastSei:
         stem = self._folded(network.lconv1)
         freed(network.lconv1)
         self._stem = place(_stem_matrix(stem))
-        self._ends = [_Ends(stem, self._scratch)]
-        self._straight: list[Conv] = []
+        self._edges = [_EdgeCorrection(stem, self._scratch)]
+        self._linear_convs: list[Conv] = []
         for pair, length in ((network.lconv2, _LENGTHS[1]), (network.lconv3, _LENGTHS[2])):
             folded = self._folded(pair)
             freed(pair)
-            self._ends.append(_Ends(folded, self._scratch))
-            self._straight.append(self._conv(folded.weight, folded.bias, Layout(length=length, step=_STEP)))
-        self._curved: list[list[Conv]] = []
+            self._edges.append(_EdgeCorrection(folded, self._scratch))
+            self._linear_convs.append(self._conv(folded.weight, folded.bias, Layout(length=length, step=_STEP)))
+        self._nonlinear_convs: list[list[Conv]] = []
         for block, length in zip((network.conv1, network.conv2, network.conv3), _LENGTHS, strict=True):
             layout = Layout(length=length, step=_STEP)
-            self._curved.append([self._conv(weight, bias, layout) for weight, bias in _convolutions(block)])
+            self._nonlinear_convs.append([self._conv(weight, bias, layout) for weight, bias in _convolutions(block)])
             freed(block)
         self._dilated: list[Conv] = []
         for number, dilation in enumerate(_DILATIONS, start=1):
@@ -152,7 +152,7 @@ class FastSei:
                 self._first_level(onehot[some], out=wide[:, some])
             narrow = self._scratch.take("narrow", _LENGTHS[2], n, 640)
             for some in self._chunks(n, _LENGTHS[1]):
-                self._add_curved(1, self._straightened(1, wide[:, some]), out=narrow[:, some])
+                self._add_nonlinear(1, self._linear_block(1, wide[:, some]), out=narrow[:, some])
             return torch.cat([self._third_level(narrow[:, some]) for some in self._chunks(n, _LENGTHS[2])])
 
     @torch.inference_mode()
@@ -165,50 +165,50 @@ class FastSei:
             return linear(self._as_factor(hidden), last_weight, last_bias).float().sigmoid_()
 
     def _first_level(self, onehot: torch.Tensor, *, out: torch.Tensor) -> None:
-        straight = self._curved[0][0].slot(len(onehot))
+        skip = self._nonlinear_convs[0][0].input_buffer(len(onehot))
         bases = onehot.permute(2, 0, 1).to(self._scratch.dtype)  # (position, sequence, base)
-        layout = self._curved[0][0].layout
-        windows = self._scratch.take("windows", *straight.shape[:-1], _STEM_WIDTH)
+        layout = self._nonlinear_convs[0][0].layout
+        windows = self._scratch.take("windows", *skip.shape[:-1], _STEM_WIDTH)
         layout.write(_windows(bases), windows[..., :68])
         windows[..., 68:] = 0
         windows[..., 68] = 1
-        straight.copy_(windows @ self._stem)
-        self._ends[0].correct(straight, layout, bases)
-        self._add_curved(0, straight, out=out)
+        skip.copy_(windows @ self._stem)
+        self._edges[0].correct(skip, layout, bases)
+        self._add_nonlinear(0, skip, out=out)
 
     def _third_level(self, x: torch.Tensor) -> torch.Tensor:
-        straight = self._straightened(2, x)
-        layout = self._curved[2][0].layout
-        curved = self._bent(2, straight)
-        total = layout.read(curved).clone()
-        # `straight` enters the first dilated block, but not the sum that runs through all of them.
-        x = layout.read(curved.add_(straight))
+        skip = self._linear_block(2, x)
+        layout = self._nonlinear_convs[2][0].layout
+        nonlinear = self._nonlinear_block(2, skip)
+        total = layout.read(nonlinear).clone()
+        # The skip connection enters the first dilated block, but not the sum over all of them.
+        x = layout.read(nonlinear.add_(skip))
         for conv in self._dilated:
-            slot = conv.slot(x.shape[1])
-            conv.layout.write(x, slot)
-            total += conv.layout.read(conv(slot).relu_())
+            buffer = conv.input_buffer(x.shape[1])
+            conv.layout.write(x, buffer)
+            total += conv.layout.read(conv(buffer).relu_())
             x = total
         return total.float().permute(1, 2, 0) @ self._splines
 
-    def _straightened(self, level: int, x: torch.Tensor) -> torch.Tensor:
-        conv, following = self._straight[level - 1], self._curved[level][0]
-        slot = conv.slot(x.shape[1])
-        conv.layout.write(x, slot)
-        straight = following.slot(x.shape[1]).copy_(conv(slot))
-        self._ends[level].correct(straight, following.layout, x)
-        return straight
+    def _linear_block(self, level: int, x: torch.Tensor) -> torch.Tensor:
+        conv, following = self._linear_convs[level - 1], self._nonlinear_convs[level][0]
+        buffer = conv.input_buffer(x.shape[1])
+        conv.layout.write(x, buffer)
+        skip = following.input_buffer(x.shape[1]).copy_(conv(buffer))
+        self._edges[level].correct(skip, following.layout, x)
+        return skip
 
-    def _bent(self, level: int, straight: torch.Tensor) -> torch.Tensor:
-        first, second = self._curved[level]
-        slot = second.slot(straight.shape[3])
-        torch.clamp_min(first(straight), 0, out=slot)
-        return second(slot).relu_()
+    def _nonlinear_block(self, level: int, skip: torch.Tensor) -> torch.Tensor:
+        first, second = self._nonlinear_convs[level]
+        buffer = second.input_buffer(skip.shape[3])
+        torch.clamp_min(first(skip), 0, out=buffer)
+        return second(buffer).relu_()
 
-    def _add_curved(self, level: int, straight: torch.Tensor, *, out: torch.Tensor) -> None:
-        """Add what bends to what runs straight through, and keep the largest of every four positions."""
-        y = self._bent(level, straight).add_(straight)
+    def _add_nonlinear(self, level: int, skip: torch.Tensor, *, out: torch.Tensor) -> None:
+        """Add the nonlinear block to its input (a residual connection), and max-pool by four."""
+        y = self._nonlinear_block(level, skip).add_(skip)
         pooled = y.view(-1, 4, *y.shape[1:]).amax(1)
-        layout = self._curved[level][0].layout
+        layout = self._nonlinear_convs[level][0].layout
         out.copy_(Layout(length=layout.length // 4, step=layout.step // 4).read(pooled))
 
     def _chunks(self, n: int, length: int) -> Iterator[slice]:
@@ -267,8 +267,8 @@ def _mean_of_strands(both: torch.Tensor) -> torch.Tensor:
     return (forward + reverse) / 2
 
 
-class _Ends:
-    """Takes off what a folded pair has too much at both ends of a sequence."""
+class _EdgeCorrection:
+    """Subtracts the excess of a folded pair at both ends of a sequence."""
 
     def __init__(self, folded: FoldedPair, scratch: Scratch) -> None:
         self._first, self._last = (

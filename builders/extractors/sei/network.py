@@ -124,9 +124,9 @@ class SeiNetwork(nn.Module):
         self.lconv1 = nn.Sequential(_conv(4, 480), _conv(480, 480))
         self.conv1 = nn.Sequential(_conv(480, 480), nn.ReLU(inplace=True), _conv(480, 480), nn.ReLU(inplace=True))
         self.lconv2 = _pooled_linear(480, 640)
-        self.conv2 = _curved(640)
+        self.conv2 = _nonlinear(640)
         self.lconv3 = _pooled_linear(640, N_CHANNELS)
-        self.conv3 = _curved(N_CHANNELS)
+        self.conv3 = _nonlinear(N_CHANNELS)
         for number, dilation in enumerate(_DILATIONS, start=1):
             self.add_module(f"dconv{number}", _dilated(dilation))
         self.spline_dropout = nn.Dropout(0.5)
@@ -156,12 +156,12 @@ class SeiNetwork(nn.Module):
             If the sequences are not 4,096 long.
         """
         check_length(onehot)
-        straight = self.lconv1(onehot)
-        straight = self.lconv2(straight + self.conv1(straight))
-        straight = self.lconv3(straight + self.conv2(straight))
-        curved = self.conv3(straight)
-        # `straight` enters the first dilated block, but not the sum that runs through all of them.
-        total = curved + self.get_submodule("dconv1")(curved + straight)
+        skip = self.lconv1(onehot)
+        skip = self.lconv2(skip + self.conv1(skip))
+        skip = self.lconv3(skip + self.conv2(skip))
+        nonlinear = self.conv3(skip)
+        # The skip connection enters the first dilated block, but not the sum over all of them.
+        total = nonlinear + self.get_submodule("dconv1")(nonlinear + skip)
         for number in range(2, len(_DILATIONS) + 1):
             total = total + self.get_submodule(f"dconv{number}")(total)
         weights: torch.Tensor = self.spline_dropout(total) @ self.splines
@@ -255,7 +255,7 @@ def _pooled_linear(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(nn.MaxPool1d(4, 4), nn.Dropout(0.2), _conv(n_in, n_out), _conv(n_out, n_out))
 
 
-def _curved(n: int) -> nn.Sequential:
+def _nonlinear(n: int) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(0.2), _conv(n, n), nn.ReLU(inplace=True), _conv(n, n), nn.ReLU(inplace=True))
 
 

@@ -17,7 +17,7 @@ class SeiSettings:
     """sei.pth as published, unpacked from sei_model.tar.gz (Zenodo record 4906997), or a safetensors file with the same
     parameters."""
     projector: Path | None = None
-    """projvec_targets.npy, which lies beside sei.pth; needed for the feature set classes."""
+    """projvec_targets.npy, which lies next to sei.pth; needed for the feature set classes."""
     names: Path | None = None
     """target.names, one profile a line; without it profiles are named by number."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"

@@ -107,15 +107,15 @@ class Conv(Protocol):
 
     layout: Layout
 
-    def slot(self, n: int) -> torch.Tensor:
+    def input_buffer(self, n: int) -> torch.Tensor:
         """Give uninitialised memory for an input of `n` sequences.
 
-        It is valid until the next but one call of `slot` on any convolution with the same `Scratch`.
+        It is valid until the next but one call of `input_buffer` on any convolution with the same `Scratch`.
         """
         ...
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve what a `slot` holds; the result is valid until the next call on any with the same `Scratch`."""
+        """Convolve an `input_buffer`; the result is valid until the next call on any with the same `Scratch`."""
         ...
 
 
@@ -209,7 +209,7 @@ class TiledConv:
         # A constant over a tile has only the frequency 0, whose column of `outputs` is constant.
         self._bias = scratch.place(bias.double() / matrices.outputs[0, 0])
 
-    def slot(self, n: int) -> torch.Tensor:
+    def input_buffer(self, n: int) -> torch.Tensor:
         """Give memory for an input of `n` sequences; see `Conv`."""
         layout = self.layout
         places = layout.step + 2 * self._reach
@@ -217,7 +217,7 @@ class TiledConv:
         return buffer[self._reach : self._reach + layout.step]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve what a `slot` holds; see `Conv`."""
+        """Convolve what an `input_buffer` holds; see `Conv`."""
         step, tiles, dilation, n, _ = x.shape
         tile = self._with_neighbours(x)
         spectra = self._scratch.take("spectra", len(self._inputs), tiles * dilation * n, self._n_in)
@@ -233,7 +233,7 @@ class TiledConv:
         return y
 
     def _with_neighbours(self, x: torch.Tensor) -> torch.Tensor:
-        """Fill the places around those of `slot` from the tiles before and after."""
+        """Fill the places around those of `input_buffer` from the tiles before and after."""
         reach, step = self._reach, len(x)
         if reach == 0:
             return x
@@ -269,13 +269,13 @@ class DirectConv:
         self._bias = scratch.place(bias)
         self._scratch = scratch
 
-    def slot(self, n: int) -> torch.Tensor:
+    def input_buffer(self, n: int) -> torch.Tensor:
         """Give memory for an input of `n` sequences; see `Conv`."""
         sequences = self._scratch.take_in_turn(n, self.layout.length, self._weight.shape[1])
         return sequences.transpose(0, 1)[:, None, None]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve what a `slot` holds; see `Conv`."""
+        """Convolve what an `input_buffer` holds; see `Conv`."""
         image = x[:, 0, 0].permute(1, 2, 0)[:, :, None]
         if self._scratch.precision == "tf32":
             image = round_to_tf32_(image.clone())  # a copy: what runs past the convolution stays whole

@@ -107,7 +107,7 @@ def test_a_batch_that_fills_a_gpu_is_halved_and_the_smaller_size_kept() -> None:
 
 
 def test_all_that_the_benchmark_imports_needs_numpy_and_torch_alone() -> None:
-    others = ["pydantic", "zarr", "safetensors", "scipy", "polars", "dask", "distributed", "tensorstore", "catalog"]
+    others = ["pydantic", "zarr", "safetensors", "scipy", "polars", "dask", "distributed", "tensorstore"]
     code = f"import sys; sys.modules.update(dict.fromkeys({others}, None)); import benchmarks.sei_forward"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -31,9 +31,9 @@ def direct_sum(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilati
 
 
 def convolved(conv: Conv, x: torch.Tensor) -> torch.Tensor:
-    slot = conv.slot(x.shape[1])
-    conv.layout.write(x, slot)
-    return conv.layout.read(conv(slot)).clone()
+    buffer = conv.input_buffer(x.shape[1])
+    conv.layout.write(x, buffer)
+    return conv.layout.read(conv(buffer)).clone()
 
 
 @given(st.sampled_from([1, 3, 5, 9, 17]), st.integers(1, 70), st.booleans(), st.integers(0, 99))

@@ -154,7 +154,9 @@ def test_ranks_share_the_batches_of_one_epoch_equally(url: str, uneven: Any) -> 
 
 def test_ranks_that_do_not_fit_are_refused(url: str) -> None:
     dataset = windows(url)
-    with pytest.raises(ValueError, match="rank and world_size go together; got rank=1 and world_size=None"):
+    with pytest.raises(
+        ValueError, match="rank and world_size are given both or neither; got rank=1 and world_size=None"
+    ):
         data_loader(dataset, rank=1)
     with pytest.raises(ValueError, match="got rank=2 of world_size=2"):
         WindowStream(dataset, rank=2, world_size=2)
