@@ -29,13 +29,12 @@ StoreUrl = Annotated[
 HelpOptions = Annotated[
     bool, typer.Option("--help-options", help="List what --set can set for this --extractor or --source, and exit.")
 ]
-_FROM_ENVIRONMENT = ("storage_options", "fasta_options")
 _OLD_SETTINGS = ("weights", "projector", "names", "precision")
 """Flags from the time when every extractor had those of one; they mean `--set NAME=VALUE`."""
 
 
 def _takes(request: type[FeaturesRequest], *, without: tuple[str, ...] = ()) -> Callable[..., Callable[..., None]]:
-    return takes(request, without=(*_FROM_ENVIRONMENT, *without), old_settings=_OLD_SETTINGS)
+    return takes(request, without=without, old_settings=_OLD_SETTINGS)
 
 
 def _settings(words: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builders.extractors.base import ExtractorOptions
+from catalog.runtime.settings import library_options
 from catalog.value_type import Dtype
 
 Options = Mapping[str, Any]
@@ -44,13 +45,21 @@ class FeaturesRequest:
     """Worker processes on this machine. [default: one a GPU; on a CPU one a core, or one for a network]"""
     scheduler: str | None = field(default=None, metadata={"metavar": "ADDRESS"})
     """Dask scheduler whose workers to use instead, e.g. tcp://node1:8786."""
-    storage_options: Options | None = field(default=None, metadata={"flag": "--storage-option"})
-    """Credentials and endpoint of the store, as fsspec and s3fs name them; by default from the environment."""
-    fasta_options: Options | None = field(default=None, metadata={"flag": "--fasta-option"})
-    """Credentials and endpoint of the genome, as fsspec and s3fs name them; by default from the environment."""
+    storage_options: Options | None = field(
+        default=None, repr=False, metadata={"flag": "--storage-option", "metavar": "KEY=VALUE"}
+    )
+    """Credentials and endpoint of the store, as fsspec and s3fs name them; repeat it. [default: from the
+    environment]"""
+    fasta_options: Options | None = field(
+        default=None, repr=False, metadata={"flag": "--fasta-option", "metavar": "KEY=VALUE"}
+    )
+    """Credentials and endpoint of the genome, as fsspec and s3fs name them; repeat it. [default: from the
+    environment]"""
 
     def __post_init__(self) -> None:
         _ = self.common  # checks what is in it
+        for name in ("storage_options", "fasta_options"):
+            object.__setattr__(self, name, library_options(getattr(self, name)))
         if self.source is None and self.fasta is None:
             raise ValueError("an extractor computes features from sequence: give the genome, `fasta=FILE`")
         for name in ("outputs", "contigs"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from catalog.runtime.settings import library_options
 from loaders.projection import Projection
 from loaders.residence.open import RESIDENCE_HELP, Residence, ResidenceOptions, residence_kind
 
@@ -44,9 +45,7 @@ class WindowSettings(ResidenceOptions):
     """For the store, as fsspec and s3fs name them, such as endpoint_url=http://host:9000 or anon=true. Repeatable."""
 
     def __post_init__(self) -> None:
-        as_written = {"true": True, "false": False}  # on a command line
-        options = {key: as_written.get(value, value) for key, value in (self.storage_options or {}).items()}
-        object.__setattr__(self, "storage_options", options or None)
+        object.__setattr__(self, "storage_options", library_options(self.storage_options))
         object.__setattr__(self, "channels", named_channels(self.channels))
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", Path(self.cache_dir))

@@ -92,6 +92,12 @@ def split_assignments(assignments: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def library_options(options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Read options of another library, such as `anon=true` for s3fs: `true` and `false` are no texts; None for none."""
+    as_written = {"true": True, "false": False}
+    return {key: as_written.get(value, value) for key, value in (options or {}).items()} or None
+
+
 def parse_settings(settings: "type[Settings] | Settings", assignments: Sequence[str]) -> Settings:
     """Apply settings given as `NAME=VALUE`.
 
