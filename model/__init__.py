@@ -1,7 +1,7 @@
 """Models on top of a store: GTA, its baselines, and how they are trained, scored and saved.
 
-Names are found on first use, so that the command line does not wait for torch. Beside those that `dir(model)` shows
-there are more of them to import.
+Names are imported on first use, so that the command line does not wait for torch. `dir(model)` shows the most used
+ones; `__all__` has more.
 """
 
 from typing import TYPE_CHECKING

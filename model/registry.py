@@ -1,4 +1,4 @@
-"""Which models there are, by name: ours, and those that other distributions register.
+"""The registry of models, by name: ours, and those that other distributions register.
 
     from model.registry import find_model, model_names
 
@@ -32,9 +32,9 @@ class ModelSpec:
     is first needed."""
     role: Role = "model"
     """`baseline`: a closed form, fitted on the split of every trained model. `control`: trained on it where controls
-    are asked for."""
+    are requested."""
     ablations: tuple[str, ...] = ()
-    """Controls that are this model with a part taken away: without them its score does not say what each part tells."""
+    """Controls that are this model with a part left out: they show what each part contributes to its score."""
 
     def load(self) -> Any:
         """Give the factory."""

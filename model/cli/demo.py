@@ -1,4 +1,4 @@
-"""The whole way on a simulated genome, by the very commands that a user runs.
+"""The demo: the whole pipeline on a simulated genome, by the commands that a user runs.
 
 Belongs here: which commands, in which order, and what their results are gathered into. Does not: any step that the
 commands do not have; whoever has a FASTA, a gene table and targets can paste the same lines with those.

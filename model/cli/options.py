@@ -21,8 +21,7 @@ FeatureSet = Annotated[
     str | None,
     typer.Option(
         "--feature-set",
-        help="Feature set; the channels of several, comma-separated, are put side by side. "
-        "[default: the store's only one]",
+        help="Feature set; the channels of several, comma-separated, are concatenated. [default: the store's only one]",
     ),
 ]
 OldFeatureSet = Annotated[str | None, typer.Option("--features", hidden=True)]

@@ -241,8 +241,8 @@ def _lines(out: Path, summary: dict[str, Any]) -> list[str]:
         f"validation Spearman {_number(summary['validation_spearman'])}"
     )
     others = summary["baselines"] | summary.get("controls", {})
-    beside = ", ".join(f"{name} {_number(score)}" for name, score in others.items())
-    return [first, f"beside it, on the same genes: {beside}"] if beside else [first]
+    scores = ", ".join(f"{name} {_number(score)}" for name, score in others.items())
+    return [first, f"beside it, on the same genes: {scores}"] if scores else [first]
 
 
 def _number(score: float | None) -> str:

@@ -33,7 +33,7 @@ from model.registry import find_model, model_names
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(train_app)
 
-MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write beside the predictions.")]
+MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write with the predictions.")]
 
 
 @app.command()
@@ -73,7 +73,7 @@ def evaluate(
     n_bins: OtherNBins = None,
     anchors: OtherAnchors = None,
     no_baselines: Annotated[
-        bool, typer.Option("--no-baselines", help="Do not score what was fitted beside a RUN, nor its controls.")
+        bool, typer.Option("--no-baselines", help="Do not score the baselines of a RUN, nor its controls.")
     ] = False,
     subset: Annotated[str, typer.Option(help="Genes of a RUN to score: test, validation, train or all.")] = "test",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,

@@ -1,4 +1,4 @@
-"""Figures that the library draws, from numbers that it keeps beside them.
+"""Figures of scores, predictions and features.
 
 Belongs here: one function a figure, each returning a matplotlib Figure. Does not: pages (`model.evaluation.page`).
 

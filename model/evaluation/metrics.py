@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _CELLS = 1 << 18
-"""Numbers held at a time in each array of the bootstrap: 2 MiB of float64, which a core keeps close to it."""
+"""Numbers held at a time in each array of the bootstrap: 2 MiB of float64, which fits the cache of a core."""
 
 
 class Estimate(NamedTuple):
@@ -24,14 +24,14 @@ class Estimate(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far one model is ahead of another on the same genes."""
+    """Paired difference of two models on the same genes."""
 
     value: float
     """First minus second, of all the genes."""
     two_sd: float
     """Twice the standard deviation of the difference over the bootstrap draws, each the same genes for both."""
     share_above: float
-    """Share of the draws in which the first is ahead."""
+    """Share of the draws in which the first has the larger value."""
 
 
 class Resampled(NamedTuple):
@@ -102,7 +102,7 @@ def spearman_of_resamples(prediction: ArrayLike, target: ArrayLike, resamples: A
 
 
 def bootstrap(predictions: ArrayLike, target: ArrayLike, draws: int = 5000, seed: int = 0) -> Scores:
-    """Score several models on all genes, and on genes drawn with replacement, the same draws for every model.
+    """Score several models on all genes, and on bootstrap draws of them, the same for every model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables of predictions against what was measured, for any model, whoever made them.
+"""Scores of tables of predictions, by any model, against measured expression.
 
 Belongs here: reading such tables, joining them to targets, scores and comparisons as plain JSON and as lines. Does not:
 the statistics (`model.evaluation.metrics`), making predictions (`model.runs.workflow`, `benchmarks.prompt_only`).
@@ -135,10 +135,10 @@ def read_predictions(paths: Sequence[str | os.PathLike[str]], *, columns: Sequen
             f"no column {listed(lacking) or 'of numbers'} to score in {listed(list(read))}: there are {listed(there)}; "
             "name the columns that are predictions"
         )
-    is_told_by_stem = len({path.stem for path in read}) == len(read)
+    stems_differ = len({path.stem for path in read}) == len(read)
     joined = pl.DataFrame(schema={"gene_id": pl.String})
     for path, table in read.items():
-        label = path.stem if is_told_by_stem else str(path)
+        label = path.stem if stems_differ else str(path)
         renamed = table.rename({name: f"{label} {name}" for name in table.columns[1:] if names.count(name) > 1})
         joined = joined.join(renamed, on="gene_id", how="full", coalesce=True, maintain_order="left_right")
     return joined

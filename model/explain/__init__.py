@@ -1,4 +1,4 @@
-"""What a trained model attends to, and what a prediction owes to which bins.
+"""Attention of a trained model, and ablation of bins.
 
 Modules are imported by their own names; `model` exports what users need.
 """

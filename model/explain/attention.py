@@ -8,7 +8,6 @@ made. Bins are numbered from the left of the window, heads from 0, prototypes as
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -22,7 +21,7 @@ from model.device import choose_device
 from model.explain.occlusion import bin_distances
 from model.networks.alignment import AlignsBins
 from model.networks.readout import WeighsBins
-from model.predictors.predictor import NetworkPredictor, Predictor
+from model.predictors.predictor import NetworkPredictor, Predictor, require_readable
 
 
 class Attention(NamedTuple):
@@ -192,10 +191,7 @@ def prototypes_table(predictor: NetworkPredictor) -> pl.DataFrame:
 
 def _ready(predictor: NetworkPredictor, dataset: GeneDataset) -> Any:
     """Give the model where it predicts, after checking that it can read the dataset."""
-    if predictor.trained_on is None:
-        raise RuntimeError(f"{predictor.name} has not been fitted; call fit(train, validation) or load a checkpoint")
-    asked = replace(predictor.trained_on, n_bins=predictor.n_bins)
-    asked.check(dataset, allow_other_store=predictor.allow_other_store)
+    require_readable(predictor, dataset)
     return predictor.model.to(choose_device(predictor.training.device)).eval()
 
 
@@ -204,7 +200,7 @@ def _distances(dataset: GeneDataset) -> NDArray[np.int64]:
 
 
 def _with_distance(table: pl.DataFrame, distances: NDArray[np.int64]) -> pl.DataFrame:
-    """Put the distance from the TSS beside the number of the bin."""
+    """Insert the distance from the TSS after the number of the bin."""
     column = pl.Series("distance_bp", distances[table["bin"].to_numpy()])
     return table.insert_column(table.get_column_index("bin") + 1, column)
 

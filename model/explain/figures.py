@@ -238,7 +238,7 @@ def _panels(
 
 
 def _separate_kinds(axes: Axes, prototypes: Sequence[str]) -> None:
-    """Part the kinds of prototypes by a line, and name each beside the middle of its rows."""
+    """Part the kinds of prototypes by a line, and label each at the middle of its rows."""
     middles, labels = [], []
     for kind, members in groupby(enumerate(prototypes), key=lambda item: item[1].rpartition(" ")[0]):
         rows = [row for row, _ in members]

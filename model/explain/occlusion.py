@@ -1,12 +1,12 @@
-"""What a prediction owes to which part of the window: predict again with some bins hidden.
+"""Ablation of bins: predict again with some of them hidden.
 
     from model.explain.occlusion import contribution_by_distance, knock_out
     changes = knock_out(predictor, dataset, enhancers)
 
-Belongs here: hiding bins, and two questions asked that way. Does not: looking into a model (`model.explain.interpret`).
+Belongs here: hiding bins, by distance and by element. Does not: attention (`model.explain.attention`).
 
-A hidden bin holds the mean bin of the training windows: for a model that standardises its features, zeros. What a model
-makes of that is its own: a bin of mean features is seldom seen in training, least of all at a TSS.
+A hidden bin holds the mean bin of the training windows: for a model that standardises its features, zeros. Such
+bins are out of distribution: mean features are rare in training, most of all at a TSS.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def contribution_by_distance(
 ) -> pl.DataFrame:
     """Score predictions from bins near the TSS alone: all bins farther than a distance are hidden.
 
-    The model is not trained again, so this tells what it makes of far bins, not what they could tell another.
+    The model is not trained again, so this measures how it uses far bins, not what another could learn from them.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def contribution_by_distance(
 def knock_out(
     predictor: Predictor, dataset: GeneDataset, elements: pl.DataFrame, *, fill: ArrayLike | None = None
 ) -> pl.DataFrame:
-    """Hide one element at a time, such as an enhancer, from each gene whose window holds it.
+    """Knock out (ablate) one element at a time, such as an enhancer, from each gene whose window holds it.
 
     Every bin that the element touches is hidden whole, with whatever else lies in it: for an element near the TSS, the
     promoter too. Costs one prediction a row of the result.

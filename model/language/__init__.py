@@ -1,4 +1,4 @@
-"""The frozen language model: loaded, cut, run, adapted; what it makes of prompts kept.
+"""The frozen language model: loading, running, adapters, the KV cache of prompts.
 
 Modules are imported by their own names; `model` exports what users need.
 """

@@ -1,8 +1,8 @@
 """A frozen language model that reads prompt tokens and then data tokens.
 
 Belongs here: running the first blocks of any Hugging Face model on embeddings. Does not: its files
-(`model.language.directory`), what the data tokens are (`model.networks.alignment`), which of them see which
-(`model.language.data_attention`), keeping what it computed of a prompt (`model.language.prefix_cache`), adapters
+(`model.language.directory`), what the data tokens are (`model.networks.alignment`), attention masks
+(`model.language.data_attention`), the KV cache of prompts (`model.language.prefix_cache`), adapters
 (`model.language.lora`), making a small untrained one (`model.language.untrained`).
 """
 
@@ -100,7 +100,7 @@ class Backbone(nn.Module):
         self.is_adapted = False
         """Whether something trainable was put into it (`model.language.lora`)."""
         self._windows: dict[str, int | None] = {}
-        self.is_causal = self._ignores_what_follows()
+        self.is_causal = self._measured_causal()
         self.data_attention = data_attention
         if data_attention == "bidirectional":
             self._open_data_attention()
@@ -158,11 +158,11 @@ class Backbone(nn.Module):
         return self.pad(self.token_rows(prompts, n_data))
 
     def token_rows(self, prompts: Sequence[str], n_data: int) -> list[NDArray[np.int32]]:
-        """Give the tokens of each prompt, cut to what `n_data` data tokens leave; a prompt met before costs nothing."""
+        """Give the tokens of each prompt, cut to what `n_data` data tokens leave; cached by prompt."""
         room = self.prompt_room(n_data)
         fresh = [text for text in dict.fromkeys(prompts) if (text, room) not in self._rows]
         if fresh:
-            # Prompts of one long training run fit; whoever reads more of them pays for it once in a while.
+            # Prompts of one long training run fit; with more, the cache is cleared now and then.
             if len(self._rows) + len(fresh) > _ROWS_KEPT:
                 self._rows.clear()
                 fresh = list(dict.fromkeys(prompts))
@@ -247,8 +247,8 @@ class Backbone(nn.Module):
         return ids
 
     @torch.no_grad()
-    def _ignores_what_follows(self) -> bool:
-        """Measure whether a token's output depends on the token after it: no configuration says so reliably."""
+    def _measured_causal(self) -> bool:
+        """Measure that a token's output is the same whatever follows it: no configuration says so reliably."""
         embedded, changed, mask = self._probe()
         before, after = (self.run(x, mask).last_hidden_state[:, 0].float() for x in (embedded, changed))
         return bool(torch.allclose(before, after, rtol=1e-4, atol=1e-5))
@@ -263,7 +263,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _open_data_attention(self) -> None:
-        """Take masks of our own from now on, and measure that the model obeys them."""
+        """Use our own attention masks from now on, and check that the model obeys them."""
         if not self.is_causal:
             raise BackboneError(
                 f"{self.directory.name} reads in both directions already; `data_attention='bidirectional'` is for "

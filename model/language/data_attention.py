@@ -1,11 +1,11 @@
-"""Letting the data tokens of a causal model see each other in both directions.
+"""Bidirectional attention among the data tokens of a causal model.
 
 Belongs here: which attention windows a model has, the masks, and whether a model obeys them. Does not: running the
 model (`model.language.backbone`).
 
 A decoder reads the bins of a window from left to right, so that the TSS in the middle never sees what lies downstream:
-the limitation that the GTA paper (arXiv 2410.01858) states. The prompt stays causal and sees no data, so that what the
-model makes of it still depends on nothing trainable.
+the limitation that the GTA paper (arXiv 2410.01858) states. The prompt stays causal and sees no data, so that its KV
+cache still depends on nothing trainable.
 """
 
 from collections.abc import Callable
@@ -43,14 +43,14 @@ def attention_windows(config: Any, positions: int) -> dict[str, int | None]:
 
 
 def data_mask(mask: Tensor, n_queries: int, n_data: int, *, window: int | None, dtype: torch.dtype) -> Tensor:
-    """Give what is added to the attention scores: 0 where a token sees another, the least number where it does not.
+    """Make the additive attention mask: 0 where a token sees another, the least number of the dtype where not.
 
     Parameters
     ----------
     mask
         True where there is a token, shape `(batch, tokens)`, bool. The last `n_data` are data, the others the prompt.
     n_queries
-        Tokens that ask, the last ones: what comes before them is in a cache.
+        Query tokens, the last ones: the KV cache has those before them.
     window
         See `attention_windows`; a data token sees as far ahead as back.
     dtype
@@ -61,12 +61,12 @@ def data_mask(mask: Tensor, n_queries: int, n_data: int, *, window: int | None, 
     Shape `(batch, 1, n_queries, tokens)`.
     """
     place = torch.arange(mask.shape[1], device=mask.device)
-    asking = place[-n_queries:, None]
-    seen = (place <= asking) | (asking >= mask.shape[1] - n_data)
+    query = place[-n_queries:, None]
+    seen = (place <= query) | (query >= mask.shape[1] - n_data)
     if window is not None:
-        seen &= (place - asking).abs() < window
+        seen &= (place - query).abs() < window
     # Padding sees itself: a softmax over nothing is NaN.
-    seen = (seen & mask[:, None, :]) | (place == asking)
+    seen = (seen & mask[:, None, :]) | (place == query)
     least = torch.finfo(dtype).min
     return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill_(~seen, least)[:, None]
 

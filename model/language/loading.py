@@ -24,7 +24,7 @@ class LanguageSettings:
     data_attention: DataAttention = "causal"
     """How bins see each other; see `Backbone`."""
     caches_prompts: bool = True
-    """Whether the KV cache of a prompt may be kept and used again: not where adapters change it in every step."""
+    """Whether the KV cache of a prompt may be reused: not where adapters change it in every step."""
 
 
 def load_backbone(place: str | os.PathLike[str] | Backbone, settings: LanguageSettings) -> Backbone:

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the attention of a backbone: what freezing it costs.
+"""LoRA: low-rank adapters on the attention of a backbone, to show what freezing it costs.
 
 Belongs here: putting peft's adapters in, their tensors under today's names. Does not: training them
 (`model.training.fit`).
@@ -31,7 +31,7 @@ def add_lora(
 ) -> list[nn.Parameter]:
     """Put adapters into every block of a backbone, in place; what it computes stays the same until they are trained.
 
-    What the backbone makes of a prompt then depends on something trainable, so `PrefixCache` refuses it.
+    Keys and values of a prompt then depend on trainable weights, so `PrefixCache` refuses the backbone.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def add_lora(
     adapted = []
     for name, weight in backbone.model.named_parameters():
         if name.endswith((_A, _B)):
-            # float32 beside a bfloat16 model too: steps of training are smaller than bfloat16 can tell apart.
+            # float32 in a bfloat16 model too: steps of training are smaller than bfloat16 can tell apart.
             weight.data = weight.data.float()
             adapted.append(weight)
         if name.endswith(_A):

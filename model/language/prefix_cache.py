@@ -1,4 +1,4 @@
-"""What a frozen causal model makes of a prompt, computed once and read in every step.
+"""KV cache of prompts: keys and values that a frozen causal model computes once and reads in every step.
 
 Belongs here: keeping keys and values by prompt, within a budget of memory. Does not: the model itself
 (`model.language.backbone`), keeping them on disk (`model.language.prefix_store`).
@@ -23,7 +23,7 @@ from model.language.directory import BackboneError
 from model.language.prefix_store import PrefixStore
 
 _FORMAT = 1
-"""Of what is kept in a store; another number makes all of it unknown."""
+"""Of the entries of a store; another number invalidates all of them."""
 
 
 class PrefixCache:
@@ -37,7 +37,7 @@ class PrefixCache:
         Stop adding prompts beyond this; those left out are computed each time. (Dropping the oldest instead would
         drop each prompt just before its next use, since an epoch visits all of them.)
     store
-        Where prompts are looked up before they are computed, and kept for the next run.
+        The cache on disk: read before a prompt is computed, and written for the next run.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class PrefixCache:
         return None if self.store is None else self.store.get(self._name(key))
 
     def _name(self, key: bytes) -> str:
-        """Name the prefix of a prompt in a store: the same only where the same model makes the same of it."""
+        """Give the key of a prompt in a store: equal for the same tokens and the same model only."""
         if self._names is None:
             backbone = self.backbone
             # The digest covers the tokenizer. How data see each other is no matter: a prompt never sees them.
@@ -122,7 +122,7 @@ class PrefixCache:
 
     @torch.no_grad()
     def _compute(self, rows: Sequence[NDArray[np.int32]]) -> list[Tensor]:
-        # A model does not run on no token at all; what it makes of this one is cut off below.
+        # A model does not run on zero tokens; keys and values of this one are cut off below.
         tokens = self.backbone.pad(rows if any(map(len, rows)) else [np.zeros(1, dtype=np.int32)] * len(rows))
         past: Any = DynamicCache()
         self.backbone.run(self.backbone.embeddings[tokens.ids], tokens.mask, past=past)

@@ -17,14 +17,14 @@ from featurestore.disk_cache import DiskCache
 class PrefixStore:
     """Tensors by name in a folder, within a budget of bytes that holds for all processes that share it.
 
-    The least recently used go first. A damaged tensor is removed, and computed again.
+    The least recently used are evicted first. A damaged tensor is removed, and computed again.
 
     Parameters
     ----------
     folder
         Made if need be. Only files of ours in it are counted or removed.
     max_bytes
-        That the files may take together.
+        Budget of all its files.
 
     Raises
     ------

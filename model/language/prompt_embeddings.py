@@ -1,4 +1,4 @@
-"""What a frozen language model makes of each prompt, as one vector, kept on disk.
+"""Prompt embeddings: one pooled vector a prompt from a frozen language model, cached on disk.
 
 Belongs here: running prompts through a backbone, pooling its tokens, the cache. Does not: loading a model
 (`model.language.backbone`), what is learned from the vectors (`benchmarks.prompt_only`).
@@ -31,7 +31,7 @@ Pooling = Literal["mean", "last"]
 
 _VERSION = 1
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 1 << 16}
-"""Tokens of a batch, padding included. On a CPU more make it slower: what a layer hands on no longer stays in cache."""
+"""Tokens of a batch, padding included. On a CPU more make it slower: activations no longer stay in cache."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def embed_prompts(
 ) -> PromptEmbeddings:
     """Read each prompt with a frozen model and pool the last hidden states of its tokens.
 
-    Equal prompts are read once, and prompts of like length together. A causal model's last token has seen the whole
+    Equal prompts are read once, in batches of like length. A causal model's last token has seen the whole
     prompt (`pooling="last"`); an encoder's tokens all have, and the mean is usual.
 
     Parameters
@@ -143,7 +143,7 @@ def _embed(backbone: Backbone, prompts: Sequence[str], pooling: Pooling) -> Prom
 
 
 def _batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
-    """Group indices by length, as many together as `budget` tokens hold with padding, at least one."""
+    """Group indices by length into batches of at most `budget` tokens, padding included, or of one prompt."""
     order = np.argsort(lengths, kind="stable")
     first = 0
     for end in range(1, len(order) + 1):

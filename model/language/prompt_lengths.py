@@ -1,4 +1,4 @@
-"""Batches of prompts of like length, so that little of a batch is padding.
+"""Length bucketing: batches of prompts of like length, so that little of a batch is padding.
 
 Belongs here: lengths of prompts, and an order of the genes; pure functions. Does not: reading genes in that order
 (`loaders`), padding (`model.language.backbone`).
@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from model.language.backbone import Backbone
 
 _POOL_BATCHES = 32
-"""Batches are cut from so many batches' worth of genes, drawn at random and sorted. The whole set, sorted, would put
-each gene beside the same others in every epoch; of 32 batches, each keeps to 1/32 of the lengths."""
+"""Batches are cut from so many batches' worth of genes, drawn at random and sorted. The whole set, sorted, would batch
+each gene with the same others in every epoch; of 32 batches, each keeps to 1/32 of the lengths."""
 
 
 def prompt_lengths(backbone: Backbone, prompts: Sequence[str], *, n_data: int = 0) -> NDArray[np.int64]:

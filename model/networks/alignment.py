@@ -136,7 +136,7 @@ class TokenAlignment(nn.Module):
     token_width
         Components of the tokens that come out.
     width
-        Components of queries, keys and values, all heads together (`d_k` of the paper).
+        Components of queries, keys and values, over all heads (`d_k` of the paper).
     heads
         Attention heads; they share `width`.
     scale

@@ -1,4 +1,4 @@
-"""What training, checkpoints and predictors need of a torch model, whatever lies inside.
+"""The base class of models that are trained by gradient.
 
 Belongs here: the length of the windows, the scales of features and target, the state that a checkpoint holds, counting
 parameters. Does not: any layer (`model.networks.gta`, `model.networks.bin_models`), the loop (`model.training.fit`).

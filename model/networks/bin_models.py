@@ -1,4 +1,4 @@
-"""Small networks trained on the bins from scratch: what a language model in between must beat.
+"""Small networks trained on the bins from scratch: controls that a language model must beat.
 
 Belongs here: the networks and how they are set. Does not: training them (`model.training.fit`), closed forms
 (`model.predictors.closed_form`).

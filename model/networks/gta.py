@@ -43,8 +43,8 @@ class GTA(ExpressionModel):
         The frozen language model; None if `config.llm` is False. It was cut to `config.layers` when it was loaded.
         Adapters (`config.lora_rank`) are put into it, so that no other model can share it then.
     prefix_cache
-        Where what the language model makes of prompts is kept; None makes one in memory, where the configuration wants
-        one and the language model is causal.
+        KV cache of prompts; None makes one in memory, where the configuration has `prefix_cache=True` and the language
+        model is causal.
 
     Raises
     ------

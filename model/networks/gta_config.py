@@ -26,7 +26,7 @@ class GtaConfig:
     """How GTA is set. Plain JSON values; the defaults are the paper's, or ours where it is silent."""
 
     llm: bool = True
-    """Read the bins with the language model. False is the control: the aligned tokens go straight to the readout,
+    """Read the bins with the language model. False is an ablation: the aligned tokens go straight to the readout,
     prototypes are free parameters, and prompts are not read."""
     layers: int = 8
     """Blocks of the language model to keep, at most."""
@@ -39,23 +39,23 @@ class GtaConfig:
     limitation). An encoder always sees all."""
     lora_rank: int = 0
     """Rank of trainable low-rank adapters in the language model, to show what freezing it costs; 0 for none. They
-    switch the prefix cache off: what the model makes of a prompt then changes in every step."""
+    switch the KV cache of prompts off, since it would change in every step."""
     lora_alpha: float | None = None
     """Scale of the adapters; None for that of `model.language.lora.add_lora`."""
     prompt: bool = True
     """Read each gene's annotation before its bins."""
     sequence: bool = True
-    """Read the bins. False is the other control: one trainable token stands in for them all, and its final state, which
+    """Read the bins. False is another ablation: one trainable token stands in for them all, and its final state, which
     has seen the prompt (cut to what one token leaves), is read out by the network of `hidden` units."""
     prefix_cache: bool = True
-    """Compute each prompt once, where the language model is causal: the same predictions, sooner."""
+    """Keep the KV cache of each prompt, where the language model is causal: the same predictions, sooner."""
     vocabulary_prototypes: int = 50
     """Prototypes mixed from the whole vocabulary."""
     name_prototypes: int = 50
     """Prototypes mixed from the tokens of the channel names."""
     normalise_prototypes: bool = False
     attention_width: int = 32
-    """Components of the alignment's queries, all heads together (d_k)."""
+    """Components of the alignment's queries, over all heads (d_k)."""
     attention_heads: int = 8
     attention_scale: Scale = "total"
     """Divide scores by the root of d_k, as eq. (1) prints (`total`), or of d_k / h (`head`)."""
@@ -64,11 +64,11 @@ class GtaConfig:
     free_width: int = 64
     """Components of prototypes and tokens where there is no language model to set it."""
     distance_position: PositionKind = "none"
-    """What is added to the token of a bin for its distance from the TSS: nothing, a trainable vector for each distance,
-    or sines and cosines times a trainable gain. Both start at 0."""
+    """Positional encoding of a bin's distance from the TSS: none, a trainable vector for each distance, or
+    sines and cosines times a trainable gain. Both start at 0."""
     skip_connection: bool = False
-    """Carry the aligned token of each bin past the language model to the readout, beside what the model makes of it, so
-    that a model that mixes the bins of a window up does not hide what each of them holds."""
+    """Residual connection around the language model: the readout gets the aligned token of each bin concatenated with
+    its hidden state, so that a model that mixes the bins of a window does not hide what each of them holds."""
     readout: Literal["topk", "pooled", "summed"] = "topk"
     top_k: int = 25
     """`topk`: bins kept."""
@@ -184,4 +184,4 @@ PRESETS: Mapping[str, GtaConfig] = MappingProxyType(
         "prompt-only": replace(_BEST, sequence=False, skip_connection=False),
     }
 )
-"""`paper`: as printed. `best`: what learned from 1,400 genes here. The others are its controls: one part taken away."""
+"""`paper`: as printed. `best`: what learned from 1,400 genes here. The others are its ablations: one part left out."""

@@ -1,4 +1,4 @@
-"""Sums over a window that weigh bins by their distance from the TSS.
+"""Exponential kernels: weighted sums over a window by distance from the TSS.
 
 Belongs here: the weights, as ExPecto has them. Does not: what is learned from the sums (`model.networks.bin_models`,
 `model.predictors.closed_form`).

@@ -1,4 +1,4 @@
-"""Where a bin lies: its distance from the TSS, counted in bins, and what is added to its token for it.
+"""Positional encodings of bins by their distance from the TSS, counted in bins.
 
 Belongs here: functions of that distance, which therefore hold for windows of any length. Does not: weighing bins
 (`model.networks.readout`).
@@ -82,7 +82,7 @@ class SinusoidalPositions(nn.Module):
 
 
 def make_positions(kind: PositionKind, *, width: int, n_bins: int) -> nn.Module:
-    """Make what adds positions of a kind; `none` adds nothing."""
+    """Make the positional encoding of a kind; `none` adds nothing."""
     if kind == "learned":
         return LearnedPositions(width, n_bins=n_bins)
     return SinusoidalPositions() if kind == "sinusoidal" else nn.Identity()

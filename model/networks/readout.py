@@ -15,12 +15,12 @@ from model.networks.positions import bins_beyond, centre_bin, distances, rows_at
 SelectorGradient = Literal["sigmoid", "straight-through"]
 
 _KNOTS, _LAST_KNOT = 16, 125
-"""Of the weight by distance, and the distance of the last one (bins): the reach of the paper's window of 251."""
+"""Knots of the log weight by distance, and the last one's distance (bins): the reach of the paper's window of 251."""
 
 
 @runtime_checkable
 class WeighsBins(Protocol):
-    """A readout that keeps or weighs bins, so that it can tell which of them count."""
+    """A readout that keeps or weighs bins, so that it can say how much each of them counts."""
 
     part: ClassVar[str]
     """What one of its outputs is called, such as `average`; they are numbered where there are several."""
@@ -44,7 +44,7 @@ class TopKReadout(nn.Module):
     k
         Bins that are kept.
     gradient
-        How the logits learn, which a plain choice of the largest would not let them (the paper is silent): `sigmoid`
+        How gradients reach the logits, which a plain top-k stops (the paper is silent): `sigmoid`
         multiplies each kept activation by the sigmoid of its logit; `straight-through` does so for the gradient only.
     outputs
         Numbers a gene.
@@ -91,7 +91,7 @@ class TopKReadout(nn.Module):
 
 
 class GeneBatchNorm(nn.BatchNorm1d):
-    """Bring each component to unit scale over the genes of a batch; over those of the past where a batch has one."""
+    """Batch norm over genes; a batch of one gene is normalised by the running statistics in training too."""
 
     def forward(self, activations: Tensor) -> Tensor:
         """Normalise activations `(batch, components)`."""
@@ -132,16 +132,16 @@ class CentreReadout(nn.Module):
 
 
 class PooledReadout(nn.Module):
-    """The activation at the TSS beside several learned averages of all bins, into a small network.
+    """The activation at the TSS and several attention-pooled averages of all bins, into a small network.
 
     Each query weighs the bins by what they hold and by where they lie. The weight by place is learned a bin, and starts
     as a decay with the distance from the centre, another one for each query: from a few bins to the whole window. In a
     window longer than those of training it goes on from the edge as it decayed at the start, so that bins never seen
     count less than those that were.
 
-    What comes together is normalised across genes. Activations are nearly alike in all genes at first, and normalising
-    each gene by itself (as LayerNorm does) leaves them so: on one of three simulated genomes it then learned the TSS
-    alone, and Spearman stayed at .37 to .44, where this gave .50 to .55.
+    Their concatenation is normalised across genes (batch norm). Activations are nearly alike in all genes at first, and
+    normalising each gene by itself (as LayerNorm does) leaves them so: on one of three simulated genomes it then
+    learned the TSS alone, and Spearman stayed at .37 to .44, where this gave .50 to .55.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class PooledReadout(nn.Module):
 
 
 class SummedReadout(nn.Module):
-    """The activation at the TSS beside several weighted sums over all bins, into a small network.
+    """The activation at the TSS and several weighted sums over all bins, into a small network.
 
     A small network gives each bin non-negative amounts, one a sum, and each sum weighs them by the distance from the
     centre alone. Sums count what lies in the window, where an average (`PooledReadout`) only says what is typical: two

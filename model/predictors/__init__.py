@@ -1,1 +1,1 @@
-"""One interface to every predictor of expression: made, fitted, asked, saved."""
+"""One interface to every predictor of expression: build, fit, predict, save, load."""

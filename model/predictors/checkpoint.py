@@ -126,7 +126,7 @@ class Checkpoint(NamedTuple):
     """Which predictor it is: a name of `model.registry.model_names`, or an ensemble."""
     trained_on: TrainedOn
     settings: dict[str, Any]
-    """What that predictor needs beside its tensors to be made again."""
+    """What that predictor needs, with its tensors, to be made again."""
     tensors: dict[str, Tensor]
 
 

@@ -10,7 +10,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,7 +26,7 @@ from model.networks.kernels import exponential_kernels
 from model.networks.positions import centre_bin
 from model.predictors.checkpoint import Checkpoint, TrainedOn, write_checkpoint
 from model.predictors.factory import BackbonePlace, ModelInputs
-from model.predictors.predictor import Predictor
+from model.predictors.predictor import Predictor, require_readable
 from model.training.report import FitReport
 from model.training.targets import log_targets
 
@@ -81,10 +81,7 @@ class ClosedForm(ABC):
 
     def predict(self, dataset: GeneDataset) -> NDArray[np.float32]:
         """Predict log(1 + expression), shape `(genes,)`, float32; see `Predictor.predict`."""
-        if self.trained_on is None:
-            raise RuntimeError(f"{self.name} has not been fitted; call fit(train, validation) or load a checkpoint")
-        asked = replace(self.trained_on, n_bins=self.n_bins)
-        asked.check(dataset, allow_other_store=self.allow_other_store)
+        require_readable(self, dataset)
         return self._apply(self._statistics(dataset)).astype(np.float32)
 
     def save(self, directory: str | os.PathLike[str]) -> None:

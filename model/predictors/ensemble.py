@@ -1,4 +1,4 @@
-"""Several predictors asked as one, such as the same model from several seeds.
+"""Ensembles: the mean of several predictors, such as the same model from several seeds.
 
 Belongs here: their mean and spread, their folder. Does not: the predictors (`model.predictors.predictor`).
 """
@@ -25,11 +25,11 @@ from model.training.report import FitReport
 from model.training.targets import mean_spearman, require_targets
 
 ENSEMBLE = "ensemble"
-"""What the checkpoint of several predictors says that it is."""
+"""Kind of an ensemble's checkpoint."""
 
 
 class Spread(NamedTuple):
-    """What the members of an ensemble say, each on the scale of log(1 + expression)."""
+    """Mean and spread over the members of an ensemble, on the scale of log(1 + expression)."""
 
     mean: NDArray[np.float32]
     """Shape `(genes,)`, or `(genes, tasks)`."""
@@ -80,7 +80,7 @@ class Ensemble:
 
     @property
     def trained_on(self) -> TrainedOn | None:
-        """What the members were trained on; None until all are."""
+        """Features that the members were trained on; None until all are."""
         found = [member.trained_on for member in self.members]
         return None if None in found else found[0]
 
@@ -110,7 +110,7 @@ class Ensemble:
         return self.predict_spread(dataset).mean
 
     def predict_spread(self, dataset: GeneDataset) -> Spread:
-        """Predict, and tell how far the members are apart."""
+        """Predict the mean and the standard deviation of the members."""
         predicted = np.stack([member.predict(dataset) for member in self.members]).astype(np.float64)
         return Spread(predicted.mean(axis=0).astype(np.float32), predicted.std(axis=0, ddof=1).astype(np.float32))
 

@@ -1,10 +1,12 @@
-"""What every predictor of expression can be asked.
+"""The interface of every predictor of expression.
 
-Belongs here: the protocols. Does not: predictors (`model.predictors.torch_predictor`, `model.predictors.closed_form`,
-`model.predictors.ensemble`), making one by name (`model.predictors.build`), loading one (`model.predictors.saved`).
+Belongs here: the protocols, the check before predicting. Does not: predictors (`model.predictors.torch_predictor`,
+`model.predictors.closed_form`, `model.predictors.ensemble`), making one by name (`model.predictors.build`), loading one
+(`model.predictors.saved`).
 """
 
 import os
+from dataclasses import replace
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -38,14 +40,14 @@ class Predictor(Protocol):
     def fit(
         self, train: GeneDataset, validation: GeneDataset, *, out: str | os.PathLike[str] | None = None
     ) -> FitReport:
-        """Fit on the training genes, with what must be chosen chosen on the validation genes.
+        """Fit on the training genes; the validation genes choose the epoch, or a penalty.
 
         Parameters
         ----------
         train, validation
             Windows of `n_bins` bins, targets all known.
         out
-            Folder for the course of the training, where there is one to tell.
+            Folder for the metrics and checkpoints of predictors that train by epochs.
         """
         ...
 
@@ -79,3 +81,19 @@ class NetworkPredictor(Predictor, Protocol):
     model: ExpressionModel
     training: TrainConfig
     """Its batch size and device also serve `predict`."""
+
+
+def require_readable(predictor: Predictor, dataset: GeneDataset) -> None:
+    """Refuse a dataset whose windows or features are not those that a predictor was trained on.
+
+    Raises
+    ------
+    OtherStore, ValueError
+        As `TrainedOn.check`, for windows of `predictor.n_bins` bins.
+    RuntimeError
+        If the predictor was never fitted.
+    """
+    if predictor.trained_on is None:
+        raise RuntimeError(f"{predictor.name} has not been fitted; call fit(train, validation) or load a checkpoint")
+    expected = replace(predictor.trained_on, n_bins=predictor.n_bins)
+    expected.check(dataset, allow_other_store=predictor.allow_other_store)

@@ -1,13 +1,13 @@
 """Models that are trained by gradient, as predictors.
 
-Belongs here: fitting, asking, saving and loading any `ExpressionModel`. Does not: the models (`model.networks`), the
-training (`model.training.fit`), making one by name (`model.predictors.build`).
+Belongs here: fitting, predicting with, saving and loading any `ExpressionModel`. Does not: the models
+(`model.networks`), the training (`model.training.fit`), making one by name (`model.predictors.build`).
 """
 
 import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ from model.networks.base import ExpressionModel
 from model.predictors.build import build_predictor
 from model.predictors.checkpoint import Checkpoint, CheckpointError, TrainedOn, write_checkpoint
 from model.predictors.factory import BackbonePlace, ModelInputs
-from model.predictors.predictor import Predictor
+from model.predictors.predictor import Predictor, require_readable
 from model.saved_config import from_json
 from model.training.config import TrainConfig
 from model.training.fit import fit
@@ -81,10 +81,7 @@ class TorchPredictor:
     @torch.no_grad()
     def predict(self, dataset: GeneDataset) -> NDArray[np.float32]:
         """Predict; see `Predictor.predict`."""
-        if self.trained_on is None:
-            raise RuntimeError(f"{self.name} has not been fitted; call fit(train, validation) or load a checkpoint")
-        asked = replace(self.trained_on, n_bins=self.n_bins)
-        asked.check(dataset, allow_other_store=self.allow_other_store)
+        require_readable(self, dataset)
         device = choose_device(self.training.device)
         model = self.model.to(device).eval()
         predicted = [

@@ -1,4 +1,4 @@
-"""A training as a folder: what is asked, held out, learned, scored.
+"""A training run as a folder: request, split, checkpoints, scores.
 
 Modules are imported by their own names.
 """

@@ -1,7 +1,7 @@
-"""The folder of one training: what was asked, what was held out, what came of it.
+"""The folder of one training run: its request, split and checkpoints.
 
-Belongs here: `run.json`, and what lies beside it. Does not: the checkpoint's own files (`model.predictors.checkpoint`),
-a training that is not finished (`model.training.resume`).
+Belongs here: `run.json`, and the layout of the folder. Does not: the checkpoint's own files
+(`model.predictors.checkpoint`), a training that is not finished (`model.training.resume`).
 
 A folder holds `run.json` from the start, then `checkpoint.json` and `model.safetensors` of the trained model,
 `metrics.csv`, `baselines/` with a checkpoint of each, `controls/` with a whole run of each, `backbone/` if the language
@@ -65,12 +65,12 @@ class Run:
         return replace(self, predictor=self.predictor.with_n_bins(n_bins), baselines=baselines)
 
 
-def finished_run(out: Path, asked: Mapping[str, Any], *, configs: Sequence[type] = ()) -> dict[str, Any] | None:
+def finished_run(out: Path, decided: Mapping[str, Any], *, configs: Sequence[type] = ()) -> dict[str, Any] | None:
     """Give the summary of the run that a folder holds; None where it is not finished, or there is none.
 
     Parameters
     ----------
-    asked
+    decided
         Everything that decides what is learned; plain JSON.
     configs
         The dataclasses whose fields are in it: they say what a field was called when the folder was written.
@@ -88,8 +88,8 @@ def finished_run(out: Path, asked: Mapping[str, Any], *, configs: Sequence[type]
     if "precision" in before:
         before["precision"] = precision_name(before["precision"])
     # Not compared where an earlier version did not record them.
-    before = {name: value for name, value in asked.items() if name.startswith(_SETTING)} | before
-    refuse_other(out, before, asked)
+    before = {name: value for name, value in decided.items() if name.startswith(_SETTING)} | before
+    refuse_other(out, before, decided)
     return dict(there["summary"]) if is_whole and "summary" in there else None
 
 
@@ -100,7 +100,7 @@ def shared_name(name: str) -> str:
 
 def begin_run(
     out: Path,
-    asked: Mapping[str, Any],
+    decided: Mapping[str, Any],
     *,
     feature_set: str,
     windows: WindowRecord,
@@ -108,7 +108,7 @@ def begin_run(
     tasks: Sequence[str] = (),
     restart: bool = False,
 ) -> None:
-    """Write what is asked into the folder; `restart` removes the run that is there first."""
+    """Write the request into the folder; `restart` removes the run that is there first."""
     if restart:
         _remove(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def begin_run(
         "tasks": list(tasks),
         "split": json.loads(split.to_json()),
     }
-    _write(out, document | {"asked": dict(asked)})
+    _write(out, document | {"asked": dict(decided)})
 
 
 def finish_run(out: Path, predictor: Predictor, baselines: Sequence[Predictor], summary: Mapping[str, Any]) -> None:

@@ -25,13 +25,13 @@ _CHANNELS = ("signal",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowRecord:
-    """What a run records of the windows that it learned from, beside what its checkpoint does."""
+    """What a run records of the windows that it learned from, in addition to its checkpoint."""
 
     anchors: str | None = None
     """Name of the anchors that they were centred on to the base; None for windows of the grid."""
     orient: Orientation = "forward"
     channels: tuple[str, ...] | None = _CHANNELS
-    """As they were asked for: names, groups, `signal`."""
+    """As they were given: names, groups, `signal`."""
     jitter_bins: int = 0
     jitter_bp: int = 0
 
@@ -80,7 +80,7 @@ def load_genes(
     Parameters
     ----------
     feature_set
-        Of several, comma-separated, the channels are put side by side; None for the store's only one.
+        Of several, comma-separated, the channels are concatenated; None for the store's only one.
     target_columns
         Columns of several tasks, in place of one; a gene needs one of them.
     anchors

@@ -1,4 +1,4 @@
-"""Which genes a training holds out, as a command line says it.
+"""The split of a training into train, validation and test genes, from its options.
 
 Belongs here: choosing one of the ways of `catalog.genes.splits`, what the parts share. Does not: those ways.
 """

@@ -1,4 +1,4 @@
-"""What a training is asked to be: the options of `featurestore train` and `sweep`, and of `model.runs.workflow.train`.
+"""The request of a training: the options of `featurestore train` and `sweep`, and of `model.runs.workflow.train`.
 
 Belongs here: the request, a field an option (`featurestore.cli.derived`). Does not: what is made of it
 (`model.runs.setup`), training (`model.runs.workflow`). Nothing here imports torch, so that the command line can show
@@ -34,7 +34,7 @@ class TrainRequest:
     """A setting of the model or of its training, such as lora_rank=8, data_attention=bidirectional, learning_rate=1e-3,
     bucket_prompts=true. Repeatable; --help-options lists them all."""
     tasks: tuple[str, ...] = field(default=(), metadata={"flag": "--targets-columns"})
-    """Value columns of several cell types, comma-separated, predicted together."""
+    """Value columns of several cell types, comma-separated, predicted by one model."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """fp32 or bf16: of the frozen language model, and of training where autocast allows."""
     device: str = "auto"
@@ -46,12 +46,12 @@ class TrainRequest:
     prefix_cache_gb: float = 20.0
     """GB that this folder may take."""
     log: Literal["csv", "tensorboard"] = "csv"
-    """csv: metrics.csv alone; tensorboard: its files beside it."""
+    """csv: metrics.csv alone; tensorboard: its files too."""
     baselines: bool = True
     """Fit the mean and two ridge regressions on the same split (and baselines that plug-ins register)."""
     controls: bool = False
-    """Train the controls on the same split too, each as its preset has it: parts of GTA taken away (ablations), and
-    networks of another kind; `featurestore models` lists them, `evaluate` prints them beside the model. Two to three
+    """Train the controls on the same split too, each as its preset has it: GTA without a part (ablations), and
+    networks of another kind; `featurestore models` lists them, `evaluate` prints them with the model. Two to three
     times the time."""
     restart: bool = False
     """Remove what --out holds of a run first."""

@@ -1,4 +1,4 @@
-"""What a run scores, and what stands beside it on the same genes: baselines, controls, other runs.
+"""Scores of a run, compared on the same genes with its baselines, its controls, and other runs.
 
 Belongs here: predictions of several runs, compared draw by draw. Does not: the statistics (`model.evaluation.metrics`),
 tables of predictions that others made (`model.evaluation.tables`).
@@ -77,11 +77,11 @@ def evaluate(
         _require_comparable(label, other, scored, subset)
         others.append((label, other.predictor.n_bins, _predicted(other.predictor, scored, allow_other_store)))
     found = _scores(np.stack([own, *(prediction for *_, prediction in others)]), observed, f"{subset} genes", draws)
-    told = [
+    compared = [
         {"model": label, "n_bins": bins, **_statistics(found, place), "lead": _lead(found, place)}
         for place, (label, bins, _) in enumerate(others, 1)
     ]
-    return head | _statistics(found, 0) | {"beside": told}
+    return head | _statistics(found, 0) | {"beside": compared}
 
 
 def defined(value: float) -> float | None:

@@ -34,7 +34,7 @@ from model.training.resume import digest_of, identity_record
 
 
 def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
-    """Give how the model is set and trained; None for both where it has a closed form."""
+    """Give the configurations of the model and of its training; None for both where it has a closed form."""
     factory = factory_of(request.model)
     if factory.recipe is None:
         if request.settings or request.seeds or request.tasks:
@@ -95,7 +95,7 @@ def untrained_predictor(
     training: TrainConfig | None,
     out: Path,
 ) -> Predictor:
-    """Make what is to be trained; a language model made on the spot goes into `out`."""
+    """Build the model to train; an untrained language model is written into `out`."""
     options: dict[str, Any] = {
         "n_bins": dataset.n_bins,
         "channel_names": dataset.channel_names,

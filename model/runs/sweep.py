@@ -42,7 +42,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What to compare."""
+    """The models, context lengths and numbers of blocks to compare."""
 
     models: Sequence[str]
     """Names of `model.registry.model_names`."""
@@ -65,7 +65,7 @@ class Sweep:
                 "leave `layers=` out"
             )
 
-    def cells(self) -> list["SweepPoint"]:
+    def points(self) -> list["SweepPoint"]:
         """List what the tables show, table 1 first; a training may stand in both."""
         found = [SweepPoint(1, model, n_bins, None) for n_bins in self.n_bins for model in self.models]
         for model in self.models:
@@ -103,28 +103,28 @@ def run_sweep(
     draws: int = 5000,
     say: Callable[[str], None] = lambda line: None,
 ) -> pl.DataFrame:
-    """Train and score every cell, and write the tables after each.
+    """Train and score every point, and write the tables after each.
 
-    A cell that is finished is not trained again; `request.restart` trains all anew.
+    A point that is finished is not trained again; `request.restart` trains all anew.
 
     Parameters
     ----------
     dataset
-        All genes; its context length is set to that of each cell in turn.
+        All genes; its context length is set to that of each point in turn.
     request
-        How each is trained; its model is that of the cell.
+        How each is trained; its model is that of the point.
     out
         Folder for `tables.md`, `scores.csv`, `scores.parquet`, and the runs.
 
     Returns
     -------
-    One row a cell: model, n_bins, layers (null where there is no language model), n_train, n_test, spearman, two_sd,
+    One row a point: model, n_bins, layers (null where there is no language model), n_train, n_test, spearman, two_sd,
     pearson, mse, trainable_parameters, seconds, table (1: by context, 2: by layers).
 
     Raises
     ------
     ValueError
-        If the language model has fewer blocks than asked for.
+        If the language model has fewer blocks than `sweep.layers`.
     OtherTraining
         If the folder holds a sweep of another configuration.
     """
@@ -137,49 +137,51 @@ def run_sweep(
         request = replace(request, backbone=str(place))
     rows: list[dict[str, Any]] = []
     started = time.perf_counter()
-    cells = sweep.cells()
-    for number, cell in enumerate(cells, 1):
-        is_anew = request.restart and cell.folder not in {earlier.folder for earlier in cells[: number - 1]}
-        asked = replace(request, restart=is_anew)
-        rows.append(_cell(dataset.with_n_bins(cell.n_bins), split, cell, asked, out / "runs" / cell.folder, draws))
+    points = sweep.points()
+    for number, point in enumerate(points, 1):
+        is_anew = request.restart and point.folder not in {earlier.folder for earlier in points[: number - 1]}
+        of_point = replace(request, restart=is_anew)
+        rows.append(
+            _score_point(dataset.with_n_bins(point.n_bins), split, point, of_point, out / "runs" / point.folder, draws)
+        )
         frame = pl.DataFrame(rows, schema=_COLUMNS)
         _write(out, frame, draws)
         say(
-            f"{number} of {len(cells)}: {cell.folder}, Spearman {_score(rows[-1])}, "
+            f"{number} of {len(points)}: {point.folder}, Spearman {_score(rows[-1])}, "
             f"{time.perf_counter() - started:.0f} s so far"
         )
     return frame
 
 
-def _cell(
-    dataset: GeneDataset, split: Split, cell: SweepPoint, request: TrainRequest, folder: Path, draws: int
+def _score_point(
+    dataset: GeneDataset, split: Split, point: SweepPoint, request: TrainRequest, folder: Path, draws: int
 ) -> dict[str, Any]:
-    if cell.layers is not None:
-        request = replace(request, settings={**request.settings, "layers": cell.layers})
-    if default_training(cell.model) is None:  # a closed form has nothing to set
+    if point.layers is not None:
+        request = replace(request, settings={**request.settings, "layers": point.layers})
+    if default_training(point.model) is None:  # a closed form has nothing to set
         request = replace(request, settings={})
     # The baselines are models of the sweep like any other.
-    summary = train(dataset, split, replace(request, model=cell.model, baselines=False), out=folder)
+    summary = train(dataset, split, replace(request, model=point.model, baselines=False), out=folder)
     try:
         kept = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         kept = {}
     if kept.get("draws") != draws or kept.get("summary") != summary:
-        kept = {"draws": draws, "summary": summary} | _scored(dataset, folder, cell, request, draws)
+        kept = {"draws": draws, "summary": summary} | _scored(dataset, folder, point, request, draws)
         (folder / _SCORES).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    row = kept["summary"] | kept["scores"] | {"model": cell.model, "layers": kept["layers"]}
-    return {name: row.get(name) for name in _COLUMNS} | {"table": cell.table}
+    row = kept["summary"] | kept["scores"] | {"model": point.model, "layers": kept["layers"]}
+    return {name: row.get(name) for name in _COLUMNS} | {"table": point.table}
 
 
-def _scored(dataset: GeneDataset, folder: Path, cell: SweepPoint, request: TrainRequest, draws: int) -> dict[str, Any]:
+def _scored(dataset: GeneDataset, folder: Path, point: SweepPoint, request: TrainRequest, draws: int) -> dict[str, Any]:
     run = open_run(folder, device=request.device)
     model = getattr(run.predictor, "model", None)
     backbone = getattr(model, "backbone", None)
     blocks = None if backbone is None else backbone.layers
-    if cell.layers is not None and blocks != cell.layers:
+    if point.layers is not None and blocks != point.layers:
         raise ValueError(
-            f"{cell.layers} blocks are asked for, and {request.backbone} has {blocks}; leave the larger numbers out of "
-            "`layers=`, or take a larger language model"
+            f"{point.layers} blocks were to be compared, and {request.backbone} has {blocks}; leave the larger "
+            "numbers out of `layers=`, or take a larger language model"
         )
     return {"layers": blocks, "scores": evaluate(run, dataset, draws=draws)}
 

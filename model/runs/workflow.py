@@ -103,14 +103,14 @@ def train(
     out: Path,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train a model and write its run folder, and those of its controls where they are asked for.
+    """Train a model and write its run folder, and those of its controls where `request.controls` is set.
 
-    The same request goes on where it was stopped, and gives a finished run's summary at once.
+    The same request resumes where it was stopped, and gives a finished run's summary at once.
 
     Parameters
     ----------
     say
-        Told, in a line, what is trained.
+        Called with progress, a line at a time.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def train(
     Raises
     ------
     ValueError
-        If the split leaves no training or validation genes, or the request does not fit together.
+        If the split leaves no training or validation genes, or options of the request contradict each other.
     OtherTraining
         If the folder holds another run.
     """
@@ -131,8 +131,8 @@ def train(
         if name != request.model:
             say(f"control {name}:")
             # Each as its preset has it: settings are the model's own, and half of the controls have other ones.
-            asked = replace(request, model=name, settings={}, seeds=(), controls=False, baselines=False)
-            controls[name] = _train_one(dataset, split, asked, control_folder(out, name), say)["validation_spearman"]
+            preset = replace(request, model=name, settings={}, seeds=(), controls=False, baselines=False)
+            controls[name] = _train_one(dataset, split, preset, control_folder(out, name), say)["validation_spearman"]
     return summary | {"controls": controls}
 
 

@@ -76,9 +76,9 @@ class PredictorTests:
             predictor.save(tmp_path)
 
     def test_a_gene_is_predicted_alike_alone_and_among_others(self, fitted: Predictor) -> None:
-        together = fitted.predict(TEST)
+        batched = fitted.predict(TEST)
         alone = [fitted.predict(rearranged(TEST, [place]))[0] for place in range(3)]
-        np.testing.assert_allclose(alone, together[:3], rtol=self.tolerance, atol=self.tolerance)
+        np.testing.assert_allclose(alone, batched[:3], rtol=self.tolerance, atol=self.tolerance)
 
     def test_the_order_of_genes_changes_nothing(self, fitted: Predictor) -> None:
         order = np.random.default_rng(0).permutation(len(TEST)).tolist()
@@ -110,7 +110,7 @@ class PredictorTests:
         finally:
             fitted.allow_other_store = False
 
-    def test_windows_of_another_length_are_read_once_it_is_told_to(self, fitted: Predictor, tmp_path: Path) -> None:
+    def test_windows_of_another_length_are_read_once_n_bins_is_set(self, fitted: Predictor, tmp_path: Path) -> None:
         shorter = tiny_genes(len(TEST), n_bins=N_BINS - 2, seed=2)
         with pytest.raises(ValueError, match="bins"):
             fitted.predict(shorter)

@@ -21,7 +21,7 @@ class TrainConfig:
     epochs: int = 10
     """Passes over the training genes, at most."""
     batch_size: int = 16
-    """Genes a step, over all devices together."""
+    """Genes a step, over all devices."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
     learning_rate_multipliers: Mapping[str, float] = field(default_factory=dict)
@@ -39,8 +39,8 @@ class TrainConfig:
     """Steps, of 2,048 bins each, in which the alignment of a GTA first learns from features alone, all over the contigs
     of the training genes (`model.training.pretraining`)."""
     bucket_prompts: bool = False
-    """Make batches of genes whose prompts are of like length, so that less of a batch is padding. Genes that more is
-    written about are expressed more, so such a batch is less mixed."""
+    """Length bucketing: batches of genes whose prompts are of like length, so that less of a batch is padding. Genes
+    with longer annotation are expressed more, so such a batch is less mixed."""
     seed: int = 0
     """>= 0."""
     device: str = "auto"
@@ -50,7 +50,7 @@ class TrainConfig:
     autocast: bool = False
     """Compute in bfloat16 while training, where torch's autocast allows; what is learned stays float32."""
     log: Log = "csv"
-    """`metrics.csv` alone, or TensorBoard's files beside it."""
+    """`metrics.csv` alone (`csv`), or TensorBoard's files too (`tensorboard`)."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {
         "rates": "learning_rate_multipliers",
@@ -98,7 +98,7 @@ class TrainConfig:
 _LEAST = {"epochs": 1, "batch_size": 1, "early_stopping_patience": 1, "devices": 1, "seed": 0, "pretrain_steps": 0}
 
 WITHOUT_EFFECT = ("device", "devices", "log")
-"""Settings that do not decide what is learned, but for rounding: a training may go on with others."""
+"""Settings that do not decide what is learned, but for rounding: a training may be resumed with others."""
 
 RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
     {

@@ -54,17 +54,17 @@ def fit(
         `if __name__ == "__main__"`.
     out
         Folder for `metrics.csv`, one line an epoch, and for the state after each epoch (`model.training.resume`): a
-        training that was stopped goes on from there, with the outcome of one that was not, and a finished one is not
+        training that was stopped resumes from there, with the outcome of one that was not, and a finished one is not
         repeated. Made if need be. None writes nothing.
 
     Raises
     ------
     ValueError
-        If the windows are not the model's, a target is not known, or devices are asked for that are not there.
+        If the windows are not the model's, a target is not known, or there are fewer devices than `config.devices`.
     OtherTraining
         If the folder holds the state of another training.
     ModuleNotFoundError
-        If TensorBoard's files are asked for without the package.
+        If `config.log` is `tensorboard` and that package is not installed.
     """
     device = choose_device(config.device)
     _require_fit(model, train, validation, config, device)
@@ -202,7 +202,7 @@ def _identity(
 def _check_count(device: torch.device, config: TrainConfig) -> None:
     if device.type == "cuda" and config.devices > torch.cuda.device_count():
         raise ValueError(
-            f"{config.devices} devices are asked for, and {torch.cuda.device_count()} GPUs are available; ask for "
+            f"{config.devices} devices are set, and {torch.cuda.device_count()} GPUs are available; set "
             "fewer, or use `device='cpu'`"
         )
 
@@ -261,7 +261,7 @@ def _positive(scale: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C be what it is elsewhere: Lightning ignores it from then on and exits the process."""
+    """Raise KeyboardInterrupt on Ctrl-C, where Lightning would exit the process and ignore it from then on."""
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if is_main else None
     try:

@@ -1,6 +1,6 @@
-"""One model under training, as Lightning sees it: its batches, its steps, its epochs.
+"""The Lightning module of a training, and the callback that checkpoints each epoch.
 
-Belongs here: the module and the callback that keeps what each epoch leaves. Does not: settings and the trainer
+Belongs here: batches, steps, epochs, the optimiser. Does not: settings and the trainer
 (`model.training.fit`), the state on disk (`model.training.resume`).
 """
 
@@ -35,7 +35,7 @@ class ExpressionModule(LightningModule):
     Parameters
     ----------
     before
-        What earlier epochs left; the model has its state already.
+        State to resume from; the model has its weights already.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class ExpressionModule(LightningModule):
         self._started = 0.0
 
     def setup(self, stage: str) -> None:
-        """See to it that processes that train together part in order."""
+        """Destroy the process group at exit."""
         # Lightning does so for nccl. Threads of gloo that live until the interpreter has ended may abort it.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             atexit.register(_leave_process_group)
 
     def train_dataloader(self) -> BatchLoader:
-        """Give this rank's part of each batch; all ranks together see the batches of a single one."""
+        """Give this rank's part of each batch; over all ranks, the batches are those of a single device."""
         config, ranks = self.config, self.trainer.world_size
         genes: Any = self._train
         if config.bucket_prompts:
@@ -81,11 +81,11 @@ class ExpressionModule(LightningModule):
         return loader
 
     def val_dataloader(self) -> BatchLoader:
-        """Give all the validation genes to every rank, so that all judge an epoch alike."""
+        """Give all the validation genes to every rank, so that all score an epoch alike."""
         return data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1)
 
     def configure_optimizers(self) -> Any:
-        """Make the optimiser, in the state that earlier epochs left it in."""
+        """Make the optimiser, with its state where a training is resumed."""
         optimiser, schedule = make_optimiser(self.model, self.config, n_genes=len(self._train))
         if self._before is not None:
             optimiser.load_state_dict(self._before.optimiser_state())
@@ -93,8 +93,8 @@ class ExpressionModule(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Draw from the epoch's own seed."""
-        # From seed, epoch and rank alone: an epoch after a restart draws the same dropout as without one.
+        """Seed the epoch (counter-based random numbers)."""
+        # From seed, epoch and rank alone: a resumed epoch has the same dropout.
         drawn = np.random.SeedSequence([self.config.seed, len(self.epochs), self.global_rank]).generate_state(1)
         torch.manual_seed(int(drawn[0]))
         self._started = time.perf_counter()
@@ -102,14 +102,14 @@ class ExpressionModule(LightningModule):
         self._validated.clear()
 
     def training_step(self, batch: GeneBatch, index: int) -> Tensor:
-        """Give the error of a batch."""
+        """Compute the loss of a batch."""
         wanted = self.model.standardise_target(batch.targets)
         loss = masked_mse(self.model(batch.features, batch.prompts), wanted)
         self._losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: GeneBatch, index: int) -> None:
-        """Note what is predicted."""
+        """Collect predictions and targets."""
         wanted = self.model.standardise_target(batch.targets)
         self._validated.append((self.model(batch.features, batch.prompts), wanted))
 
@@ -177,12 +177,12 @@ def make_optimiser(
 
 
 class EpochCheckpoint(Callback):
-    """Keep the best epoch, write down where the training stands, and stop when no better one has come for long.
+    """Checkpoint each epoch, keep the best one, and stop early.
 
     Parameters
     ----------
     folder
-        Where the first rank writes `metrics.csv` and the state to go on from; None writes nothing.
+        Where the first rank writes `metrics.csv` and the state to resume from; None writes nothing.
     """
 
     def __init__(self, config: TrainConfig, *, folder: Path | None, identity: dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ class EpochCheckpoint(Callback):
         self.best: dict[str, Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look at the epoch that has just ended, which its validation belongs to."""
+        """Checkpoint the epoch that has just ended, validation included."""
         assert isinstance(module, ExpressionModule)
         best = best_epoch(module.epochs, self.config)
         if best == len(module.epochs) - 1:

@@ -1,10 +1,10 @@
-"""Training the alignment before there is any expression to learn from, on bins from all over the genome.
+"""Self-supervised pretraining: the alignment as an autoencoder of bins from all over the genome.
 
 Belongs here: that training, which reads features alone. Does not: training a whole model (`model.training.fit`), the
 alignment itself (`model.networks.alignment`).
 
 A few hundred genes say little of which features go together; every bin of the genome does. So the tokens that the
-alignment makes first learn to tell what a bin holds.
+alignment makes first learn to reconstruct their bin.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from model.networks.base import ExpressionModel
 _LEARNED = ("alignment", "prototypes")
 """Parts of the model, as `parameter_table` calls them."""
 _BINS, _RUNS = 64, 32
-"""Bins in a row, since they lie together in the store, and such runs a step."""
+"""Consecutive bins, which the store keeps in one chunk, and such runs a step."""
 
 
 def require_alignment(model: ExpressionModel) -> AlignsBins:
@@ -35,7 +35,7 @@ def require_alignment(model: ExpressionModel) -> AlignsBins:
 def pretrain_alignment(
     model: ExpressionModel, train: GeneDataset, *, steps: int, learning_rate: float, seed: int, device: torch.device
 ) -> float:
-    """Train prototypes and alignment to tell a bin's features again from its token, by a linear layer thrown away.
+    """Train prototypes and alignment so that a linear decoder, thrown away after, reconstructs a bin from its token.
 
     Bins are drawn evenly from the contigs of the training genes, in all phases: where the test genes lie on other
     contigs, nothing of those is read. The features' scale is that of `model.standardise_features`, so it is set before.
@@ -51,7 +51,7 @@ def pretrain_alignment(
     learning_rate
         Of Adam, constant.
     seed
-        Of the bins drawn and of the layer thrown away.
+        Of the bins drawn and of the decoder.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""A training between two epochs, on disk, so that one that was stopped goes on.
+"""Checkpoints of a training after each epoch, to resume it when it was stopped.
 
-Belongs here: that state as tensors and JSON, whose it is. Does not: the finished model (`model.predictors.checkpoint`),
-the loop (`model.training.fit`).
+Belongs here: that state as tensors and JSON, the training that it is of. Does not: the finished model
+(`model.predictors.checkpoint`), the loop (`model.training.fit`).
 
 `resume.json` names the file of tensors and is replaced after that file is whole, so that a process killed at any moment
 leaves the last finished epoch behind.
@@ -41,12 +41,12 @@ _SINCE_IDENTITY = {
 
 
 class OtherTraining(ValueError):
-    """A folder with the state of another training than the one asked for."""
+    """A folder with the state of another training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What the next epoch needs of those before."""
+    """The state of a training after an epoch."""
 
     identity: Mapping[str, Any]
     """Everything that decides the outcome; plain JSON."""
@@ -62,7 +62,7 @@ class Progress:
     schedule: Mapping[str, Any]
     """State of the schedule; plain JSON."""
     is_stopped: bool
-    """No better epoch came for long, so none is to follow."""
+    """Early stopping ended it."""
 
     def optimiser_state(self) -> dict[str, Any]:
         """Give what `torch.optim.Optimizer.load_state_dict` takes."""
@@ -163,17 +163,17 @@ def identity_record(features: FeatureIdentity) -> dict[str, Any]:
     }
 
 
-def refuse_other(folder: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def refuse_other(folder: Path, recorded: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
     """Raise `OtherTraining`, naming what differs, unless both are the same JSON.
 
     What an earlier version did not record of the features is not compared.
     """
-    other = json.loads(json.dumps(dict(asked)))
-    compared = sorted({*there, *other} - {name for name in _SINCE_IDENTITY if name not in there})
-    different = [name for name in compared if there.get(name) != other.get(name)]
+    now = json.loads(json.dumps(dict(decided)))
+    compared = sorted({*recorded, *now} - {name for name in _SINCE_IDENTITY if name not in recorded})
+    different = [name for name in compared if recorded.get(name) != now.get(name)]
     if different:
         shown = "; ".join(
-            f"{name}: {_short(there.get(name))} there, {_short(other.get(name))} now" for name in different[:_SHOWN]
+            f"{name}: {_short(recorded.get(name))} there, {_short(now.get(name))} now" for name in different[:_SHOWN]
         )
         if len(different) > _SHOWN:
             shown += f"; and {len(different) - _SHOWN} more"
@@ -184,7 +184,7 @@ def refuse_other(folder: Path, there: Mapping[str, Any], asked: Mapping[str, Any
 
 
 def digest_of(values: Iterable[Any]) -> str:
-    """Tell one list of tensors or JSON values from another, in 16 hexadecimal digits."""
+    """Hash tensors or JSON values into 16 hexadecimal digits."""
     total = hashlib.sha256()
     for value in values:
         if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""What a predictor learns from: the expression of genes for which it is known.
+"""Targets: the expression of genes, and losses over those that are known.
 
 Belongs here: checking targets, their scale, errors over those that are known. Does not: reading them
 (`catalog.expression.targets`).
@@ -51,7 +51,7 @@ def log_targets(dataset: GeneDataset) -> NDArray[np.float64]:
     if dataset.targets.dim() == 2:
         raise ValueError(
             f"the targets have {dataset.targets.shape[1]} columns, but this predictor learns one number a gene; give "
-            "it one column at a time, or take a GTA or a network of model.bin_models with `tasks=`"
+            "it one column at a time, or take a GTA or a network of model.networks.bin_models with `tasks=`"
         )
     return np.asarray(np.log1p(dataset.targets.double().numpy()))
 

@@ -195,11 +195,11 @@ def test_published_models_score_what_is_told_of_them(targets: Path) -> None:
     measured = read_targets(targets, column="rpm") if targets == RAMPAGE else median_over_samples(targets)
     predictions = read_predictions([HUANG])
     found = evaluate_table(predictions, measured, draws=20)
-    n_genes, told = TOLD[targets]
+    n_genes, expected = TOLD[targets]
     assert found.n_genes == n_genes
-    assert set(found.models) == set(told)
+    assert set(found.models) == set(expected)
     joined = predictions.join(measured, on="gene_id")
-    for model, score in told.items():
+    for model, score in expected.items():
         value = found.estimates(model)["spearman"].value
         assert value == pytest.approx(score, abs=5e-4)
         assert value == pytest.approx(stats.spearmanr(joined[model], joined["value"]).statistic, abs=1e-12)

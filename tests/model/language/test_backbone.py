@@ -27,9 +27,9 @@ def _data(backbone: Backbone, rows: int = len(PROMPTS)) -> Tensor:
 def test_a_prompt_beside_longer_ones_reads_as_it_does_alone(directories: dict[Family, Path], family: Family) -> None:
     backbone = Backbone(directories[family])
     data = _data(backbone)
-    together = backbone(data, PROMPTS)
+    batched = backbone(data, PROMPTS)
     alone = [backbone(data[row : row + 1], [prompt])[0] for row, prompt in enumerate(PROMPTS)]
-    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(batched, torch.stack(alone), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -135,8 +135,8 @@ def test_a_pretrained_encoder_reads_as_transformers_reads_it() -> None:
     expected = plain(inputs_embeds=whole).last_hidden_state[:, -N_DATA:]
     prompts = ["myosin heavy chain of the heart"]
     torch.testing.assert_close(backbone(data, prompts), expected, rtol=1e-4, atol=1e-5)
-    beside = backbone(data.expand(2, -1, -1), [*prompts, "a prompt that is a good deal longer than the other one is"])
-    torch.testing.assert_close(beside[:1], expected, rtol=1e-4, atol=1e-5)
+    padded = backbone(data.expand(2, -1, -1), [*prompts, "a prompt that is a good deal longer than the other one is"])
+    torch.testing.assert_close(padded[:1], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_prompt_met_before_is_not_tokenised_again(directories: dict[Family, Path]) -> None:

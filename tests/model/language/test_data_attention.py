@@ -89,9 +89,9 @@ def test_a_single_data_token_is_read_as_by_the_causal_model(directories: dict[Fa
 def test_a_prompt_beside_longer_ones_reads_as_it_does_alone(directories: dict[Family, Path], family: Family) -> None:
     backbone = Backbone(directories[family], data_attention="bidirectional")
     data = torch.randn(len(PROMPTS), N_DATA, backbone.embedding_width, generator=torch.Generator().manual_seed(1))
-    together = backbone(data, PROMPTS)
+    batched = backbone(data, PROMPTS)
     alone = [backbone(data[row : row + 1], [prompt])[0] for row, prompt in enumerate(PROMPTS)]
-    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(batched, torch.stack(alone), rtol=1e-4, atol=1e-5)
 
 
 def test_half_precision_can_be_bidirectional_too(directories: dict[Family, Path]) -> None:

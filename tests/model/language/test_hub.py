@@ -24,7 +24,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     """As much of the Hugging Face Hub as one model takes."""
 
     files: dict[str, bytes]
-    asked: list[str]
+    requested: list[str]
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -46,7 +46,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
                 }
             self._answer(json.dumps(found).encode(), "application/json")
         elif name in self.files:
-            self.asked.append(name)
+            self.requested.append(name)
             self._answer(self.files[name], "application/octet-stream")
         else:
             self.send_error(404)
@@ -67,11 +67,11 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def _serving(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
-    handler = type("Hub", (_Hub,), {"files": files, "asked": asked})
+    requested: list[str] = []
+    handler = type("Hub", (_Hub,), {"files": files, "requested": requested})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
         server.shutdown()
 
 
@@ -83,7 +83,7 @@ def test_a_model_of_the_hub_is_fetched_once_without_pickles_code_or_other_format
         "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_DISABLE_XET": "1",
     }
-    with _serving(wanted | dict.fromkeys(others, b"not to be read")) as (endpoint, asked):
+    with _serving(wanted | dict.fromkeys(others, b"not to be read")) as (endpoint, requested):
         online = subprocess.run(
             [sys.executable, "-c", _LOAD],
             env=environment | {"HF_ENDPOINT": endpoint},
@@ -92,7 +92,7 @@ def test_a_model_of_the_hub_is_fetched_once_without_pickles_code_or_other_format
             check=False,
         )
         assert online.stdout == "3\n", online.stderr
-        assert set(asked) == set(wanted)
+        assert set(requested) == set(wanted)
     offline = subprocess.run(
         [sys.executable, "-c", _LOAD],
         env=environment | {"HF_HUB_OFFLINE": "1"},

@@ -129,8 +129,8 @@ def test_a_folder_in_whose_place_is_a_file_stops_the_keeping_and_not_the_trainin
     for _ in range(2):
         store.put("name", torch.zeros(3))
         assert store.get("name") is None
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert "free some space there, or set a smaller prefix_bytes" in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "free some space there, or set a smaller prefix_bytes" in message
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_batches_are_of_like_length_in_random_order_and_others_in_the_next_epoch
     assert _padding(lengths, order, 16) < 0.05
     means = lengths[order].reshape(-1, 16).mean(axis=1)
     assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.2, "no course from short to long"
-    together = {frozenset(batch) for batch in order.reshape(-1, 16).tolist()}
-    assert not together & {frozenset(batch) for batch in bucketed_order(lengths, 16, 1).reshape(-1, 16).tolist()}
+    batches = {frozenset(batch) for batch in order.reshape(-1, 16).tolist()}
+    assert not batches & {frozenset(batch) for batch in bucketed_order(lengths, 16, 1).reshape(-1, 16).tolist()}
 
 
 def test_lengths_are_those_of_what_the_backbone_reads(tmp_path: Path) -> None:

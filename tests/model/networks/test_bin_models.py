@@ -48,11 +48,11 @@ def test_gradients_reach_every_parameter(kind: str) -> None:
 @pytest.mark.parametrize("kind", BIN_MODELS)
 def test_batch_size_changes_no_value_and_prompts_are_not_read(kind: str) -> None:
     model = _model(kind)
-    together = model(_features(), [""] * 5)
-    assert together.shape == (5,)
-    assert together.std() > 1e-3
+    batched = model(_features(), [""] * 5)
+    assert batched.shape == (5,)
+    assert batched.std() > 1e-3
     alone = torch.cat([model(row[None], ["other"]) for row in _features()])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(batched, alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", BIN_MODELS)

@@ -28,7 +28,7 @@ VARIANTS = {
     "normalised": _NORMALISED,
     "normalised and pooled": _NORMALISED | {"readout": "pooled", "dropout": 0.1},
     "normalised and summed": _NORMALISED | {"readout": "summed", "dropout": 0.1},
-    "summed, with the tokens beside": _NORMALISED | {"readout": "summed", "skip_connection": True},
+    "summed, with a skip connection": _NORMALISED | {"readout": "summed", "skip_connection": True},
     "with learned positions": _NORMALISED | {"distance_position": "learned"},
     "with sinusoidal positions": _NORMALISED | {"distance_position": "sinusoidal", "readout": "pooled"},
     "with tasks": {"tasks": ("GM12878", "K562"), "task_line": "# Cell: {task}"},
@@ -69,9 +69,9 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(
 def test_batch_size_changes_no_value(directories: dict[Family, Path], family: Family | None) -> None:
     model = _gta(None if family is None else Backbone(directories[family]), readout="pooled")
     features = _features()
-    together = model(features, PROMPTS)
+    batched = model(features, PROMPTS)
     alone = [model(features[row : row + 1], [prompt])[0] for row, prompt in enumerate(PROMPTS)]
-    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(batched, torch.stack(alone), rtol=1e-4, atol=1e-5)
 
 
 def test_the_prefix_cache_changes_neither_predictions_nor_gradients(directories: dict[Family, Path]) -> None:
@@ -150,7 +150,7 @@ def test_a_configuration_without_the_newer_options_has_their_defaults() -> None:
 
 
 def test_each_control_differs_from_the_best_by_one_part() -> None:
-    # Without a language model there is nothing that tokens could lie beside.
+    # Without a language model there is nothing to skip.
     assert replace(PRESETS["no-llm"], llm=True, skip_connection=True) == PRESETS["best"]
     assert replace(PRESETS["sequence-only"], prompt=True) == PRESETS["best"]
     assert replace(PRESETS["prompt-only"], sequence=True, skip_connection=True) == PRESETS["best"]
@@ -225,12 +225,12 @@ def test_each_task_reads_its_own_line_and_has_its_own_output(directories: dict[F
     backbone = Backbone(directories["llama"])
     options: dict[str, Any] = {"tasks": TASKS, "readout": "pooled"}
     lined, plain = _gta(backbone, task_line="# Cell: {task}", **options), _gta(backbone, **options)
-    together = lined(_features(), PROMPTS)
-    assert together.shape == (len(PROMPTS), len(TASKS))
+    batched = lined(_features(), PROMPTS)
+    assert batched.shape == (len(PROMPTS), len(TASKS))
     for place, task in enumerate(TASKS):
         alone = plain(_features(), [f"# Cell: {task}\n{prompt}" for prompt in PROMPTS])[:, place]
-        torch.testing.assert_close(together[:, place], alone, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(together, plain(_features(), PROMPTS), atol=1e-4)
+        torch.testing.assert_close(batched[:, place], alone, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(batched, plain(_features(), PROMPTS), atol=1e-4)
 
 
 def test_the_scale_of_each_task_is_that_of_its_known_genes() -> None:
@@ -448,7 +448,9 @@ def test_a_window_that_leaves_no_room_for_a_prompt_is_refused(directories: dict[
     ("changes", "message"),
     [
         pytest.param({"attention_width": 30}, "multiple of attention_heads", id="heads that do not share the width"),
-        pytest.param({"skip_connection": True, "llm": False}, "goes with llm=True", id="tokens beside nothing"),
+        pytest.param(
+            {"skip_connection": True, "llm": False}, "goes with llm=True", id="a skip connection around nothing"
+        ),
         pytest.param({"readout": "mean"}, "topk, pooled, summed", id="unknown readout"),
         pytest.param({"top_k": 0}, "top_k counts from 1", id="nothing selected"),
         pytest.param({"dropout": 1.0}, r"\[0, 1\)", id="all dropped"),

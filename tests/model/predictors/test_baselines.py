@@ -42,16 +42,16 @@ def test_ridge_solves_the_normal_equations_with_the_penalty_that_validates_best(
     train, validation, test = _split()
     predictor = form(n_bins=7)
     predictor.fit(train, validation)
-    x, held_out, asked = (predictor.summarise(part[range(len(part))]) for part in (train, validation, test))
+    x, held_out, x_test = (predictor.summarise(part[range(len(part))]) for part in (train, validation, test))
     mean, scale, low, high = x.mean(axis=0), x.std(axis=0), x.min(axis=0), x.max(axis=0)
-    x, held_out, asked = ((part.clip(low, high) - mean) / scale for part in (x, held_out, asked))
+    x, held_out, x_test = ((part.clip(low, high) - mean) / scale for part in (x, held_out, x_test))
     target = _log(train)
     slow = []
     for penalty in PENALTIES:
         gram = x.T @ x + penalty * np.eye(x.shape[1])
         coefficients = np.linalg.solve(gram, x.T @ (target - target.mean()))
         error = mse(held_out @ coefficients + target.mean(), _log(validation))
-        slow.append((error, asked @ coefficients + target.mean()))
+        slow.append((error, x_test @ coefficients + target.mean()))
     np.testing.assert_allclose(predictor.predict(test), min(slow, key=lambda pair: pair[0])[1], rtol=1e-4)
 
 
