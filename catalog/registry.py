@@ -113,7 +113,7 @@ class StoreSummary(BaseModel):
     """Time of inspection."""
 
     def is_on(self, assembly: str) -> bool:
-        """Whether the store is on the assembly of that name or digest."""
+        """Tell whether the store is on the assembly of that name or digest."""
         return assembly.casefold() in (self.assembly.casefold(), self.assembly_digest.casefold())
 
     @property

@@ -1,13 +1,13 @@
-"""A bounded cache on the local disk: entries by key, checksums, the least recently used removed first.
+"""Bounded disk cache: entries by key, with checksums, and LRU eviction.
 
 Belongs here: the files, their checksums, the budget, and how several processes share one folder. Does not: what the
 bytes mean (`loaders.residence.mirror`, `model.language.prefix_store`).
 
-An entry is a file of equal pages, each followed by its crc32c, so that a part of it can be read and checked alone.
-Reading takes no lock. Who writes holds the folder's lock from the count of what is used until the entries have their
-names: so the budget holds for all processes together, and a half-written file that the lock's holder finds was left by
-a process that died. A file `used` says how many bytes all entries take together, never too few; it is counted anew by
-each process's first write and whenever room is made.
+An entry is a file of equal pages, each followed by its crc32c, so that any part of it can be read and checked alone.
+Reading takes no lock. A writer holds the folder's lock from updating the count of used bytes until the entries are
+renamed: so the budget is shared by all processes, and a temporary file that the lock's holder finds is from a process
+that died. The file `used` has the total size of all entries, never too low; each process's first write, and every
+eviction, recounts it.
 """
 
 import logging
@@ -35,7 +35,7 @@ _IS_KEY = re.compile(_KEY)
 _ENTRY = re.compile(rf"{_KEY}{re.escape(_SUFFIX)}")
 _HALF_WRITTEN = re.compile(rf"\.?{_KEY}{re.escape(_SUFFIX)}\..+{re.escape(PARTIAL)}")
 _FREED_AT_ONCE = 0.05
-"""Share of the budget that is freed at the least, so that not every write has to list the folder."""
+"""Fraction of the budget that an eviction frees at least, so that not every write lists the folder."""
 _LOCK_WAIT_S = 10.0
 _LOOK_AGAIN_S = 0.001
 
@@ -43,17 +43,17 @@ _LOOK_AGAIN_S = 0.001
 class DiskCache:
     """A folder of entries that several processes and threads may use at once.
 
-    Keys are 64 hexadecimal digits, or 32 with `-` and a number. Damage costs a second fetch, and is never read;
-    nor does a disk that is full or slow stop anybody: what cannot be kept is not kept, and a warning says so once.
+    Keys are 64 hexadecimal digits, or 32 with `-` and a number. A damaged entry is a miss. A full or slow disk is no
+    error: entries are then not kept, with one warning.
 
     Parameters
     ----------
     folder
-        Made if absent. Files in it that are no entries are left alone, and not counted.
+        Created if absent. Other files in it are left alone, and not counted.
     max_bytes
-        Most that all entries take together (bytes); of several processes each keeps to its own.
+        Budget for the total size of all entries (bytes); each process applies its own.
     setting
-        How the user knows `max_bytes`, for that warning.
+        Name of `max_bytes` in that warning.
 
     Raises
     ------
@@ -71,20 +71,20 @@ class DiskCache:
         os.close(os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o666))
 
     def __contains__(self, key: str) -> bool:
-        """Tell whether there is an entry, damaged or not."""
+        """Tell whether an entry exists, damaged or not."""
         return self._path(key).exists()
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of all the entries in the folder, by whichever process (one listing)."""
+        """Total size of the entries of all processes (one listing)."""
         return sum(size for _, size, _ in self._entries(sweep=False))
 
     def read(self, key: str) -> bytes | None:
-        """Read an entry that `write` made, and set the time of its last use.
+        """Read an entry of `write`, and set the time of its last use.
 
         Returns
         -------
-        None if there is no such entry, or it is damaged: it is then removed.
+        None if there is no such entry, or it is damaged and was removed.
         """
 
         def take(file: int) -> bytes | None:
@@ -97,7 +97,7 @@ class DiskCache:
         return self._taken(key, take)
 
     def read_pages(self, key: str, page_bytes: int, first: int, end: int) -> NDArray[np.uint8] | None:
-        """Read pages `[first, end)` of an entry that `write_pages` made, and set the time of its last use.
+        """Read pages `[first, end)` of an entry of `write_pages`, and set the time of its last use.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class DiskCache:
 
         Returns
         -------
-        The pages, shape `(end - first, page_bytes)`. None if there is no such entry, or it is damaged: it is then
+        The pages, shape `(end - first, page_bytes)`. None if there is no such entry, or it is damaged and was
         removed.
         """
 
@@ -122,17 +122,17 @@ class DiskCache:
         return self._taken(key, take)
 
     def write(self, key: str, data: bytes) -> None:
-        """Keep an entry of one page, unless it is larger than the budget or the disk is full."""
+        """Store an entry of one page, unless it is larger than the budget or the disk is full."""
         self._keep([(key, len(data) + _CRC_BYTES)], lambda key: [data, _crc(_seed(key), data)])
 
     def write_pages(self, entries: Mapping[str, NDArray[np.uint8]], page_bytes: int) -> None:
-        """Keep entries of pages, under one lock (which costs 0.15 ms, a third of writing 256 KiB).
+        """Store entries of pages, under one lock (which costs 0.15 ms, a third of writing 256 KiB).
 
         Parameters
         ----------
         entries
-            By key, each of shape `(bytes,)`; its last page is filled up with zeros. One that is larger than the budget
-            is not kept, nor is any while the disk is full.
+            By key, each of shape `(bytes,)`; the last page is padded with zeros. An entry larger than the budget is
+            not kept, nor is any while the disk is full.
         page_bytes
             Size of every page (bytes).
         """
@@ -140,7 +140,7 @@ class DiskCache:
         self._keep(sizes, lambda key: [_framed(key, entries[key], page_bytes).data.cast("B")])
 
     def trim(self) -> None:
-        """Remove what is over the budget, as after it was lowered; else the next write does."""
+        """Evict entries over the budget, such as after it was lowered; otherwise the next write does."""
         with self._locked():
             self._set_count(self._make_room(0))
 
@@ -155,7 +155,7 @@ class DiskCache:
             with suppress(OSError):
                 os.utime(file)
         except OSError:
-            found = None  # a disk that cannot read it is no reason to stop: it can be fetched again
+            found = None  # a read error is a miss
         finally:
             os.close(file)
         if found is None:
@@ -189,15 +189,15 @@ class DiskCache:
         if total is None or not self._has_counted or total + size > self.max_bytes:
             total = self._make_room(size)
             self._has_counted = True
-        # Counted before it is written: a death in between leaves a count that is too high.
+        # Counted before it is written: dying in between leaves a count that is too high, never too low.
         self._set_count(total + size)
 
     def _make_room(self, size: int) -> int:
-        """Count the entries, and remove those used longest ago if `size` more would be too much.
+        """Count the entries, and evict the least recently used if `size` more would exceed the budget.
 
         Returns
         -------
-        What is left (bytes).
+        Total size of the remaining entries (bytes).
         """
         entries = sorted(self._entries(sweep=True))
         total = sum(entry_bytes for _, entry_bytes, _ in entries)
@@ -212,7 +212,7 @@ class DiskCache:
         return total
 
     def _entries(self, *, sweep: bool) -> Iterator[tuple[int, int, str]]:
-        """Give when each entry was last used (ns), its bytes and its path; `sweep` removes half-written files."""
+        """Iterate over last use (ns), size (bytes) and path of the entries; `sweep` removes temporary files."""
         with os.scandir(self.folder) as found:
             for entry in found:
                 if sweep and _HALF_WRITTEN.fullmatch(entry.name):
@@ -224,8 +224,8 @@ class DiskCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock; an OSError if another process holds it for seconds."""
-        # Made anew: it must not be carried into a process that is forked or spawned.
+        """Hold the folder's lock; OSError if another process holds it for seconds."""
+        # A new lock object each time: it must not be inherited by a forked or spawned process.
         with FileLock(self._lock_file).acquire(timeout=_LOCK_WAIT_S, poll_interval=_LOOK_AGAIN_S):
             yield
 
@@ -239,7 +239,7 @@ class DiskCache:
     def _set_count(self, total: int) -> None:
         file = os.open(self.folder / "used", os.O_WRONLY | os.O_CREAT, 0o666)
         try:
-            os.pwrite(file, b"%020d" % total, 0)  # always as long: one that is stopped here leaves a number
+            os.pwrite(file, b"%020d" % total, 0)  # of fixed length: a write interrupted here leaves a number
             os.ftruncate(file, 20)
         finally:
             os.close(file)
@@ -254,7 +254,7 @@ class DiskCache:
 
 
 def entry_bytes(n_bytes: int, page_bytes: int) -> int:
-    """Give the size of the file of an entry of pages (bytes)."""
+    """Return the file size of an entry of pages (bytes)."""
     return -(-n_bytes // page_bytes) * (page_bytes + _CRC_BYTES)
 
 
@@ -276,7 +276,7 @@ def _framed(key: str, data: NDArray[np.uint8], page_bytes: int) -> NDArray[np.ui
 
 
 def _seed(key: str) -> int:
-    """Checksums are on top of the key: a file that was given another's name is damaged, too."""
+    """Return the start value of checksums, which include the key: a renamed file counts as damaged, too."""
     return int(google_crc32c.value(key.encode()))
 
 

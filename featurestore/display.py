@@ -1,9 +1,9 @@
-"""What a person sees of a value: a short text in Python, a small table in a notebook.
+"""Displays of values for people: `repr` in Python, an HTML table in notebooks.
 
-Names come from others' files, so nothing in them steers a terminal or a page.
+Names come from untrusted files, so control characters and markup in them are escaped.
 
-Belongs here: `Display`, the values that have one, and how shares and sizes are written. Does not: what is shown of each
-(the classes).
+Belongs here: `Display`, its mix-in, and formatting of fractions and sizes. Does not: what is shown of each value (the
+classes).
 """
 
 import math
@@ -23,13 +23,13 @@ class Display:
     rows: tuple[tuple[str, str], ...]
 
     def text(self) -> str:
-        """Write it for a terminal, a line a row."""
+        """Format for a terminal, one line a row."""
         width = max((len(plain(label)) for label, _ in self.rows), default=0)
         lines = [f"  {plain(label):<{width}}  {plain(text)}" for label, text in self.rows]
         return "\n".join([f"<{plain(self.title)}>", *lines])
 
     def html(self) -> str:
-        """Write it for a notebook."""
+        """Format for a notebook."""
         left = "style='text-align: left'"
         rows = [
             f"<tr><th {left}>{escape(plain(label))}</th><td {left}>{escape(plain(text))}</td></tr>"
@@ -39,7 +39,7 @@ class Display:
 
 
 class Displayed:
-    """A value that people look at: `repr` and notebooks show its `_display`."""
+    """Mix-in: `repr` and notebooks show the value's `_display`."""
 
     __slots__ = ()
 
@@ -54,22 +54,22 @@ class Displayed:
 
 
 def heading(value: object) -> str:
-    """Give the first line of what is shown of a value, to name it within another."""
+    """Return the title of a value's display, to name it within another."""
     return value._display().title if isinstance(value, Displayed) else repr(value).partition("\n")[0]
 
 
 def plain(text: str) -> str:
-    """Keep what another wrote into a file from steering the terminal."""
+    """Escape control characters of untrusted text."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def percent(share: float) -> str:
-    """Write a share in per cent, rounded down: 100 % means all of it."""
+    """Format a fraction in per cent, rounded down: 100 % means all of it."""
     return f"{math.floor(1000 * share) / 10:g} %"
 
 
 def in_bytes(n_bytes: float) -> str:
-    """Write a number of bytes in three digits."""
+    """Format a number of bytes with three digits."""
     unit = 0
     while n_bytes >= 999.5 and unit < len(_UNITS) - 1:
         n_bytes, unit = n_bytes / 1000, unit + 1
@@ -77,6 +77,6 @@ def in_bytes(n_bytes: float) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """Write the first of some names, and how many there are."""
+    """List the first of some names, and their number."""
     more = f", ... ({len(names):,} in all)" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -1,6 +1,6 @@
-"""Listing a store on a web server, which gives objects and lists none: its manifest says what there is.
+"""Listing a store on a web server, which cannot list: the manifest has the keys.
 
-Belongs here: objects whose listing is known beforehand. Does not: the manifest (`featurestore.format.manifest`).
+Belongs here: objects with a known listing. Does not: the manifest (`featurestore.format.manifest`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from featurestore.objects.objects import Objects
 
 
 def listed(objects: Objects) -> Objects:
-    """Give objects that can be listed: over HTTP by the store's manifest, elsewhere as they are.
+    """Make objects listable: over HTTP by the store's manifest; others are returned as they are.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def listed(objects: Objects) -> Objects:
 
 
 class ListedObjects(Objects):
-    """Other objects, and a listing of them that was known before."""
+    """Objects with a known listing."""
 
     def __init__(self, objects: Objects, sizes: Mapping[str, int]) -> None:
         self.url = objects.url
@@ -46,16 +46,16 @@ class ListedObjects(Objects):
         self._sizes = sizes
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Give key and size (bytes) of every object below the folder `prefix`."""
+        """Iterate over key and size (bytes) of every object below the folder `prefix`."""
         start = f"{prefix}/" if prefix else ""
         return ((key, size) for key, size in self._sizes.items() if key.startswith(start))
 
     def zarr(self, *, read_only: bool) -> ZarrStore:
-        """Give a Zarr store over the same objects."""
+        """Return a Zarr store over the same objects."""
         return self._objects.zarr(read_only=read_only)
 
     def kvstore(self) -> dict[str, Any] | None:
-        """Give tensorstore's specification of the same place."""
+        """Return tensorstore's specification of the same place."""
         return self._objects.kvstore()
 
     def _folders(self, prefix: str) -> list[str]:

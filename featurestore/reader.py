@@ -1,6 +1,6 @@
 """Windows of a feature set: any centre, any number of bins.
 
-Belongs here: from windows to rows and back, and the refusal to read what was never built. Does not: fetching bytes
+Belongs here: from windows to rows and back, and the error for rows that were never built. Does not: fetching bytes
 (`featurestore.rows.source`), tensors (`loaders`).
 """
 
@@ -34,14 +34,14 @@ class Window(Displayed):
 
     contig: str
     centre: int
-    """The position asked for (bp)."""
+    """The requested position (bp)."""
     values: Values
     """Features, shape `(n_bins, channels)`, of the set's dtype; bins outside the contig hold the set's `pad` row."""
     starts: NDArray[np.int64]
-    """First base of every bin, shape `(n_bins,)`; also of bins outside the contig (bp)."""
+    """First base of every bin, shape `(n_bins,)`, those outside the contig included (bp)."""
     phase: int
     residual: int
-    """Centre of the window as read minus the centre asked for (bp, signed)."""
+    """Centre of the window as read minus the requested centre (bp, signed)."""
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return _as_array(self.values, dtype, copy)
@@ -99,7 +99,7 @@ class Windows(Displayed):
 
 
 def _as_array(values: NDArray[Any], dtype: DTypeLike | None, copy: bool | None) -> NDArray[Any]:
-    """Give values as numpy's protocol of arrays asks for them; `copy=False` is an error where it takes a copy."""
+    """Implement numpy's `__array__`; `copy=False` is an error where a copy is needed."""
     if copy is None:
         return np.asarray(values, dtype=dtype)
     return np.array(values, dtype=dtype, copy=copy)
@@ -116,7 +116,7 @@ def parse_place(place: str) -> tuple[str, int]:
 class FeatureReader(Displayed):
     """One feature set of a store, read by genome position.
 
-    Made by `store[name]`. Cheap to make: nothing but the set's description is read before the first window.
+    Made by `store[name]`; only the set's description is read before the first window.
     """
 
     def __init__(self, objects: Objects, assembly: Assembly, feature_set: FeatureSet, source: RowSource) -> None:
@@ -138,7 +138,7 @@ class FeatureReader(Displayed):
 
     @property
     def url(self) -> str:
-        """Where the store lies; a local store is shown as its path."""
+        """URL of the store; the path of a local one."""
         return self.objects.location
 
     @property
@@ -161,7 +161,7 @@ class FeatureReader(Displayed):
         )
 
     def layout(self, contig: str) -> ContigLayout:
-        """Give the layout of one contig's array."""
+        """Return the layout of one contig's array."""
         return ContigLayout(self.feature_set, self._lengths[contig])
 
     def n_rows(self, contig: str, phase: int) -> int:
@@ -169,7 +169,7 @@ class FeatureReader(Displayed):
         return self.layout(contig).n_bins(phase)
 
     def with_source(self, source: RowSource) -> "FeatureReader":
-        """Give a reader of the same set that takes its rows elsewhere (memory, a cache)."""
+        """Return a reader of the same set with another engine for its rows (memory, a cache)."""
         return FeatureReader(self.objects, self.assembly, self.feature_set, source)
 
     def window(self, contig: str, centre: int, *, n_bins: int = 251) -> Window:
@@ -180,8 +180,8 @@ class FeatureReader(Displayed):
         contig
             Name in the assembly; `1` also finds `chr1`.
         centre
-            Position (0-based bp, inside the contig). For odd `n_bins` the middle of the middle bin is put as near to
-            it as the phases allow; for even `n_bins` the boundary between the two middle bins.
+            Position (0-based bp, inside the contig). For odd `n_bins` the middle of the middle bin is placed as near
+            to it as the phases allow; for even `n_bins` the boundary between the two middle bins.
         n_bins
             Bins of the window, >= 1.
 
@@ -221,13 +221,13 @@ class FeatureReader(Displayed):
         The errors of `window`; nothing is returned in part.
         """
         plan = self.plan(contigs, centres, n_bins)
-        # Most contigs are whole, so one look for each contig and phase is all that most batches take.
+        # Most contigs are complete, so most batches take one lookup for each contig and phase.
         if not all(self._built.is_whole(*place) for place in plan.places):
             self._refuse_what_was_never_built(plan.requests)
         return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
 
     def _read(self, plan: WindowPlan) -> Values:
-        """Read the features of every window; bins outside the contig get the pad row."""
+        """Read the features of every window; bins outside the contig are padded with the pad row."""
         if self._held is not None and len(plan.places) == 1 and not plan.is_cut.any():
             ((contig, phase),) = plan.places
             return gather(self._held(contig, phase), plan.first_rows, plan.n_bins)
@@ -246,7 +246,7 @@ class FeatureReader(Displayed):
         return values
 
     def plan(self, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int) -> WindowPlan:
-        """Check some windows and work out which rows they need; nothing is read."""
+        """Check a batch of windows and plan its rows; nothing is read."""
         positions = np.atleast_1d(np.asarray(centres))
         if positions.size == 0 or positions.ndim != 1 or positions.dtype.kind not in "iu":
             raise ValueError(
@@ -326,7 +326,7 @@ class FeatureReader(Displayed):
     def _refuse_what_was_never_built(self, requests: Sequence[RowRequest]) -> None:
         missing = self._built.missing(requests)
         if missing:
-            self._built.forget()  # a build may have gone on since the records were listed
+            self._built.forget()  # a build may have progressed since the records were listed
             missing = self._built.missing(requests)
         if missing:
             contig, phase, shard = missing[0]

@@ -31,34 +31,34 @@ _REQUESTS_AT_ONCE = 8
 
 
 class FingerprintMismatch(ValueError):
-    """Features of another extractor, of other weights, or of other settings."""
+    """Features of another extractor, other weights, or other settings."""
 
 
 class Store(Displayed):
     """A feature store, on disk or in an object store. Made by `create` and `open_store`.
 
-    `list(store)` gives the names of its feature sets, and `store["motif"]` the reader of one.
+    `list(store)` lists the names of its feature sets, and `store["motif"]` is the reader of one.
     """
 
     def __init__(self, objects: Objects, assembly: Assembly, *, storage_options: StorageOptions | None = None) -> None:
         self.objects = objects
         self.assembly = assembly
         self.storage_options = storage_options
-        """What it was opened with; they may hold credentials, and are shown nowhere."""
+        """Options that it was opened with; never displayed, since they may hold credentials."""
 
     @property
     def url(self) -> str:
-        """Where the store lies; a local store is shown as its path."""
+        """URL of the store; the path of a local one."""
         return self.objects.location
 
     @property
     def format(self) -> int:
-        """The format that the store says it has (`featurestore.format.layout`); it grows by what is declared."""
+        """Format of the store (`featurestore.format.layout`); a declaration may raise it."""
         return int(_root_description(self.objects)["format"])
 
     def feature_sets(self) -> list[str]:
         """List the names of the feature sets."""
-        # A group that says nothing yet is a set whose build was stopped before it was declared.
+        # A group without description is a set whose build was interrupted before the declaration.
         return [name for name in self.objects.folders(layout.FEATURES) if self._read_feature_set(name) is not None]
 
     def feature_set(self, name: str) -> FeatureSet:
@@ -84,11 +84,11 @@ class Store(Displayed):
         return [name for name in self.assembly.lengths if layout.contig_key(name) in there]
 
     def commits(self, array: ArrayKey | str) -> CommitLog:
-        """Give the commit records of a feature set, by its name, or of an anchored array."""
+        """Return the commit log of a feature set, by its name, or of an anchored array."""
         return CommitLog(self.objects, array)
 
     def __getitem__(self, name: str) -> FeatureReader:
-        """Give the reader of one feature set; NotBuilt if there is none of that name."""
+        """Return the reader of one feature set; NotBuilt if there is none of that name."""
         return FeatureReader(self.objects, self.assembly, self.feature_set(name), self.rows(name))
 
     def __iter__(self) -> Iterator[str]:
@@ -98,7 +98,7 @@ class Store(Displayed):
         return len(self.feature_sets())
 
     def __bool__(self) -> bool:
-        return True  # a store is one also before it has feature sets, and asking costs no request
+        return True  # also before it has feature sets, and without a request
 
     def __contains__(self, name: object) -> bool:
         return name in self.feature_sets()
@@ -112,17 +112,17 @@ class Store(Displayed):
         rows = [("assembly", f"{assembly.name}, {len(assembly.contigs):,} contigs, {length:,} bp")]
         try:
             rows += self._contents()
-        except Exception as error:  # who looks at a store wants to see why it cannot be read, not a traceback
+        except Exception as error:  # a display shows why the store cannot be read, not a traceback
             rows.append(("not read", str(error)))
         return Display(f"Store {self.url}", tuple(rows))
 
     def _contents(self) -> list[tuple[str, str]]:
-        """Say what is here in few requests: of a sealed store its card, else what the sets say of themselves.
+        """Summarise the contents in few requests: from a sealed store's `catalog.json`, or the sets' metadata.
 
-        How much is built, and its size, take a listing of everything, so only those of a local disk are told.
+        Completeness and size need a full listing, so they are shown for local stores only.
         """
         try:
-            card = StoreSummary.model_validate_json(self.objects._get(CATALOG))  # not `get`, which tries for minutes
+            card = StoreSummary.model_validate_json(self.objects._get(CATALOG))  # not `get`, which retries for minutes
         except FileNotFoundError:
             sets = [self.feature_set(name) for name in self.feature_sets()]
             rows = [(item.name, _set_in_words(item, item.channel_names, self._share_built(item))) for item in sets]
@@ -144,22 +144,22 @@ class Store(Displayed):
         return committed / shards if shards else 0.0
 
     def manifest(self) -> Manifest | None:
-        """Read what a sealed store says of its contents, or give None if it is not sealed; see `read_manifest`."""
+        """Read the manifest; None if the store is not sealed; see `read_manifest`."""
         return read_manifest(self.objects)
 
     def unseal(self) -> None:
-        """Take the seal off, before anything changes; nothing happens to a store that is not sealed."""
+        """Unseal, before anything changes; idempotent."""
         unseal(self.objects)
 
     def rows(self, array: ArrayKey | str) -> RowSource:
-        """Give the fastest engine that reads this URL: tensorstore, else zarr."""
+        """Return the fastest engine for this URL: tensorstore, else zarr."""
         kvstore = self.objects.kvstore()
         if kvstore is None:
             return ZarrRows(self.objects.zarr(read_only=True), array)
         return TensorStoreRows(kvstore, array, renewed=self.objects.kvstore)
 
     def require_assembly(self, assembly: Assembly) -> None:
-        """Refuse another assembly.
+        """Check that an assembly is the store's.
 
         Raises
         ------
@@ -179,14 +179,14 @@ class Store(Displayed):
         )
 
     def declare(self, feature_set: FeatureSet, contigs: Iterable[str]) -> FeatureSet:
-        """Make room for a feature set on some contigs: groups, coordinates and empty arrays.
+        """Declare a feature set on some contigs: groups, coordinates and empty arrays.
 
-        What is there already is kept: phases that are new are added to it, phases that the store has stay. A store that
-        is sealed and lacks something is unsealed. Several builders may do this at one time.
+        Idempotent, and safe for concurrent builders: new phases are added, existing ones stay. A sealed store that
+        lacks something is unsealed.
 
         Returns
         -------
-        The feature set as the store now has it: its phases may be more, and in another order, than those given.
+        The feature set as stored: it may have more phases than those given, and in another order.
 
         Raises
         ------
@@ -209,13 +209,13 @@ class Store(Displayed):
                 if not log.add(newest):
                     continue
             self._write_documents(agreed, [*known, *wanted])
-            self._raise_format(agreed)  # another builder that unsealed just now may have put the root back as it was
-            # Another builder may have added phases since; what it wrote may just have been written over.
+            self._raise_format(agreed)  # a concurrent builder's unsealing may have restored the old root
+            # Another builder may have added phases since, and its objects may have been overwritten.
             if log.newest() == newest:
                 return agreed
 
     def _raise_format(self, feature_set: FeatureSet) -> None:
-        """Say in the root what is about to be declared, so that no version that cannot read it comes upon it."""
+        """Raise the root's format before a declaration needs it, so that older readers refuse the store."""
         needed = layout.format_of(feature_set)
         if needed > layout.FORMATS[0] and needed > self.format:
             self.objects.put(GROUP, root_documents(self.assembly, number=needed)[GROUP])
@@ -229,10 +229,10 @@ class Store(Displayed):
         group = f"{layout.set_path(feature_set.name)}/{GROUP}"
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             list(pool.map(write, documents.keys() - {group}))
-        write(group)  # last: readers learn of a phase when every array has it
+        write(group)  # last: readers see a phase only once every array has it
 
     def agreed(self, wanted: FeatureSet) -> FeatureSet:
-        """Give the store's own description of a feature set that it has, with the wanted phases added.
+        """Return the stored description of an existing feature set, with the wanted phases added.
 
         Raises
         ------
@@ -250,7 +250,7 @@ class Store(Displayed):
                 "Build with those, or into another store"
             )
         added = tuple(offset for offset in wanted.offsets if offset not in present.offsets)
-        # What was not stated before is taken over, so that it reaches whoever reads the store.
+        # Licence and citation are filled in if they were not stated before.
         stated = {field: getattr(present, field) or getattr(wanted, field) for field in ("licence", "citation")}
         return present.model_copy(update={"offsets": (*present.offsets, *added), **stated})
 
@@ -258,21 +258,21 @@ class Store(Displayed):
         path = layout.set_path(name)
         attributes = group_attributes(self.objects, path)
         if attributes is None:
-            return None  # its build was stopped before it was declared
+            return None  # its build was interrupted before the declaration
         return read_description(attributes, self.assembly, where=f"{self.url}/{path}/{GROUP}")
 
 
 StorePlace = str | os.PathLike[str] | Store
-"""A store that is open, or where it lies: a local path or any fsspec URL."""
+"""An open store, or its location: a local path or any fsspec URL."""
 
 
 def place_of(store: StorePlace, storage_options: StorageOptions | None) -> tuple[str, StorageOptions | None]:
-    """Give the URL and the options that open a store again, in another process too.
+    """Return the URL and the options that open a store again, also in another process.
 
     Raises
     ------
     ValueError
-        If options are given beside an open store, which has its own.
+        If options are given for an open store, which has its own.
     """
     if not isinstance(store, Store):
         return os.fspath(store), storage_options
@@ -282,7 +282,7 @@ def place_of(store: StorePlace, storage_options: StorageOptions | None) -> tuple
 
 
 def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: StorageOptions | None = None) -> Store:
-    """Create a store for an assembly, or open the one that is there.
+    """Create a store for an assembly, or open the existing one.
 
     Parameters
     ----------
@@ -294,12 +294,12 @@ def create(url: str | os.PathLike[str], assembly: Assembly, *, storage_options: 
     Raises
     ------
     AssemblyMismatch
-        If a store of another assembly is there.
+        If the existing store is of another assembly.
     """
     objects = connect(url, storage_options, make=True)
     if group_attributes(objects, "") is None:
         documents = root_documents(assembly)
-        for key in sorted(documents, key=len, reverse=True):  # the root last: it makes the place a store
+        for key in sorted(documents, key=len, reverse=True):  # the root last: its presence makes this a store
             objects.create(key, documents[key])
     store = _open(objects, storage_options)
     store.require_assembly(assembly)
@@ -319,9 +319,9 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If there is nothing at the URL.
     NotAStore
-        If what is there is no feature store, or of a format that this version does not know.
+        If it is not a feature store, or of a format that this version does not know.
     """
     return _open(listed(connect(url, storage_options)), storage_options)
 
@@ -338,7 +338,7 @@ def _open(objects: Objects, storage_options: StorageOptions | None) -> Store:
 
 
 def _root_description(objects: Objects) -> dict[str, Any]:
-    """Read what the root says of the store: its format, one that this version reads, and its assembly (one request)."""
+    """Read and check the root's description of the store: format and assembly (one request)."""
     where = objects.location
     attributes = group_attributes(objects, "")
     if attributes is None:
@@ -357,12 +357,12 @@ def _root_description(objects: Objects) -> dict[str, Any]:
 
 
 def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
-    """Read the attributes of a Zarr v3 group, or None if there is none (one request, and no event loop).
+    """Read the attributes of a Zarr v3 group; None if there is none (one request, no event loop).
 
     Raises
     ------
     NotAStore
-        If what is there is no group of Zarr v3.
+        If it is not a Zarr v3 group.
     """
     key = f"{path}/{GROUP}" if path else GROUP
     where = f"{objects.location}/{key}"
@@ -379,7 +379,7 @@ def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
 
 
 def _set_in_words(item: FeatureSet | KnownSet, channels: Sequence[str], share: float | None) -> str:
-    """Say in one line what a feature set is; `share` is how much of it is built, in [0, 1], if that is known."""
+    """Describe a feature set in one line; `share` is the fraction that is built, in [0, 1], if known."""
     built = "" if share is None else f", {percent(share)} built"
     offsets = some([f"{offset:,}" for offset in item.offsets])
     return (

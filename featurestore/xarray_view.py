@@ -1,4 +1,4 @@
-"""A feature set as xarray and polars see it.
+"""Feature sets as lazy xarray objects and polars tables.
 
 Belongs here: lazy Datasets and DataTrees with coordinates, tables of small regions. Does not: windows
 (`featurestore.reader`).
@@ -18,7 +18,7 @@ from featurestore.format.metadata import GROUP, is_consolidated
 from featurestore.objects.objects import Objects
 
 MAX_FRAME_BYTES = 1 << 30
-"""Most that a table may take."""
+"""Largest table (bytes)."""
 
 
 def contig_dataset(
@@ -37,9 +37,9 @@ def contig_dataset(
     -------
     `values`, `(phase, bin, channel)`, of the set's dtype, with `channel`, `offset` (phase, bp) and `start` (phase, bin:
     first base of the bin, bp) as coordinates; or, for one phase, `(bin, channel)` with `start` as an index:
-    `sel(start=position, method="pad")` gives the bin that holds a base, and `sel(start=slice(first, last))` those that
-    begin in a region. Rows that one phase lacks and others have, and any never built, are NaN; so values of uint8 come
-    as float32.
+    `sel(start=position, method="pad")` selects the bin of a base, and `sel(start=slice(first, last))` those that begin
+    in a region. Rows that one phase lacks and others have, and rows never built, are NaN; so uint8 is
+    converted to float32.
 
     Raises
     ------
@@ -64,10 +64,10 @@ def contig_dataset(
 def set_datatree(
     objects: Objects, feature_set: FeatureSet, *, offset: int | None = None, chunks: Any = None
 ) -> xr.DataTree:
-    """Open a whole feature set lazily: one node a contig, each as `contig_dataset` gives it."""
+    """Open a whole feature set lazily: one node a contig, each a `contig_dataset`."""
     phase = None if offset is None else phase_of(feature_set, offset)
     store = objects.zarr(read_only=True)
-    # xarray takes a Zarr store here, though its annotation does not say so.
+    # xarray accepts a Zarr store here, despite its annotation.
     opened: xr.DataTree = xr.open_datatree(
         store,  # type: ignore[arg-type]
         engine="zarr",
@@ -112,7 +112,7 @@ def require_small(n_bins: int, feature_set: FeatureSet) -> None:
 
 
 def phase_of(feature_set: FeatureSet, offset: int) -> int:
-    """Give the number of the phase with an offset (bp); ValueError if there is none."""
+    """Return the number of the phase with an offset (bp); ValueError if there is none."""
     if offset not in feature_set.offsets:
         raise ValueError(
             f"{feature_set.name} has no phase with offset {offset}; it has {', '.join(map(str, feature_set.offsets))}"
@@ -121,7 +121,7 @@ def phase_of(feature_set: FeatureSet, offset: int) -> int:
 
 
 def _with_positions(dataset: xr.Dataset, feature_set: FeatureSet, phase: int | None) -> xr.Dataset:
-    """Name the channels and say where each bin starts; keep one phase alone if it is given."""
+    """Add coordinates of channels and bin starts; select one phase if it is given."""
     grid = feature_set.grid
     offsets = np.asarray(grid.offsets, dtype=np.int64)
     starts = np.arange(dataset.sizes["bin"], dtype=np.int64) * grid.bin_size - offsets[:, None]
@@ -138,5 +138,5 @@ def _with_positions(dataset: xr.Dataset, feature_set: FeatureSet, phase: int | N
 
 
 def _is_sealed(objects: Objects) -> bool:
-    """Tell whether the metadata need not be gathered, which over HTTP it cannot be: web servers do not list."""
+    """Tell whether the metadata is consolidated, as it must be over HTTP, since web servers do not list."""
     return is_consolidated(objects.get(GROUP))

@@ -20,7 +20,7 @@ _ENTRY = np.dtype([("start", "<u8"), ("text", "<u8")])
 
 
 def is_header(data: bytes) -> bool:
-    """Whether bytes begin with a block header: gzip whose first extra field is the block's size."""
+    """Tell whether bytes begin with a block header: gzip whose first extra field is the block's size."""
     return len(data) >= HEADER_BYTES and data[:4] == END[:4] and data[12:16] == END[12:16]
 
 

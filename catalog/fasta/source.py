@@ -232,7 +232,7 @@ class _RemoteSource(Source):
 
 
 def _may_reach(cause: BaseException) -> bool:
-    """Whether a failure without an HTTP status is transient."""
+    """Tell whether a failure without an HTTP status is transient."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return False
     if type(cause).__module__ == "builtins":

@@ -56,12 +56,12 @@ def waits() -> list[float]:
 
 
 def is_transient_status(status: int) -> bool:
-    """Whether an HTTP status is transient."""
+    """Tell whether an HTTP status is transient."""
     return status in _TRANSIENT_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES)
 
 
 def is_mistake(error: Exception) -> bool:
-    """Whether an error is a bug in the program (TypeError, KeyError, ...) rather than a failure of a server or disk."""
+    """Tell whether an error is a bug (TypeError, KeyError, ...) rather than a failure of a server or disk."""
     return type(error).__module__ == "builtins" and not isinstance(error, (OSError, NotImplementedError))
 
 

@@ -1,4 +1,4 @@
-"""What a store says of its anchored arrays, and making room for one.
+"""Declaring and finding the anchored arrays of a store.
 
 Belongs here: declaring, finding and describing them. Does not: what they are (`featurestore.anchored.layout`), reading
 windows (`featurestore.anchored.reader`).
@@ -19,11 +19,11 @@ from featurestore.store import Store
 
 
 class AnchorsMismatch(ValueError):
-    """Anchors of another table, or another number of bins, below a name that is taken."""
+    """The name is taken by an anchored array of another table, or of another number of bins."""
 
 
 def declare_anchored(store: Store, wanted: AnchorLayout, anchors: Sequence[Anchor]) -> AnchorLayout:
-    """Make room for an anchored array; what is there already is kept. A sealed store that lacks something is unsealed.
+    """Declare an anchored array: idempotent, and safe for concurrent builders. Changing a sealed store unseals it.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def declare_anchored(store: Store, wanted: AnchorLayout, anchors: Sequence[Ancho
     if present is None:
         store.unseal()
         values = f"{wanted.path}/values/{GROUP}"
-        # Of several builders at one time, the one whose array this is decides what the others must agree with.
+        # Of several concurrent builders, the first to create the array decides what the others must agree with.
         if not store.objects.create(values, documents[values]):
             present = present_anchored(store, wanted)
     if present is not None:
@@ -56,37 +56,37 @@ def declare_anchored(store: Store, wanted: AnchorLayout, anchors: Sequence[Ancho
 
 
 def present_anchored(store: Store, wanted: AnchorLayout) -> Anchored | None:
-    """Read what is there below the name of a wanted array.
+    """Read the array that the store has under the name of a wanted one; None if there is none.
 
     Raises
     ------
     AnchorsMismatch
         If it is of other anchors, or has another number of bins.
     """
-    present, asked = read_anchored(store, wanted.feature_set.name, wanted.anchored.anchors), wanted.anchored
+    present, requested = read_anchored(store, wanted.feature_set.name, wanted.anchored.anchors), wanted.anchored
     if present is None:
         return None
     taken = f"{store.url} already has anchors {present.anchors!r} for {present.feature_set!r}"
-    if (present.n_anchors, present.table) != (asked.n_anchors, asked.table):
+    if (present.n_anchors, present.table) != (requested.n_anchors, requested.table):
         raise AnchorsMismatch(
-            f"{taken} from another table: {present.n_anchors:,} anchors, and this one has {asked.n_anchors:,} on the "
-            "contigs chosen; give the table and the contigs that they were begun with, or another `name=`"
+            f"{taken} from another table: {present.n_anchors:,} anchors, and this one has {requested.n_anchors:,} on "
+            "the contigs chosen; give the table and the contigs that they were begun with, or another `name=`"
         )
-    if present.n_bins != asked.n_bins:
+    if present.n_bins != requested.n_bins:
         raise AnchorsMismatch(
-            f"{taken} with {present.n_bins} bins, not {asked.n_bins}; give another `name=`, or read windows of any "
+            f"{taken} with {present.n_bins} bins, not {requested.n_bins}; give another `name=`, or read windows of any "
             f"smaller odd number of bins from those {present.n_bins}"
         )
     return present
 
 
 def read_anchored(store: Store, feature_set: str, anchors: str) -> Anchored | None:
-    """Read what an anchored array holds, or None if there is none of that name.
+    """Read the description of an anchored array; None if there is none of that name.
 
     Raises
     ------
     NotAStore
-        If there is one, but neither of the two objects that say so can be read.
+        If both copies of its description are damaged.
     """
     path = layout.anchored_path(feature_set, anchors)
     there = False
@@ -113,7 +113,7 @@ def anchored_layout(store: Store, feature_set: FeatureSet, anchors: str) -> Anch
     Raises
     ------
     NotBuilt
-        If there is none of that name; the message lists those there are.
+        If there is none of that name; the message lists the existing ones.
     """
     found = read_anchored(store, feature_set.name, anchors)
     if found is None:
@@ -140,7 +140,7 @@ def build_command(store: Store, feature_set: FeatureSet, anchors: str, n_bins: i
 
 
 def _described(data: bytes) -> Anchored | None:
-    """Read a description out of a group's or an array's object, or give None if it is not as it was written."""
+    """Parse a description from the metadata of a group or array; None if it is damaged."""
     try:
         document: Any = json.loads(data)["attributes"][DESCRIPTION]
         if not is_whole(document):

@@ -5,7 +5,7 @@ Belongs here: what an anchored array is, its layout and its metadata objects, pu
 (`catalog.genes.anchors`).
 
 The middle of the middle bin of each window is its anchor, so the number of bins is odd, and any smaller odd number is
-cut out of the middle. An array is made for one table and one number of bins, and neither changes.
+cropped from the middle. An array is made for one table and one number of bins, and neither changes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,21 +29,21 @@ from featurestore.format.metadata import GROUP, add_coordinate, array_settings, 
 _MAX_CHUNK_BYTES = 512 << 10
 _MAX_SHARD_BYTES = 256 << 20
 DESCRIPTION = "anchored"
-"""Attribute that holds the description, of the group and of the values."""
+"""Attribute with the description, on the group and on the values."""
 
 
 class Anchored(BaseModel):
-    """What an anchored array holds."""
+    """Description of an anchored array."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     feature_set: str
     fingerprint: str
-    """Of the extractor that makes the values."""
+    """Of the extractor that computes the values."""
     assembly: str
     """Digest of the assembly."""
     anchors: Name
-    """What the table of anchors is called in the store."""
+    """Name of the table of anchors in the store."""
     table: str
     """Digest of the table of anchors."""
     n_anchors: int = Field(ge=1)
@@ -59,7 +59,7 @@ class Anchored(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AnchorLayout:
-    """The anchored array of one feature set. Its bins are counted window after window."""
+    """The anchored array of one feature set. Its bins are numbered window after window."""
 
     feature_set: FeatureSet
     anchored: Anchored
@@ -116,7 +116,7 @@ class AnchorLayout:
         return first * self.anchored.n_bins, end * self.anchored.n_bins
 
     def block(self, n_bins: int) -> tuple[int, int]:
-        """Give `(anchor, bin)` of so many bins of a shard."""
+        """Shape `(anchor, bin)` of the first `n_bins` bins of a shard."""
         return n_bins // self.anchored.n_bins, self.anchored.n_bins
 
 
@@ -138,12 +138,12 @@ def describe_anchored(
     assembly
         Digest of the assembly.
     shard_anchors
-        Anchors a shard at the most; a shard of any of the sets also has at most 256 MB, but one anchor at least.
+        Most anchors a shard; fewer where a shard of any of the sets would exceed 256 MB, but at least one.
 
     Raises
     ------
     ValueError
-        If the name is no folder's, or the number of bins is not odd.
+        If the name is not that of a folder, or the number of bins is not odd.
     """
     if n_bins < 1 or n_bins % 2 == 0:
         raise ValueError(
@@ -183,7 +183,7 @@ def describe_anchored(
 
 
 def bin_offsets(n_bins: int, bin_size: int) -> NDArray[np.int64]:
-    """Give the first base of each bin of a window relative to its anchor, shape `(n_bins,)` (bp)."""
+    """First base of each bin of a window relative to its anchor, shape `(n_bins,)` (bp)."""
     return (np.arange(n_bins, dtype=np.int64) - n_bins // 2) * bin_size - bin_size // 2
 
 
@@ -193,7 +193,7 @@ def table_digest(anchors: Iterable[Anchor]) -> str:
 
 
 def anchored_documents(array: AnchorLayout, anchors: Sequence[Anchor]) -> dict[str, bytes]:
-    """Give every metadata object of an anchored array: groups, coordinates and the array itself."""
+    """Encode every metadata object of an anchored array: groups, coordinates and the array itself."""
     description: dict[str, Any] = {DESCRIPTION: signed(array.anchored.model_dump(mode="json"))}
     kept: dict[str, Buffer] = {}
     # The coordinates are named for xarray, which would otherwise take those without a dimension of their own for data.
@@ -215,7 +215,7 @@ def anchored_documents(array: AnchorLayout, anchors: Sequence[Anchor]) -> dict[s
 
 
 def _chunk_bins(row_bytes: int, n_bins: int) -> int:
-    """Divide a window into as few chunks of at most 512 KiB as will do, all about equal."""
+    """Divide a window into the fewest chunks of at most 512 KiB, of about equal size."""
     most = max(1, _MAX_CHUNK_BYTES // row_bytes)
     n_chunks = -(-n_bins // most)
     return -(-n_bins // n_chunks)

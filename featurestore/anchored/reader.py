@@ -46,7 +46,7 @@ class AnchoredReader(Displayed):
         self.anchors = list(anchors)
         """The table, in the order of the array."""
         self.source: RowSource = store.rows(array.key) if source is None else source
-        """Where the rows come from; one anchor's window is what one phase of a contig is on the grid."""
+        """Engine that reads the rows; the window of an anchor takes the role of a phase of a contig on the grid."""
         self._commits = store.commits(array.key)
         self._numbers = {anchor.name: number for number, anchor in enumerate(anchors)}
         self._committed: set[int] = set()
@@ -58,7 +58,7 @@ class AnchoredReader(Displayed):
 
     @property
     def url(self) -> str:
-        """Where the store lies; a local store is shown as its path."""
+        """URL of the store; the path of a local one."""
         return self.store.url
 
     @property
@@ -77,7 +77,7 @@ class AnchoredReader(Displayed):
         return self.feature_set.channel_names
 
     def n_rows(self, contig: str, phase: int) -> int:
-        """Count the rows of one anchor's window: as many as the array has bins, whichever anchor."""
+        """Rows of one anchor's window: the bins of the array, for every anchor."""
         return self.n_bins
 
     @property
@@ -126,7 +126,7 @@ class AnchoredReader(Displayed):
         names
             Of anchors, in any order; one name gives one window.
         n_bins
-            Bins of every window, odd, cut out of the middle; None for all.
+            Bins of every window, odd, cropped from the middle; None for all.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class AnchoredReader(Displayed):
         return self.numbered(numbers, self.n_bins if n_bins is None else n_bins)
 
     def numbered(self, numbers: Sequence[int], n_bins: int) -> Values:
-        """Read windows by the place of their anchors in the table; else as `windows`."""
+        """Read windows by row of their anchors in the table; otherwise like `windows`."""
         self.check_n_bins(n_bins)
         self._refuse_what_was_never_built(numbers)
         first = (self.n_bins - n_bins) // 2
@@ -158,7 +158,7 @@ class AnchoredReader(Displayed):
         return values
 
     def check_n_bins(self, n_bins: int) -> None:
-        """Refuse, with a ValueError, windows that cannot be cut out of the array's."""
+        """Check that windows of `n_bins` can be cropped from the array's; ValueError if not."""
         if n_bins % 2 == 0 or not 1 <= n_bins <= self.n_bins:
             raise ValueError(
                 f"windows around {self.layout.anchored.anchors!r} have an odd number of bins, at most {self.n_bins}; "
@@ -166,7 +166,7 @@ class AnchoredReader(Displayed):
             )
 
     def numbers_of(self, names: Sequence[str]) -> list[int]:
-        """Give the place of each anchor in the table; UnknownAnchor if one is not in it."""
+        """Row of each anchor in the table; UnknownAnchor if one is not in it."""
         unknown = [name for name in names if name not in self._numbers]
         if unknown:
             raise UnknownAnchor(
@@ -194,16 +194,16 @@ def open_anchored(store: Store, feature_set: str, anchors: str) -> AnchoredReade
     Raises
     ------
     NotBuilt
-        If there is none of that name; the message lists those there are.
+        If there is none of that name; the message lists the existing ones.
     DamagedChunk
-        If the table is not as it was written.
+        If the table is damaged.
     """
     array = anchored_layout(store, store.feature_set(feature_set), anchors)
     return AnchoredReader(store, array, read_table(store, array))
 
 
 def read_table(store: Store, array: AnchorLayout) -> list[Anchor]:
-    """Read the table of an anchored array; DamagedChunk if it is not as it was written."""
+    """Read the table of an anchored array; DamagedChunk if it is damaged."""
     try:
         group = zarr.open_group(store.objects.zarr(read_only=True), path=array.path, mode="r", use_consolidated=False)
         columns = [np.asarray(group[name][...]).tolist() for name in _COORDINATES]  # type: ignore[index]  # arrays, all

@@ -1,1 +1,1 @@
-"""The command `featurestore`: its door, and the verbs that read and look after stores."""
+"""The command `featurestore`: its entry point, and the verbs that read and maintain stores."""

@@ -1,4 +1,4 @@
-"""Verbs of the catalog: the stores that one knows, and finding one.
+"""Verbs of the catalog: the registry of known stores, and search.
 
     featurestore catalog add s3://bucket/genome.store
     featurestore catalog find --channel CTCF --assembly GRCh38
@@ -51,7 +51,7 @@ def add(
     catalog: Place = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at a store and add it; of one that is there already, write down what it holds now."""
+    """Add a store to the catalog, or update its entry."""
     found = add_store(store, catalog, name=name)
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
@@ -65,7 +65,7 @@ def list_(
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask whether the stores can be reached.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the known stores, and say which cannot be reached."""
+    """List the known stores, and which of them cannot be reached."""
     stores = read_registry(catalog).stores
     reasons = {} if offline else not_reached(stores)
     if as_json:
@@ -81,7 +81,7 @@ def list_(
 
 @app.command()
 def show(name: StoreName, catalog: Place = None, as_json: AsJson = False) -> None:
-    """Show what the catalog says of one store."""
+    """Show the entry of one store."""
     found = read_registry(catalog).get(name)
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
@@ -115,7 +115,7 @@ def find(
     catalog: Place = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find stores with a feature set that has all of it, without asking the stores. Exits 1 if there is none."""
+    """Find stores with a feature set that meets all criteria; only the catalog is read. Exits 1 if there is none."""
     stores = read_registry(catalog).find(
         text, assembly=assembly, extractor=extractor, fingerprint=fingerprint, channel=channel, licence=licence
     )
@@ -130,7 +130,7 @@ def find(
 
 @app.command()
 def remove(name: StoreName, catalog: Place = None) -> None:
-    """Take a store out of the catalog; the store itself stays."""
+    """Remove a store from the catalog; the store itself stays."""
     update_registry(lambda registry: registry.without(name), catalog)
     print(f"removed {name} from the catalog; the store itself is as it was")
 
@@ -150,7 +150,7 @@ def _print_table(stores: Iterable[KnownStore], reasons: Mapping[str, str]) -> No
             f"{one.as_of:%Y-%m-%d}",
             state,
         )
-        # Not as strings, in which rich would read markup.
+        # As `Text`, since rich would parse markup in strings.
         table.add_row(*(Text(plain(cell), overflow="fold") for cell in cells))
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 

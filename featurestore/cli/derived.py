@@ -1,13 +1,13 @@
-"""Options of a verb out of the fields of a frozen dataclass: one field, one option.
+"""Options of a verb derived from the fields of a frozen dataclass: one field, one option.
 
-Belongs here: from fields to Typer's parameters, and from what was given to an instance. Does not: what the fields mean
-(the dataclass beside the code that reads it).
+Belongs here: from fields to Typer's parameters, and from parsed options to an instance. Does not: what the fields mean
+(the dataclass next to the code that reads it).
 
 A field's flag is its name, its help the string literal below it, its default the dataclass's. Its metadata may say:
 
 - `flag`: another flag, such as `--set`;
-- `old_flags`: flags that it once had; they work, and the help does not show them;
-- `metavar`: what stands for the value in the help.
+- `old_flags`: hidden aliases, its former flags;
+- `metavar`: placeholder of the value in the help.
 
 Numbers, texts, paths and booleans are Typer's. Tuples are written with commas, a mapping is a repeated `NAME=VALUE`,
 and everything else is read as `catalog.runtime.settings` reads it.
@@ -33,14 +33,14 @@ _NATIVE = (bool, int, float, str, Path)
 def takes(
     request: type, *, into: str = "request", without: Collection[str] = (), old_settings: Collection[str] = ()
 ) -> Callable[[Verb], Verb]:
-    """Give a verb an option for each field of a dataclass, and hand it the instance as its parameter `into`.
+    """Decorate a verb with an option for each field of a dataclass; the verb gets the instance as its parameter `into`.
 
     Parameters
     ----------
     request
         A frozen dataclass whose fields all have defaults, or are required options.
     into
-        The verb's parameter; a verb may take several dataclasses, each into another.
+        The verb's parameter; a verb may take several dataclasses, each as another parameter.
     without
         Fields that this verb does not offer; they keep their defaults.
     old_settings
@@ -90,7 +90,7 @@ def takes(
 
 
 def _names(item: Field[Any]) -> list[str]:
-    """Name the parameters of a field: its own, and one for each flag that it once had."""
+    """Parameter names of a field: its own, and one for each former flag."""
     return [item.name, *(f"{item.name}_{number}" for number, _ in enumerate(item.metadata.get("old_flags", ())))]
 
 
@@ -116,7 +116,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _typer_type(item: Field[Any], hint: Any) -> tuple[Any, Any]:
-    """Give the type that Typer reads for a field, and its default there."""
+    """Type and default of a field for Typer."""
     default = item.default
     if item.default_factory is not MISSING:
         default = item.default_factory()
@@ -148,12 +148,12 @@ def _read(name: str, value: Any, hint: Any) -> Any:
 
 
 def lists_settings(lines_of: Callable[[Sequence[str]], list[str]]) -> type[TyperCommand]:
-    """Make a kind of command that `--help-options` has list what `--set` can set, before anything is required.
+    """Make a command class whose `--help-options` lists the settings of `--set`, without the required arguments.
 
     Parameters
     ----------
     lines_of
-        From the words of the command line to the lines to print; `value_of` finds an option among the words.
+        From the arguments of the command line to the lines to print; `value_of` finds an option among them.
     """
 
     class ListsSettings(TyperCommand):
@@ -167,7 +167,7 @@ def lists_settings(lines_of: Callable[[Sequence[str]], list[str]]) -> type[Typer
 
 
 def value_of(words: Sequence[str], flag: str) -> str | None:
-    """Find the value of an option among the words of a command line; None if it is not there."""
+    """Find the value of an option among the arguments of a command line; None if it is absent."""
     found = None
     for word, following in pairwise([*words, ""]):
         if word == flag:

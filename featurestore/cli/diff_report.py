@@ -1,6 +1,6 @@
-"""A difference between stores as text.
+"""Text reports of a comparison of stores.
 
-Belongs here: lines for people, and the table of single changes. Does not: finding them (`featurestore.upkeep.diff`).
+Belongs here: lines for people, and the table of single changes. Does not: comparing (`featurestore.upkeep.diff`).
 """
 
 import os
@@ -15,7 +15,7 @@ _MOST_TEXT = 60
 
 
 def describe(found: Difference, *, most: int = 20) -> Iterator[str]:
-    """Tell a difference in lines for people; of long lists the first, of channels those that changed most."""
+    """Describe a difference in lines for people; long lists are cut, channels sorted by largest change."""
     yield f"a: {found.a}"
     yield f"b: {found.b}"
     yield from _only("feature sets", found.sets_only, most)
@@ -62,7 +62,7 @@ def _table(rows: Sequence[ChannelChange]) -> Iterator[str]:
 
 
 def write_changes(path: str | os.PathLike[str], found: Difference) -> int:
-    """Write the largest changes as tab-separated text that programs for BED files read; give their number.
+    """Write the largest changes as tab-separated text, readable as BED; return their number.
 
     Columns: contig, start and end (0-based, half-open bp), channel, a, b, difference (b - a), feature set of a.
     """

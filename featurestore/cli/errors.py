@@ -1,9 +1,9 @@
-"""Errors as the command line shows them: one line, in the words that the user typed.
+"""Error messages of the command line: one line, with options in place of Python parameters.
 
 Errors below the command line name the parameters of Python, as `` `n_bins=` `` or `` `dtype="float32"` `` in
 backquotes; here these become the options of the verb that ran, `--n-bins` and `--dtype float32`.
 
-Belongs here: what is printed when a verb fails, and the names of extras. Does not: raising errors.
+Belongs here: the message of a verb that fails, and the names of extras. Does not: raising errors.
 """
 
 import ast
@@ -19,24 +19,24 @@ from typer.core import TyperOption
 _EXTRA_OF = dict.fromkeys(("dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
     ("lightning", "matplotlib", "safetensors", "scipy", "torch", "transformers"), "model"
 )
-"""Which extra brings a library that is not installed."""
+"""Extra that installs a library, by its module."""
 _OPTIONS_OF = {
     "pairs": ("feature_set_a", "feature_set_b"),
     "place": ("catalog",),
     "storage_options": ("storage_option",),
 }
-"""The options of a parameter that has another name in Python."""
+"""Option by Python parameter, where the names differ."""
 _PARAMETER = re.compile(r"`(\w+)=([^`]*)`")
 
 
 class Verb(Protocol):
-    """A command or a group of them; Typer brings its own click, or uses the one installed."""
+    """A click command or group; Typer bundles its own click, or uses the one installed."""
 
     params: list[Any]
 
 
 def explain(error: Exception, verb: Verb) -> str:
-    """Say in one line what went wrong, as the user of a verb would."""
+    """Describe an error in one line, in terms of the verb's options."""
     missing = _missing_library(error)
     if missing in _EXTRA_OF:
         return f"this verb needs {missing}: pip install 'genomic-featurestore[{_EXTRA_OF[missing]}]'"
@@ -45,7 +45,7 @@ def explain(error: Exception, verb: Verb) -> str:
 
 
 def in_options(text: str, verb: Verb) -> str:
-    """Put the options of a verb in the place of the parameters that a message names, where it has such options."""
+    """Replace the parameters that a message names by the options of a verb, where it has such options."""
     options = {option.name: option for option in verb.params if isinstance(option, TyperOption)}
 
     def typed(match: re.Match[str]) -> str:
@@ -57,7 +57,7 @@ def in_options(text: str, verb: Verb) -> str:
 
 
 def verb_of(command: Verb, words: Sequence[str]) -> Verb:
-    """Find the verb that the words of a command line run."""
+    """Find the verb that the arguments of a command line run."""
     for word in words:
         commands: Mapping[str, Verb] = getattr(command, "commands", {})
         if word not in commands:
@@ -68,7 +68,7 @@ def verb_of(command: Verb, words: Sequence[str]) -> Verb:
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Show warnings as `warning: what is wrong`, without the line of code that gave them."""
+    """Show warnings as `warning: message`, without file and line."""
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
@@ -83,17 +83,17 @@ def warn(text: str) -> None:
 
 
 def _missing_library(error: BaseException | None) -> str:
-    """Name the library that is not installed, if that is the reason; a plug-in may have been the one to need it."""
+    """Name of the missing library, if that is the cause, also within a plug-in."""
     while error is not None and not isinstance(error, ModuleNotFoundError):
         error = error.__cause__ if isinstance(error, ImportError) else None
     return ("" if error is None else error.name or "").split(".")[0]
 
 
 def _flag(option: TyperOption, value: str) -> str:
-    """Write an option as one types it; `value` is Python's, and may be empty."""
+    """Format an option as typed; `value` is a Python literal, and may be empty."""
     flag = max(option.opts, key=len)
     read: Any = value
-    with suppress(ValueError, SyntaxError):  # of a word that stands for a value, or of none
+    with suppress(ValueError, SyntaxError):  # a placeholder, or no value
         read = ast.literal_eval(value)
     if option.is_flag:
         return flag if read is not False else max(option.secondary_opts, key=len, default=flag)

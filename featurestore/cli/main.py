@@ -3,7 +3,7 @@
     featurestore info genome.store
     featurestore get genome.store chr1:1000000 --feature-set motif --n-bins 251
 
-Belongs here: the verbs that read a store, the door to those of other modules and packages, and how errors are shown.
+Belongs here: the verbs that read a store, registering those of other modules and packages, and how errors are shown.
 Each verb parses, calls the library and prints.
 """
 
@@ -45,7 +45,7 @@ _MISTAKES = (
     ImportError,
     MemoryError,
 )
-"""What verbs raise of the user's making, beside `BaseError` of the object store: no bucket, no answer."""
+"""Errors that the user can mend, besides the object store's `BaseError`: no bucket, no answer."""
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ app = typer.Typer(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 not all of it, 2 a mistake in what was asked."""
+    """Run one command and return its exit status: 0 done, 1 incomplete, 2 an error in the request."""
     # Threads that wait for each other sleep instead of spinning: on a machine with other work, spinning made training
     # of a small model ten times slower. Read when torch is first imported, which no verb has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -144,7 +144,7 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
 
 
 def describe_store(store: Store) -> dict[str, Any]:
-    """Give what `featurestore info` tells, as plain JSON."""
+    """Return what `featurestore info` prints, as plain JSON."""
     sets = [store.feature_set(name) for name in store.feature_sets()]
     manifest = store.manifest()
     return {
@@ -167,7 +167,7 @@ def simulate(
     n_contigs: Annotated[int | None, typer.Option(help="Contigs. [default: 6]")] = None,
     contig_length: Annotated[int | None, typer.Option(help="Length of each contig (bp). [default: 13.6 Mbp]")] = None,
 ) -> None:
-    """Make a genome with a known regulatory grammar, its genes, their expression and annotations: all made up."""
+    """Simulate a genome with a known regulatory grammar, its genes, their expression and annotations."""
     chosen = {"seed": seed, "n_genes": n_genes, "n_contigs": n_contigs, "contig_length": contig_length}
     config = SimulationConfig(**{name: value for name, value in chosen.items() if value is not None})
     for name, path in simulate_genome(out, config)._asdict().items():
@@ -176,7 +176,7 @@ def simulate(
 
 @app.command()
 def status(store: StoreUrl, as_json: AsJson = False) -> None:
-    """Tell what is committed, by contig and phase, who built it and how fast, and what could not be built.
+    """Show what is committed by contig and phase, who built it and how fast, and which shards failed.
 
     Exits 1 while any shard is missing.
     """
@@ -228,7 +228,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Read one window and print it: a row a bin, its first base and the channels."""
-    *once, where = place  # the feature set was once named before the place
+    *once, where = place  # formerly the feature set came before the place
     if len(once) > 1:
         raise ValueError(f"one place is read at a time, got {' '.join(place)}")
     contig, position = parse_place(where)

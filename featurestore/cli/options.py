@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 
 def chosen_set(store: Store, *names: str | None) -> str:
-    """Give the feature set that was named, by whichever option, or the only one that there is."""
+    """Return the feature set that was named, by whichever option, or the only one of the store."""
     named = next((name for name in names if name is not None), None)
     if named is not None:
         return named
@@ -34,7 +34,7 @@ def chosen_set(store: Store, *names: str | None) -> str:
 
 
 def names_in(text: str | None) -> tuple[str, ...] | None:
-    """Read comma-separated names; None, for all, where the option was left out."""
+    """Parse comma-separated names; None, for all, if the option is absent."""
     if text is None:
         return None
     names = tuple(part.strip() for part in text.split(",") if part.strip())

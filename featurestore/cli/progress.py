@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then elsewhere.
+"""Progress of long work: a bar on a terminal, occasional lines elsewhere.
 
 Belongs here: how progress looks. Does not: what is counted.
 """
@@ -27,7 +27,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def bar(name: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on stderr; the caller is given a function that takes the count so far and the whole.
+    """Show progress on stderr; yields a function that takes the count so far and the total.
 
     On a terminal: a bar with units/s and the time left. Elsewhere: a line every 15 seconds with the same figures.
     """

@@ -1,4 +1,4 @@
-"""Verbs that look after a whole store.
+"""Verbs that maintain a whole store.
 
     featurestore verify genome.store --crc
     featurestore repair genome.store
@@ -75,9 +75,9 @@ def verify(
     seed: Annotated[int | None, typer.Option(help="Same seed, same bins. [default: others each time]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that everything committed is there and whole. Exits 0 only when it is."""
+    """Check that everything committed is present and intact. Exits 0 only when it is."""
     opened = open_store(store)
-    # Flags from the time when every extractor had those of one.
+    # Former flags, from when all extractors shared one set of options.
     flags = {"weights": weights, "projector": projector, "names": names}
     chosen = {name: text for name, text in flags.items() if text is not None} | split_assignments(settings)
     recomputed: list[Fault] = []
@@ -119,7 +119,7 @@ def _print(found: Verification) -> None:
 
 
 def _check(name: str) -> Callable[..., list[Fault]]:
-    """Load a check that another package brings."""
+    """Load a check of another package."""
     found = list(entry_points(group=CHECKS, name=name))
     if not found:
         raise ImportError(f"--{name} is not installed: pip install 'genomic-featurestore[build]'")
@@ -129,7 +129,7 @@ def _check(name: str) -> Callable[..., list[Fault]]:
 
 @app.command()
 def repair(store: StoreUrl, as_json: AsJson = False) -> None:
-    """Read everything, write damaged metadata anew and remove damaged shards, for the same build to make them again."""
+    """Read everything, rewrite damaged metadata and remove damaged shards, for the same build to recompute."""
     opened = open_store(store)
     with bar("verify", unit="shards") as advance:
         found = verify_store(opened, crc=True, progress=advance)
@@ -192,7 +192,7 @@ def copy(
     sets: Annotated[str | None, typer.Option(hidden=True, help="The name that --feature-set once had.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a store, checking every shard. Run it again to go on; exits 0 only when all is there."""
+    """Copy a store, checking every shard. Run it again to resume; exits 0 only when it is complete."""
     with bar("copy", unit="bytes") as advance:
         report = copy_store(
             source,
@@ -238,7 +238,7 @@ def diff(
     set_b: Annotated[str | None, typer.Option(hidden=True, help="The name that --feature-set-b once had.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell how the features of two stores, or two sets of one store, differ. Exits 0 if equal, 1 if not."""
+    """Compare the features of two stores, or of two sets of one store. Exits 0 if equal, 1 if not."""
     pairs = _pairs(feature_set or old_set, feature_set_a or set_a, feature_set_b or set_b)
     if b is None and pairs is None:
         raise ValueError("a store is equal to itself; name another one, or two of its sets by `pairs=`")

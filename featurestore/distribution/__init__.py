@@ -1,1 +1,1 @@
-"""The distribution itself: its version, and that no file of a user hides its packages. Standard library only."""
+"""The distribution itself: its version, and detecting user files that shadow its packages. Standard library only."""

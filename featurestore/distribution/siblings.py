@@ -1,18 +1,18 @@
-"""Our packages have plain names, so that a user's own `catalog.py` beside a script can hide one.
+"""Detect a user's own `catalog.py` next to a script, which shadows a package of ours.
 
-Belongs here: noticing that, before the first import fails deep inside. Needs the standard library alone, since it runs
-before everything else. Does not: the search path of the command (`featurestore_command`).
+Belongs here: the check, before an import fails deep inside. Standard library only, since it runs before everything
+else. Does not: the search path of the command (`featurestore_command`).
 """
 
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Where the packages of this distribution lie."""
+"""Folder of the packages of this distribution."""
 
 
 def hidden_by(package: str) -> Path | None:
-    """Give the file that `import package` would run in place of ours, or None; nothing is imported."""
+    """Return the file that `import package` would run instead of ours, or None; nothing is imported."""
     try:
         spec = find_spec(package)
     except ValueError:  # put into sys.modules by hand, without a spec
@@ -24,7 +24,7 @@ def hidden_by(package: str) -> Path | None:
 
 
 def require_own(*packages: str) -> None:
-    """Refuse to go on where another file hides a package of ours.
+    """Raise if another file shadows a package of ours.
 
     Raises
     ------

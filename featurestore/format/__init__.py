@@ -1,1 +1,1 @@
-"""What a store looks like on disk, and how one shard is written."""
+"""The store's format on disk, and writing a shard."""

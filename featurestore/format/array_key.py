@@ -1,4 +1,4 @@
-"""The address of the features of one set in a store: on its grid, or around anchors.
+"""Address of an array of features in a store: of a set on its grid, or around anchors.
 
 Belongs here: `ArrayKey`, and how it is written on disk and in messages. Does not: where its objects lie
 (`featurestore.format.layout`).
@@ -21,7 +21,7 @@ class ArrayKey:
 
     @classmethod
     def of(cls, key: "ArrayKey | str") -> "ArrayKey":
-        """Read what `str` writes; a key stays as it is."""
+        """Parse what `str` writes; a key is returned as it is."""
         if isinstance(key, ArrayKey):
             return key
         feature_set, separator, anchors = key.partition("@")

@@ -1,6 +1,6 @@
-"""Which shards are whole: one small record each, created once and never changed.
+"""Commit records: one small object for each complete shard, created once and never changed.
 
-Belongs here: the record, the log of one feature set, and the error for what has no record. Does not: writing the shards
+Belongs here: the record, the log of one feature set, and the error for features without one. Does not: writing shards
 (`featurestore.format.writer`).
 """
 
@@ -21,14 +21,14 @@ _REQUESTS_AT_ONCE = 16
 
 
 class NotBuilt(LookupError):
-    """Features that were asked for and never computed."""
+    """Requested features that were never computed."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class CommitConflict(RuntimeError):
-    """Two writers made different bytes of one shard."""
+    """Two writers produced different bytes for one shard."""
 
 
 class DamagedRecord(ValueError):
@@ -36,7 +36,7 @@ class DamagedRecord(ValueError):
 
 
 class Commit(BaseModel):
-    """That one shard is whole, what it digests to, and how it came about."""
+    """Record of one complete shard: size, checksums and provenance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,11 +53,11 @@ class Commit(BaseModel):
     """Of the object, 8 hexadecimal digits."""
     sha256: str
     fingerprint: str
-    """Of the extractor that made the values."""
+    """Of the extractor that computed the values."""
     run: str
-    """Which build it was."""
+    """Id of the build."""
     worker: str = ""
-    """Host and worker that made it."""
+    """Host and worker."""
     device: str
     seconds: float
     """Spent by the extractor on the shard."""
@@ -66,11 +66,11 @@ class Commit(BaseModel):
 
     @property
     def key(self) -> str:
-        """Where the record lies."""
+        """Key of the record."""
         return layout.commit_key(self.feature_set, self.contig, self.phase, self.shard)
 
     def to_json(self) -> bytes:
-        """Write the record, with a digest of itself: a bit that flips in it is noticed."""
+        """Encode the record, with a digest of itself that reveals a flipped bit."""
         document = self.model_dump(mode="json")
         return json.dumps(signed(document), indent=1, ensure_ascii=False).encode()
 
@@ -97,7 +97,7 @@ class CommitLog:
         return list(self._objects.walk(f"{layout.COMMITS}/{self.array}"))
 
     def records(self) -> Iterator[Commit]:
-        """Read every record, some at once, in the order of their keys.
+        """Read every record, several concurrently, in the order of their keys.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class CommitLog:
             yield record
 
     def readable(self) -> Iterator["Commit | DamagedRecord"]:
-        """Read every record, some at once, in the order of their keys; what cannot be read comes as its error."""
+        """Like `records`, with the error in place of a record that cannot be read."""
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             yield from pool.map(self._load_or_error, self.keys())
 
@@ -126,7 +126,7 @@ class CommitLog:
         Raises
         ------
         DamagedRecord
-            If it cannot be read, or lies where another's should.
+            If it cannot be read, or is that of another shard.
         """
         if size > _MAX_RECORD_BYTES:
             raise DamagedRecord(f"{key} has {size} bytes; a commit record has a few hundred. Remove it and build again")
@@ -142,7 +142,7 @@ class CommitLog:
         return _parse(key, data)
 
     def add(self, commit: Commit) -> Commit:
-        """Commit a shard: create the record, or agree with the one that is there, which is then returned.
+        """Commit a shard: create the record, or return the existing one if it has the same bytes.
 
         Raises
         ------

@@ -1,14 +1,14 @@
-"""What a feature set is, as the store says it, and how builders agree on it.
+"""Declarations of feature sets, and how concurrent builders agree on them.
 
-Belongs here: reading a description, and the log of them. Does not: the objects that repeat it for readers
+Belongs here: reading a description, and the log of declarations. Does not: the objects that repeat it for readers
 (`featurestore.format.metadata`), when a set may change (`featurestore.store`).
 
     declared/<set>/<number>.json
 
-A set may gain phases, and a phase's number is part of the keys of its shards: builders that add phases at one time must
-agree on the numbers before either writes a shard. All that object stores have for it in common is create-if-absent. So
-no declaration is ever changed: a next one is created, and who comes second reads the first one's and goes on from
-there. The newest holds. The set's group repeats it for readers, and can be written anew from it.
+A set may gain phases, and a phase's number is part of the keys of its shards: concurrent builders must agree on the
+numbers before either writes a shard. The only atomic operation that all object stores share is
+create-if-absent. So declarations are never changed: each is created under the next number, and a builder that finds it
+taken reads that one and retries. The newest is valid. The set's group repeats it for readers, and can be rewritten.
 """
 
 import json
@@ -28,11 +28,11 @@ _NUMBERED = re.compile(rf"{DECLARED}/[^/]+/(\d+)\.json")
 
 
 class NotAStore(ValueError):
-    """A place that holds no feature store, or one that is damaged or that this version cannot read."""
+    """No feature store, or one that is damaged or that this version cannot read."""
 
 
 class Declaration(NamedTuple):
-    """A feature set as one declaration has it."""
+    """A feature set, with the number of its declaration."""
 
     number: int
     feature_set: FeatureSet
@@ -47,11 +47,11 @@ class DeclarationLog:
         self.feature_set = feature_set
 
     def key(self, number: int) -> str:
-        """Where a declaration lies."""
+        """Key of a declaration."""
         return f"{DECLARED}/{self.feature_set}/{number}.json"
 
     def newest(self) -> Declaration | None:
-        """Read the one that holds, or give None if the set was never declared (one listing, one request).
+        """Read the newest, valid one; None if the set was never declared (one listing, one request).
 
         Raises
         ------
@@ -75,22 +75,22 @@ class DeclarationLog:
         return read_description(document, self._assembly, where=where)
 
     def add(self, declaration: Declaration) -> bool:
-        """Create a declaration; False if there is one of that number."""
+        """Create a declaration; False if its number is taken."""
         return self._objects.create(self.key(declaration.number), self.to_json(declaration.feature_set))
 
     def to_json(self, feature_set: FeatureSet) -> bytes:
-        """Write a declaration."""
+        """Encode a declaration."""
         return json.dumps(set_description(self._assembly, feature_set), indent=1, ensure_ascii=False).encode()
 
 
 def number_of(key: str) -> int | None:
-    """Give the number of a declaration by its key, or None if it is no such key."""
+    """Parse the number from a declaration's key; None for another key."""
     match = _NUMBERED.fullmatch(key)
     return int(match[1]) if match else None
 
 
 def read_description(document: Mapping[str, Any], assembly: Assembly, *, where: str) -> FeatureSet:
-    """Read a feature set from what `metadata.set_description` wrote, among other fields.
+    """Parse a feature set from the fields that `metadata.set_description` wrote, among others.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Which shards could not be built, and why: one note each, for people; taken away when the shard is built.
+"""Failure notes: why a shard could not be built, for people; removed when the shard is built.
 
-Belongs here: writing, listing and removing the notes. Does not: anything that a reader or a build relies on.
+Belongs here: writing, listing and removing the notes. Readers and builds do not depend on them.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MAX_REASON = 4000
 
 
 class Failure(BaseModel):
-    """That one shard was tried and not built."""
+    """A shard that failed to build."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,14 +26,14 @@ class Failure(BaseModel):
     phase: int = Field(ge=0)
     shard: int = Field(ge=0)
     run: str
-    """Which build tried it last."""
+    """Id of the build that last tried."""
     attempts: int = Field(ge=1)
     reason: str
     when: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def key(self) -> str:
-        """Where the note lies."""
+        """Key of the note."""
         return layout.failure_key(self.feature_set, self.contig, self.phase, self.shard)
 
     def __str__(self) -> str:
@@ -48,16 +48,16 @@ class FailureLog:
         self.array = ArrayKey.of(array)
 
     def put(self, failure: Failure) -> None:
-        """Write a note, over an earlier one of the same shard."""
+        """Write a note, replacing an earlier one of the same shard."""
         shortened = failure.model_copy(update={"reason": failure.reason[:_MAX_REASON]})
         self._objects.put(failure.key, shortened.model_dump_json(indent=1).encode())
 
     def remove(self, contig: str, phase: int, shard: int) -> None:
-        """Take a note away; nothing happens if there is none."""
+        """Remove a note, if there is one."""
         self._objects.delete(layout.failure_key(self.array, contig, phase, shard))
 
     def __iter__(self) -> Iterator[Failure]:
-        """Give every note that can be read; one that cannot says nothing that matters."""
+        """Iterate over the notes; unreadable ones are skipped."""
         for key, size in list(self._objects.walk(f"{layout.FAILURES}/{self.array}")):
             if size > _MAX_NOTE_BYTES:
                 continue

@@ -1,26 +1,26 @@
-"""Where everything lies in a store (formats 1 and 2), and how large its pieces are.
+"""Layout of a store on disk (formats 1 and 2): keys, shapes, and sizes of chunks and shards.
 
-Belongs here: keys and shapes, pure. Does not: any reading or writing.
+Belongs here: pure functions. Does not: any reading or writing.
 
     zarr.json                                        the assembly and the format
     features/<set>/zarr.json                         the feature set
-    features/<set>/{channel,offset}                  coordinates; xarray's DataTree hands `channel` down to every contig
+    features/<set>/{channel,offset}                  coordinates; in xarray's DataTree every contig inherits `channel`
     features/<set>/<contig>/values                   (phase, bin, channel); NaN where nothing was built, 255 if uint8
     anchored/<set>/<anchors>/zarr.json               which anchors, how many bins around each
     anchored/<set>/<anchors>/{anchor,contig,...}     coordinates: the table of anchors
     anchored/<set>/<anchors>/values                  (anchor, bin, channel)
-    commits/<set>/<contig>/<phase>-<shard>.json      exists only for a shard that was written whole
+    commits/<set>/<contig>/<phase>-<shard>.json      exists only for a completely written shard
     failures/<set>/<contig>/<phase>-<shard>.json     why a shard could not be built, until it is
-    declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest holds
+    declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest is valid
     catalog.json, croissant.json, README.md          what the store is, to catalogs, machines and people; by `seal`
     MANIFEST.json                                    every object with its hash; written last, by `seal`
 
-An anchored array goes by `<set>@<anchors>` (`featurestore.format.array_key`) wherever arrays are told apart by set and
-contig, as in its commit records; `anchors` stands there for the contig, and 0 for the phase.
+The key of an anchored array is `<set>@<anchors>` (`featurestore.format.array_key`), for example in its commit records,
+which have `anchors` in place of the contig, and phase 0.
 
-Format 2 adds types of values: the description of a feature set may have a `dtype` of `float32` or `uint8`. A set
-without one is of float16, and is as in format 1. The root says 1 until a set of another type is declared, and 2 from
-just before that: whoever reads format 1 only reads every store of float16, and refuses the others by their format.
+Format 2 adds value types: the description of a feature set may have a `dtype` of `float32` or `uint8`; a set without
+one is float16, as in format 1. The root says 1 until just before a set of another type is declared, then 2: a reader of
+format 1 reads every float16 store, and refuses the others by their format.
 """
 
 import re
@@ -31,13 +31,13 @@ from catalog import FeatureSet
 from featurestore.format.array_key import ArrayKey
 
 FORMATS = (1, 2)
-"""That this version reads and writes; each store has the first that does."""
+"""Formats that this version reads and writes; a store has the lowest that holds its sets."""
 FEATURES = "features"
 COMMITS = "commits"
 FAILURES = "failures"
 ANCHORED = "anchored"
 ANCHORS = "anchors"
-"""Stands for the contig in the records of anchored arrays."""
+"""In place of the contig in the records of anchored arrays."""
 DIMENSIONS = ("phase", "bin", "channel")
 
 _MAX_SHARD_BYTES = 256 << 20
@@ -48,7 +48,7 @@ _COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<sh
 
 
 def format_of(feature_set: FeatureSet) -> int:
-    """Give the first format that has such a feature set."""
+    """Return the lowest format that can hold a feature set."""
     return 1 if feature_set.dtype == "float16" else 2
 
 
@@ -61,19 +61,19 @@ def chunk_bins(n_channels: int, item_bytes: int = 2) -> int:
 
 
 def shard_bins(n_channels: int, wanted: int, item_bytes: int = 2) -> int:
-    """Round the wanted bins of a shard down to whole chunks and 256 MB, but to one chunk at least."""
+    """Round the wanted bins of a shard down to whole chunks and 256 MB, but at least to one chunk."""
     chunk = chunk_bins(n_channels, item_bytes)
     most = _MAX_SHARD_BYTES // (n_channels * item_bytes)
     return max(chunk, min(wanted, most) // chunk * chunk)
 
 
 def contig_key(contig: str) -> str:
-    """Write a contig's name as one folder name: unusual characters become `=` and two hexadecimal digits a byte.
+    """Escape a contig's name as a folder name: unusual characters become `=` and two hexadecimal digits a byte.
 
     (`HLA-A*01:01` is `HLA-A=2A01=3A01`: object stores rewrite `%` and some file systems refuse `:`.)
     """
     key = _UNSAFE.sub(_escaped, contig)
-    # Names that mean something else in that folder.
+    # Names with another meaning in that folder.
     return key if key.strip(".") and key not in _TAKEN else _escaped(key[0]) + key[1:]
 
 
@@ -112,23 +112,23 @@ def shard_key(array: ArrayKey | str, contig: str, phase: int, shard: int) -> str
 
 
 def commit_key(array: ArrayKey | str, contig: str, phase: int, shard: int) -> str:
-    """Key of the record that says that a shard is whole."""
+    """Key of the commit record of a shard."""
     return f"{COMMITS}/{array}/{contig_key(contig)}/{phase}-{shard}.json"
 
 
 def failure_key(array: ArrayKey | str, contig: str, phase: int, shard: int) -> str:
-    """Key of the note that says why a shard could not be built."""
+    """Key of the failure note of a shard."""
     return f"{FAILURES}/{array}/{contig_key(contig)}/{phase}-{shard}.json"
 
 
 def parse_commit_key(key: str) -> tuple[str, int, int] | None:
-    """Give the contig's folder name, phase and shard of a commit record's key, or None if it is no such key."""
+    """Parse a commit record's key into the contig's folder name, phase and shard; None for another key."""
     match = _COMMIT.match(key)
     return (match["contig"], int(match["phase"]), int(match["shard"])) if match else None
 
 
 class ArrayLayout(Protocol):
-    """An array of features, as who writes its shards must know it."""
+    """Shapes of an array of features, as needed to write its shards."""
 
     @property
     def feature_set(self) -> FeatureSet:
@@ -170,7 +170,7 @@ class ArrayLayout(Protocol):
         ...
 
     def block(self, n_bins: int) -> tuple[int, int]:
-        """Shape that the first `n_bins` bins of a shard have in it, channels aside."""
+        """Shape of the first `n_bins` bins within a shard, without channels."""
         ...
 
 
@@ -200,9 +200,9 @@ class ContigLayout:
 
     @property
     def shard_bins(self) -> int:
-        """Bins a shard on this contig: a short contig has no larger shard than it fills.
+        """Bins a shard on this contig: no more than a short contig fills.
 
-        Depends on the contig and the bin size alone, so that later phases leave it as it is.
+        Depends only on the contig and the bin size, so that later phases do not change it.
         """
         chunk = self.feature_set.chunk_bins
         most_rows = -(-(self.length + self.feature_set.bin_size - 1) // self.feature_set.bin_size)
@@ -232,5 +232,5 @@ class ContigLayout:
         return first, min(first + self.shard_bins, self.n_bins(phase))
 
     def block(self, n_bins: int) -> tuple[int, int]:
-        """Give `(phase, bin)` of so many bins of a shard."""
+        """Shape `(phase, bin)` of the first `n_bins` bins of a shard."""
         return 1, n_bins

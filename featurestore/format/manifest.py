@@ -1,6 +1,6 @@
-"""What a sealed store says of itself: every object with its size and sha256, and one hash over the contents.
+"""Manifest of a sealed store: every object with its size and sha256, and one hash over the contents.
 
-Belongs here: the manifest, reading it, and taking the seal off. Does not: writing it (`featurestore.upkeep.seal`),
+Belongs here: the manifest, reading it, and unsealing. Does not: writing it (`featurestore.upkeep.seal`),
 comparing it with the objects (`featurestore.upkeep.verify`).
 """
 
@@ -21,12 +21,12 @@ from featurestore.objects.objects import Objects
 MANIFEST = "MANIFEST.json"
 CATALOG, CROISSANT, README = "catalog.json", "croissant.json", "README.md"
 CARDS = (CATALOG, CROISSANT, README)
-"""What a sealed store says of itself to catalogs, to machines and to people."""
+"""Descriptions of a sealed store for catalogs, machines and people."""
 MARK = b"<!-- Written by `featurestore seal`, which writes it anew: what is changed here is lost. -->"
-"""Begins a README that may be removed with the seal."""
+"""First line of a README written by `seal`, which unsealing removes."""
 
 HISTORY = (f"{layout.COMMITS}/", f"{DECLARED}/")
-"""Folders that tell how the contents came about."""
+"""Folders with the provenance of the contents."""
 _MAX_BYTES = 1 << 28  # about a million objects
 _REQUESTS_AT_ONCE = 16
 
@@ -57,11 +57,11 @@ class Manifest(BaseModel):
     fingerprints: dict[str, str]
     """Of the extractor, by feature set."""
     complete: bool
-    """Whether every shard of the declared contigs and phases is there."""
+    """Whether every shard of the declared contigs and phases is built."""
     top_hash: str = Field(pattern="^[0-9a-f]{64}$")
     objects: dict[str, SealedObject]
-    """Every object, by key, but this one and `croissant.json`, which names this one's sha256 and holds its own digest.
-    Notes of failed shards are none of it."""
+    """Every object, by key, except this one and `croissant.json`, which names this one's sha256 and holds its own
+    digest; failure notes are not listed."""
 
     @model_validator(mode="after")
     def _hash_is_that_of_the_objects(self) -> "Manifest":
@@ -70,7 +70,7 @@ class Manifest(BaseModel):
         return self
 
     def to_json(self) -> bytes:
-        """Write the manifest, with a digest of itself."""
+        """Encode the manifest, with a digest of itself."""
         return json.dumps(signed(self.model_dump(mode="json")), indent=1, ensure_ascii=False).encode()
 
 
@@ -79,7 +79,7 @@ def top_hash(objects: Mapping[str, SealedObject]) -> str:
 
     It is the sha256, in hexadecimal digits, of one line an object, in the order of their keys:
     `key <tab> size <tab> sha256 <newline>`. Contents are the shards, all metadata and the anchored arrays. Commit
-    records and declarations are left out: they hold times, names of machines and the order in which things were done.
+    records and declarations are left out: they hold times, names of machines and the order of the build.
     So are the cards, which name this hash.
     """
     lines = (
@@ -94,12 +94,12 @@ def top_hash(objects: Mapping[str, SealedObject]) -> str:
 
 
 def read_manifest(objects: Objects) -> Manifest | None:
-    """Read the manifest of a sealed store, or give None if the store is not sealed (one request).
+    """Read the manifest of a sealed store; None if the store is not sealed (one request).
 
     Raises
     ------
     DamagedManifest
-        If it cannot be trusted.
+        If it is damaged.
     """
     try:
         data = objects.get(MANIFEST)
@@ -121,10 +121,10 @@ def read_manifest(objects: Objects) -> Manifest | None:
 
 
 def unseal(objects: Objects) -> None:
-    """Take the seal off, before anything changes: the manifest goes first, then the cards and consolidated metadata.
+    """Unseal, before anything changes: remove the manifest first, then the cards and consolidated metadata.
 
-    Nothing happens to a store that is not sealed (two requests). The root comes last, as it comes first in sealing: as
-    long as it is not consolidated, no group is, and a store whose unsealing was stopped is known by it.
+    Idempotent; two requests for a store that is not sealed. The root comes last, as it comes first in sealing: while it
+    is consolidated, an interrupted unsealing can be recognised and completed.
     """
     objects.delete(MANIFEST)
     if not is_sealed_in_part(objects):
@@ -145,7 +145,7 @@ def unseal(objects: Objects) -> None:
 
 
 def has_foreign_readme(objects: Objects) -> bool:
-    """Tell whether there is a README that sealing did not write (one request)."""
+    """Tell whether there is a README that `seal` did not write (one request)."""
     try:
         return not objects.get(README).startswith(MARK)
     except FileNotFoundError:

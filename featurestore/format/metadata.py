@@ -1,9 +1,9 @@
-"""The metadata objects of a store, each a pure function of what the store describes.
+"""Metadata objects of a store, as pure functions of assembly and feature sets.
 
 Belongs here: the bytes of every `zarr.json` and of the coordinates, and the digests in them. Does not: writing them
 (`featurestore.store`), comparing them with what is there (`featurestore.upkeep.verify`).
 
-They are made by zarr itself, in memory: zarr says what the format is, and no event loop takes part in writing them.
+zarr itself makes them, in memory: it defines the format, and no event loop is involved in writing them.
 """
 
 import hashlib
@@ -44,13 +44,13 @@ def signed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_whole(document: Mapping[str, Any]) -> bool:
-    """Tell whether a document is as it was signed; one that was never signed passes."""
+    """Tell whether a document matches its own digest; one without digest passes."""
     rest = {name: value for name, value in document.items() if name != DIGEST}
     return len(rest) == len(document) or digest_of(rest) == document[DIGEST]
 
 
 def root_documents(assembly: Assembly, *, number: int = layout.FORMATS[0]) -> dict[str, bytes]:
-    """Give the objects of a store without feature sets, of the format of that number."""
+    """Encode the objects of a store without feature sets, in format `number`."""
     kept: dict[str, Buffer] = {}
     description = {"format": number, "assembly": assembly.model_dump(mode="json")}
     root = zarr.create_group(MemoryStore(kept), attributes={"featurestore": signed(description)})
@@ -59,16 +59,16 @@ def root_documents(assembly: Assembly, *, number: int = layout.FORMATS[0]) -> di
 
 
 def set_description(assembly: Assembly, feature_set: FeatureSet) -> dict[str, Any]:
-    """Describe a feature set, and the assembly that it is on."""
-    # Readers of format 1 know no dtype, and take every set for float16.
+    """Describe a feature set and its assembly as JSON."""
+    # Readers of format 1 know no dtype: they assume float16.
     unsaid = {"dtype"} if layout.format_of(feature_set) == 1 else None
     return signed({"feature_set": feature_set.model_dump(mode="json", exclude=unsaid), "assembly": assembly.digest})
 
 
 def set_documents(assembly: Assembly, feature_set: FeatureSet, contigs: Iterable[str]) -> dict[str, bytes]:
-    """Give every metadata object of a feature set on some contigs: groups, arrays and coordinates."""
+    """Encode every metadata object of a feature set on some contigs: groups, arrays and coordinates."""
     kept: dict[str, Buffer] = {}
-    # The coordinate is named for xarray, which would otherwise take `offset` for a variable like any other.
+    # Named as a coordinate for xarray, to which `offset` would otherwise be a data variable.
     attributes = set_description(assembly, feature_set) | {"coordinates": "offset"}
     group = zarr.create_group(MemoryStore(kept), attributes=attributes)
     add_coordinate(group, "channel", "channel", list(feature_set.channel_names), "string")
@@ -82,9 +82,9 @@ def set_documents(assembly: Assembly, feature_set: FeatureSet, contigs: Iterable
 
 
 def array_settings(array: ArrayLayout) -> dict[str, Any]:
-    """Give the keyword arguments with which `zarr.create_array` makes an array of features."""
+    """Keyword arguments of `zarr.create_array` for an array of features."""
     stored = array.feature_set.value_type
-    # By this attribute xarray knows a value that is none; NaN it knows without.
+    # xarray's attribute for a fill value; NaN needs none.
     masked = {"attributes": {"_FillValue": int(stored.fill)}} if stored.dtype.kind != "f" else {}
     return masked | {
         "shape": array.shape,
@@ -100,15 +100,15 @@ def array_settings(array: ArrayLayout) -> dict[str, Any]:
 
 
 def consolidated(documents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Give every group's document with those of all arrays and groups below it inside.
+    """Consolidate: embed in every group's document those of all arrays and groups below it.
 
-    Readers then open a store without asking for each array, or listing: xarray asks the store's root, and whoever opens
-    a folder further down as a store of its own asks that folder's.
+    Readers then open a store without listing, or a request for each array: xarray reads the root's document, or that of
+    a folder further down which is opened as a store of its own.
     """
     groups = [key for key, data in documents.items() if is_group(key, data)]
     kept = {key: _buffer(data) for key, data in documents.items() if key.rpartition("/")[2] == GROUP}
     with warnings.catch_warnings():
-        # That other implementations may not know consolidated metadata: they need not, and read the rest.
+        # zarr warns that other implementations may not know consolidated metadata: they can ignore it.
         warnings.simplefilter("ignore", ZarrUserWarning)
         for key in groups:
             zarr.consolidate_metadata(MemoryStore(kept), path=key.removesuffix(GROUP).rstrip("/"), zarr_format=3)
@@ -121,19 +121,19 @@ def is_group(key: str, data: bytes) -> bool:
 
 
 def is_consolidated(data: bytes) -> bool:
-    """Tell whether a group's document holds those of what lies below it."""
+    """Tell whether a group's document has consolidated metadata."""
     return _CONSOLIDATED in _document(data)
 
 
 def without_consolidated(data: bytes) -> bytes:
-    """Give a group's document as it was before it was consolidated."""
+    """Remove the consolidated metadata from a group's document."""
     document = _document(data)
     document.pop(_CONSOLIDATED, None)
     return json.dumps(document, indent=2).encode()  # as zarr writes it
 
 
 def _document(data: bytes) -> dict[str, Any]:
-    """Read a JSON object; what is none, as one that is damaged, has no fields."""
+    """Parse a JSON object; anything else, such as a damaged one, is empty."""
     try:
         document = json.loads(data)
     except ValueError:
@@ -145,7 +145,7 @@ def add_coordinate(group: "zarr.Group", name: str, dimension: str, values: list[
     """Add a coordinate along one dimension to a group."""
     # Not compressed, so that the bytes do not depend on the compressor's version.
     checked: list[BytesBytesCodec] = [Crc32cCodec()]
-    # An offset of 0 is the fill value, and by default zarr leaves a chunk of fill values out.
+    # An offset of 0 is the fill value, and by default zarr omits a chunk of fill values.
     config: Any = {"write_empty_chunks": True}
     array = group.create_array(
         name,

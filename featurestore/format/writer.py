@@ -1,9 +1,9 @@
-"""Writing one shard: encode it, put it whole, commit it.
+"""Writing one shard: encode, put, commit.
 
 Belongs here: the bytes of a shard and the order of the steps. Does not: which shards to write (`builders.plan`).
 
-One shard is one object, written by one request and never in part: writing inner chunks of a shared shard loses the
-chunks of the others. The record follows the object, so that a record means a whole shard.
+One shard is one object, written by one request and never in part: concurrent writers of inner chunks would overwrite
+each other's. The record follows the object, so that a record means a complete shard.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from featurestore.objects.objects import Objects
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """How the values of a shard came about; written into its record."""
+    """Provenance of the values of a shard, for its record."""
 
     run: str
     device: str
@@ -36,14 +36,14 @@ class Origin:
 
 
 def encode_shard(values: NDArray[Any], layout: ArrayLayout, *, where: str) -> bytes:
-    """Encode the rows of one shard as the object that Zarr reads.
+    """Encode the rows of one shard as a Zarr shard.
 
     Parameters
     ----------
     values
         Features, shape `(bins, channels)`, at most `layout.shard_bins` rows.
     where
-        What to call the shard in an error.
+        Name of the shard in errors.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def write_shard(
     shard: int,
     origin: Origin,
 ) -> Commit:
-    """Write one shard and commit it; the record of an equal shard that is there already is returned as it is.
+    """Write and commit one shard; idempotent: the record of an equal shard that exists is returned.
 
     Parameters
     ----------
@@ -121,12 +121,12 @@ def write_shard(
     key = shard_key(array, contig, phase, shard)
     if objects.create(key, data) or (found := objects.get(key)) == data:
         return log.add(commit)
-    # Left without a record by a run that was killed, or damaged since: nobody may rely on it.
+    # Left without a record by a killed run, or damaged since: no reader uses it.
     objects.delete(key)
     objects.put(key, data)
     try:
         return log.add(commit)
     except CommitConflict:
-        # It was no leftover: its writer has committed it just now.
+        # Not a leftover: its writer committed it just now.
         objects.put(key, found)
         raise

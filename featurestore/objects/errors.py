@@ -1,6 +1,6 @@
-"""Errors of stores and disks: which are transient, and the final error that says how to mend it.
+"""Errors of stores and disks: which are transient, and the final error with its mend.
 
-Belongs here: reading what obstore, tensorstore, fsspec and the operating system raise. Does not: how long to try
+Belongs here: classifying what obstore, tensorstore, fsspec and the operating system raise. Does not: how long to retry
 (`catalog.runtime.retry`), the requests (`featurestore.objects.objects`).
 """
 
@@ -36,21 +36,21 @@ _STAYS = "what was committed stays: run the same command again"
 
 
 class StoreUnavailable(OSError):
-    """A store that does not do what it is asked, and of which waiting or the same request again was no cure."""
+    """The store refused a request, or retries of a transient error did not help."""
 
 
 def wait_s(error: Exception, tried: str, backoff: Backoff) -> float:
-    """Give how long to wait before an operation that failed is tried again (s).
+    """Return the wait before a failed operation is retried (s), or raise the final error.
 
     Parameters
     ----------
     tried
-        What the operation is, for the final error: `create s3://bucket/store/zarr.json`.
+        Description of the operation, for the final error: `create s3://bucket/store/zarr.json`.
 
     Raises
     ------
     FileNotFoundError, PermissionError, StoreUnavailable, OSError
-        If there is to be no other attempt: `error`, explained.
+        `error`, explained, if it is not transient or the time budget is spent.
     """
     if is_mistake(error):
         raise error
@@ -72,25 +72,25 @@ def is_transient(error: Exception) -> bool:
         return isinstance(error, (ConnectionError, TimeoutError))
     if type(error).__module__.startswith("obstore") or isinstance(error, ValueError):  # the latter from tensorstore
         return _KIND.search(text) is not None or _CURL.search(text) is not None
-    return True  # the error of another library's connection (aiohttp, paramiko): it says no more
+    return True  # a connection error of another library (aiohttp, paramiko), without further detail
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell whether a read through tensorstore failed for want of an answer: it raises ValueError for damage, too."""
+    """Tell whether a read through tensorstore failed without an answer: it raises ValueError for damage, too."""
     return _status(str(error)) is not None or _CURL.search(str(error)) is not None
 
 
 def explained(error: Exception, tried: str, *, elapsed_s: float | None = None) -> OSError:
-    """Make the error that says what was tried, what came back, and how to mend it.
+    """Make the error that names the operation, the answer, and the mend.
 
     Parameters
     ----------
     elapsed_s
-        How long it was tried, if that is known (s).
+        Time spent retrying, if known (s).
     """
     text = str(error)
     status, code, number = _status(text), _code(text), _errno(error)
-    what = f"could not {tried}: {_came_back(error)}"
+    what = f"could not {tried}: {_reply(error)}"
     if code == "NoSuchBucket":
         return StoreUnavailable(f"{what}; there is no such bucket: make it, or mend the URL")
     if isinstance(error, FileNotFoundError):
@@ -115,13 +115,13 @@ def explained(error: Exception, tried: str, *, elapsed_s: float | None = None) -
 
 
 def _is_refused(error: Exception, status: int | None, code: str | None) -> bool:
-    # That address gives a machine in the cloud its credentials; it is asked when there are no others.
-    is_without = "169.254.169.254" in str(error)
-    return status in (401, 403) or code in _TOKEN_CODES or is_without or isinstance(error, PermissionError)
+    # The metadata service of cloud machines: requested only if there are no other credentials.
+    lacks_credentials = "169.254.169.254" in str(error)
+    return status in (401, 403) or code in _TOKEN_CODES or lacks_credentials or isinstance(error, PermissionError)
 
 
-def _came_back(error: Exception) -> str:
-    """Say in a few words what the store, the network or the disk answered."""
+def _reply(error: Exception) -> str:
+    """Summarise the answer of the store, the network or the disk."""
     text = str(error)
     status, code, number = _status(text), _code(text), _errno(error)
     if status is not None or code is not None:

@@ -1,7 +1,7 @@
 """Raw objects of a store: get, put, create-if-absent, list, delete, on a local disk or in an object store.
 
 Belongs here: one adapter over obstore (local, S3, GCS, Azure, HTTP) and one over any other fsspec URL. Does not: what
-the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to try
+the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to retry
 (`catalog.runtime.retry`), what an error means (`featurestore.objects.errors`).
 """
 
@@ -32,7 +32,7 @@ from featurestore.objects.s3_access import S3Access
 T = TypeVar("T")
 
 _SLOWEST_BYTES_PER_S = 1 << 20
-"""An upload that is slower than this counts as stalled."""
+"""An upload slower than this times out."""
 _NATIVE = {"file", "s3", "gs", "az", "abfs", "http", "https"}
 
 StorageOptions = Mapping[str, Any]
@@ -42,22 +42,22 @@ StorageOptions = Mapping[str, Any]
 class Objects(ABC):
     """The objects below one URL. Keys are relative, with `/` between their parts.
 
-    Whatever the backend, its failures are builtin errors that say what was tried and how to mend it: PermissionError
-    for credentials or a place that may not be written, OSError with `errno.ENOSPC` for a full disk, and
-    `StoreUnavailable` for a store that did not do its part for as long as `catalog.runtime.retry` says to try.
+    Failures of every backend are builtin errors that name the operation and the mend: PermissionError for credentials
+    or a read-only place, OSError with `errno.ENOSPC` for a full disk, and `StoreUnavailable` once the retries of
+    `catalog.runtime.retry` are exhausted.
     """
 
     url: str
 
     @property
     def location(self) -> str:
-        """The URL as people write it: a local folder is a path."""
+        """The URL for messages: a local folder is a path."""
         folder = self.local_folder
         return self.url if folder is None else str(folder)
 
     @property
     def local_folder(self) -> Path | None:
-        """The folder on a local disk, or None if they lie elsewhere."""
+        """The folder on a local disk; None for objects elsewhere."""
         return Path(unquote(self.url.removeprefix("file://"))) if self.url.startswith("file://") else None
 
     def get(self, key: str) -> bytes:
@@ -65,17 +65,17 @@ class Objects(ABC):
         return self._try("read", key, partial(self._get, key))
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object whole, over one that is there."""
+        """Write a whole object, replacing an existing one."""
         self._try("write", key, partial(self._put, key, data), allowed_s=_upload_s(data))
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object if none is there, atomically and in one request.
+        """Create an object if absent, atomically and in one request.
 
         Returns
         -------
-        True if this call wrote it; False if there was one before, to be compared with. A try whose answer was lost may
-        have written the object, and the next try then finds it: so after a failed try an object that is there counts as
-        written by this call if it holds these very bytes, and as another's if not.
+        True if this call wrote it; False if one existed, to be compared with. Safe to retry: an attempt whose
+        answer was lost may have written it, so after a failed attempt an object with the same bytes counts as written
+        by this call.
         """
         tried, backoff = self._tried("create", key), Backoff(allowed_s=_upload_s(data))
         is_first = True
@@ -89,23 +89,23 @@ class Objects(ABC):
                 return is_ours or (not is_first and self.get(key) == data)
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if it is absent."""
+        """Remove an object, if it exists."""
         self._try("delete", key, partial(self._delete, key))
 
     @abstractmethod
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Give key and size (bytes) of every object below the folder `prefix`."""
+        """Iterate over key and size (bytes) of every object below the folder `prefix`."""
 
     def folders(self, prefix: str) -> list[str]:
-        """Give the names of the folders right below the folder `prefix`, sorted (one listing)."""
+        """List the names of the folders directly below the folder `prefix`, sorted (one listing)."""
         return self._try("list", prefix, partial(self._folders, prefix))
 
     @abstractmethod
     def zarr(self, *, read_only: bool) -> ZarrStore:
-        """Give a Zarr store over the same objects."""
+        """Zarr store over the same objects."""
 
     def kvstore(self) -> dict[str, Any] | None:
-        """Give tensorstore's specification of the same place, or None if tensorstore cannot read it."""
+        """Tensorstore's specification of the same place; None if tensorstore cannot read it."""
         return None
 
     @abstractmethod
@@ -127,7 +127,7 @@ class Objects(ABC):
         return f"{verb} {self.location}/{key}"
 
     def _try(self, verb: str, key: str, action: Callable[[], T], *, allowed_s: float = 0.0) -> T:
-        """Do something idempotent until it succeeds, fails for good, or the budget of time is spent."""
+        """Retry an idempotent operation until it succeeds, fails for good, or the time budget is spent."""
         backoff = Backoff(allowed_s=allowed_s)
         while True:
             try:
@@ -146,17 +146,17 @@ class _ObstoreObjects(Objects):
         self._store: Any = self._try("open", "", partial(self._connected, mkdir=make))
 
     def _connected(self, *, mkdir: bool = False, upload_s: float = 0.0) -> Any:
-        """Make a client that may take `upload_s` over sending a request (s)."""
+        """Make a client whose timeout allows `upload_s` for sending a request (s)."""
         if self._is_local:
             return from_url(self.url, mkdir=mkdir)
         client: dict[str, Any] = {
             "connect_timeout": timedelta(seconds=stall_s()),
-            # It runs from the start of the request to the first byte of the answer, and again for each read after that.
+            # The timeout runs from the start of the request to the first byte of the answer, and again for each read.
             "read_timeout": timedelta(seconds=stall_s() + upload_s),
             "timeout": timedelta(hours=1),
         }
-        # Its own retries are off: they leave out what breaks off in an answer's body, and a create that they repeat
-        # unseen finds what it wrote itself.
+        # obstore's own retries are off: they miss a connection lost in an answer's body, and a create that they repeat
+        # unseen finds the object that it wrote itself.
         settings: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
         server = self.url
         if self._s3 is not None:
@@ -168,7 +168,7 @@ class _ObstoreObjects(Objects):
         return from_url(self.url, **settings)
 
     def _store_for(self, data: bytes) -> Any:
-        """Give a client whose time-out lets these bytes through; few sizes, so that connections are used again."""
+        """Return a client whose timeout suits these bytes; few timeouts, so that connections are reused."""
         if self._is_local or len(data) <= _SLOWEST_BYTES_PER_S:
             return self._store
         upload_s = float(1 << int(_upload_s(data)).bit_length())
@@ -184,11 +184,11 @@ class _ObstoreObjects(Objects):
 
     def _create(self, key: str, data: bytes) -> bool:
         try:
-            # One single PUT: the condition is atomic there, and ignored by some servers on a multipart upload.
+            # A single PUT, on which the condition is atomic: some servers ignore it on a multipart upload.
             obstore.put(self._store_for(data), key, data, mode="create", use_multipart=False)
         except obstore.exceptions.AlreadyExistsError as error:
             if is_transient(error):
-                raise  # S3 answers 409 while another write of the key is under way, which may come to nothing
+                raise  # S3 answers 409 during another write of the key, which may fail
             return False
         return True
 
@@ -206,7 +206,7 @@ class _ObstoreObjects(Objects):
         def next_batch() -> list[Any]:
             nonlocal stream
             if stream is None:
-                # Object stores list in the order of the keys, so a listing that broke off goes on after the last one.
+                # Object stores list in the order of the keys, so an interrupted listing resumes after the last one.
                 stream = iter(obstore.list(self._store, prefix=prefix, offset=last))
             try:
                 return list(next(stream, []))
@@ -226,7 +226,7 @@ class _ObstoreObjects(Objects):
     def zarr(self, *, read_only: bool) -> ZarrStore:
         parts = urlsplit(self.url)
         if parts.scheme == "file":
-            # Not through obstore: a reply that reaches an interpreter on its way out aborts the process.
+            # Not through obstore: a reply during interpreter shutdown aborts the process.
             return LocalStore(unquote(parts.path), read_only=read_only)
         return _RetryingStore(self._store, location=self.location, read_only=read_only)
 
@@ -236,7 +236,7 @@ class _ObstoreObjects(Objects):
         if parts.scheme == "file":
             return {"driver": "file", "path": f"/{unquote(path)}/"}
         retries = {"max_retries": len(waits()), "initial_delay": "100ms", "max_delay": "10s"}
-        # Without these tensorstore waits for ever for a server that has gone silent, and it takes them from here only.
+        # Without these tensorstore hangs on a silent server, and only the environment sets them.
         os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(round(stall_s())))
         os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
         if parts.scheme == "gs" and not self._options:
@@ -253,7 +253,7 @@ class _ObstoreObjects(Objects):
 
 
 class _RetryingStore(ObjectStore[Any]):
-    """Zarr's store over obstore, with reads that are tried, and fail, as those of `Objects`."""
+    """Zarr's store over obstore, with the retries and errors of `Objects`."""
 
     def __init__(self, store: Any, *, location: str, read_only: bool = False) -> None:
         super().__init__(store, read_only=read_only)
@@ -347,23 +347,23 @@ class _FsspecObjects(Objects):
 def connect(
     url: str | os.PathLike[str], storage_options: StorageOptions | None = None, *, make: bool = False
 ) -> Objects:
-    """Give the objects at a URL.
+    """Connect to the objects at a URL.
 
     Parameters
     ----------
     url
-        A local path, `s3://bucket/prefix`, `gs://`, `https://`, or any other URL that fsspec knows.
+        A local path, `s3://bucket/prefix`, `gs://`, `https://`, or any other URL that fsspec reads.
     storage_options
-        As fsspec and s3fs name them; what is absent for S3 is found as `featurestore.objects.s3_access` says.
+        As fsspec and s3fs name them; defaults for S3 as in `featurestore.objects.s3_access`.
     make
-        Make a local folder that is not there.
+        Create a missing local folder.
 
     Raises
     ------
     FileNotFoundError
-        If a local folder is absent and not to be made.
+        If a local folder is missing and `make` is false.
     PermissionError
-        If it is to be made and may not be.
+        If it cannot be created.
     """
     text = os.fspath(url)
     options = storage_options or {}
@@ -379,5 +379,5 @@ def connect(
 
 
 def _upload_s(data: bytes) -> float:
-    """Give the time that an upload may take (s)."""
+    """Time that an upload may take (s)."""
     return len(data) / _SLOWEST_BYTES_PER_S

@@ -1,14 +1,14 @@
-"""S3 credentials, endpoint and region: found once, and the same for every library that reads there.
+"""S3 credentials, endpoint and region: resolved once, for all libraries alike.
 
 Belongs here: from storage options, environment and profiles to keys, endpoint and region. Does not: requests
 (`featurestore.objects.objects`).
 
-What the storage options leave out is found as Amazon's own tools find it. Credentials: `AWS_ACCESS_KEY_ID`,
+What the storage options leave out is resolved as by Amazon's own tools. Credentials: `AWS_ACCESS_KEY_ID`,
 `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; the profile `AWS_PROFILE` of `~/.aws/credentials` and `~/.aws/config`
 (or of the files that `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` name), single sign-on and assumed roles
 included; the role of the container or of the machine. Endpoint: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the
-profile's. Region: `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile's. `AWS_SKIP_SIGNATURE=true` asks without
-credentials.
+profile's. Region: `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile's. `AWS_SKIP_SIGNATURE=true` sends
+unsigned requests.
 """
 
 import os
@@ -28,7 +28,7 @@ _ASK_AGAIN_AFTER = timedelta(minutes=15)
 
 
 class Keys(NamedTuple):
-    """What requests are signed with."""
+    """Credentials that sign requests."""
 
     access_key: str
     secret_key: str
@@ -36,7 +36,7 @@ class Keys(NamedTuple):
 
 
 class S3Access:
-    """How to reach a bucket.
+    """Credentials, endpoint and region of a bucket.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ class S3Access:
         Its URL, for errors.
     options
         `key`, `secret`, `token`, `profile`, `anon`, `endpoint_url`, `region`, and `endpoint_url` and `region_name` in
-        `client_kwargs`, as s3fs names them; a `profile` among them goes before keys in the environment.
+        `client_kwargs`, as s3fs names them; a `profile` among them precedes keys in the environment.
 
     Raises
     ------
     ValueError
         If an option is unknown, or one of two keys is given.
     PermissionError
-        If there are no credentials, or those that are named cannot be had.
+        If there are no credentials, or the named ones cannot be obtained.
     """
 
     def __init__(self, place: str, options: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ class S3Access:
         self.is_anonymous = bool(settings.get("anon", os.environ.get("AWS_SKIP_SIGNATURE", "").lower() == "true"))
         session = self._asked(lambda: _session(settings))
         self.endpoint: str | None = settings.get("endpoint_url") or self._asked(lambda: _endpoint(session))
-        """Of a server other than Amazon's."""
+        """URL of a server other than Amazon's."""
         self.region: str | None = (
             settings.get("region") or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         )
@@ -69,12 +69,12 @@ class S3Access:
             raise PermissionError(f"there are no credentials for {place}: {KEYS_MEND}")
 
     def keys(self) -> Keys:
-        """Give the keys as they are now: those of a role or of a single sign-on are renewed in time."""
+        """Return the current keys: those of a role or of single sign-on are refreshed before they expire."""
         frozen = self._asked(self._credentials.get_frozen_credentials)
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
     def for_obstore(self) -> dict[str, Any]:
-        """Give the settings of obstore's client."""
+        """Return the settings of obstore's client."""
         config: dict[str, Any] = {}
         if self.endpoint:
             # Servers other than Amazon's (Ceph, MinIO) are addressed by path.
@@ -83,13 +83,13 @@ class S3Access:
             config["region"] = self.region or "us-east-1"
         if self.is_anonymous:
             return {"config": config | {"skip_signature": True}}
-        # Not as plain settings: to those obstore would add a session token that the environment has for other keys.
+        # Not as plain settings: obstore would add to them the environment's session token for other keys.
         return {"config": config, "credential_provider": self._provided}
 
     def for_tensorstore(self) -> dict[str, Any] | None:
-        """Give the settings of tensorstore's driver, or None if it cannot be given these keys.
+        """Return the settings of tensorstore's driver; None if it cannot use these keys.
 
-        Tensorstore takes keys from files only. This one is in memory, for this process alone.
+        Tensorstore reads keys from files only: this one is in memory, private to the process.
         """
         spec: dict[str, Any] = {"endpoint": self.endpoint} if self.endpoint else {}
         if self.endpoint or self.region:
@@ -100,7 +100,7 @@ class S3Access:
         if not hasattr(os, "memfd_create") or any(set(key or "") & set(" \t\r\n#;") for key in keys):
             return None
         path = _credentials_file(keys)
-        # Both files named outright: a search through every place that may hold credentials writes to stderr.
+        # Both files are named explicitly: tensorstore's search for credentials would write to stderr.
         files = {"credentials_file": path, "config_file": path}
         return spec | {"aws_credentials": {"type": "profile", "profile": "default"} | files}
 
@@ -126,7 +126,7 @@ class S3Access:
 
 
 def _flattened(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the options and give them without `client_kwargs`, and without those that are None."""
+    """Check the options and flatten `client_kwargs`, without those that are None."""
     settings = {name: value for name, value in options.items() if value is not None}
     client = settings.pop("client_kwargs", {})
     unknown = sorted(settings.keys() - set(_OPTIONS)) + sorted(client.keys() - _CLIENT_OPTIONS.keys())
@@ -150,7 +150,7 @@ def _session(settings: dict[str, Any]) -> Any:
 
 
 def _endpoint(session: Any) -> Any:
-    """Find the endpoint without making a client, for which botocore would read its description of S3 (0.2 s)."""
+    """Resolve the endpoint without a client, for which botocore would load its description of S3 (0.2 s)."""
     from botocore.configprovider import ConfiguredEndpointProvider  # type: ignore[import-untyped]  # botocore has no types
 
     profile = session.get_scoped_config()
@@ -159,7 +159,7 @@ def _endpoint(session: Any) -> Any:
 
 @cache
 def _credentials_file(keys: Keys) -> str:
-    """Make a file of these keys that is in memory, and can be opened by this user alone."""
+    """Make an in-memory file of these keys that only this user can open."""
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     lines = [f"{name} = {key}" for name, key in zip(names, keys, strict=True) if key]
     file = os.memfd_create("credentials")

@@ -1,1 +1,1 @@
-"""From windows to rows of an array, and the engines that read them."""
+"""Planning which rows windows need, and the engines that read them."""

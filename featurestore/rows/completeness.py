@@ -1,6 +1,6 @@
 """Which rows of a feature set were built.
 
-Belongs here: commit records as a reader asks for them, many windows at a time. Does not: the records themselves
+Belongs here: looking up commit records for many windows at a time. Does not: the records themselves
 (`featurestore.format.commits`).
 """
 
@@ -14,7 +14,7 @@ from featurestore.rows.row_requests import RowRequest
 
 
 class MissingShard(NamedTuple):
-    """A shard that has rows that were asked for, and no commit record."""
+    """A shard of requested rows that has no commit record."""
 
     contig: str
     phase: int
@@ -22,7 +22,7 @@ class MissingShard(NamedTuple):
 
 
 class BuiltRows:
-    """The shards that were committed when their records were last listed: on first use, and after each `forget`."""
+    """Committed shards as last listed: on first use, and after each `forget`."""
 
     def __init__(self, commits: CommitLog, layout: Callable[[str], ContigLayout]) -> None:
         self._commits = commits
@@ -31,16 +31,16 @@ class BuiltRows:
         self._gaps: dict[tuple[str, int], _Gaps | None] = {}
 
     def forget(self) -> None:
-        """List the records anew next time: a build may have gone on."""
+        """Invalidate the listing: a build may have progressed."""
         self._listed = None
         self._gaps = {}
 
     def is_whole(self, contig: str, phase: int) -> bool:
-        """Tell whether every shard of one phase of a contig is there."""
+        """Tell whether every shard of one phase of a contig is committed."""
         return self._gaps_of(contig, phase) is None
 
     def missing(self, requests: Sequence[RowRequest]) -> list[MissingShard]:
-        """Give the shards of the requests that are not there, each once."""
+        """Return the uncommitted shards of the requests, without repeats."""
         found: dict[MissingShard, None] = {}
         for contig, phase, first, end in requests:
             gaps = self._gaps_of(contig, phase)
@@ -62,14 +62,14 @@ class BuiltRows:
 
 
 class _Gaps(NamedTuple):
-    """What is missing of one phase of a contig."""
+    """Missing shards of one phase of a contig."""
 
     shard_bins: int
     before: list[int]
-    """How many shards are missing before each shard, and in all."""
+    """Cumulative counts of missing shards: before each shard, and in total."""
 
     def between(self, first: int, end: int) -> list[int]:
-        """Give the missing shards that hold rows of `[first, end)`."""
+        """Return the missing shards that hold rows of `[first, end)`."""
         low, high = first // self.shard_bins, (end - 1) // self.shard_bins + 1
         if self.before[low] == self.before[high]:
             return []

@@ -1,7 +1,7 @@
-"""Reading rows of a feature set: what every engine does, and the plain ones.
+"""Engines that read rows of a feature set: the protocol, and rows through zarr.
 
 Belongs here: `RowSource`, rows through zarr. Does not: tensorstore (`featurestore.rows.tensorstore_source`), which rows
-a window needs (`featurestore.reader`), which of them are wanted twice (`featurestore.rows.row_requests`).
+a window needs (`featurestore.reader`), deduplication (`featurestore.rows.row_requests`).
 """
 
 from collections.abc import Sequence
@@ -15,40 +15,40 @@ from zarr.abc.store import Store as ZarrStore
 from catalog.value_type import Values, value_type
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.layout import values_path
-from featurestore.rows.row_requests import RowRequest, merged
+from featurestore.rows.row_requests import RowRequest, merged, scatter
 
 
 class RowSource(Protocol):
-    """Something that gives rows of one feature set."""
+    """An engine that reads rows of one feature set."""
 
     def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
         """Fill `outputs[i]`, shape `(end - first, channels)`, with the rows of `requests[i]`; all in one batch.
 
-        The outputs are of the dtype that the set is stored in.
+        The outputs have the dtype of the stored set.
 
         Raises
         ------
         DamagedChunk
-            If stored bytes fail their checksum, twice; what the outputs then hold is not defined.
+            If stored bytes fail their checksum twice; the outputs are then undefined.
         """
         ...
 
 
 @runtime_checkable
 class HeldRowSource(RowSource, Protocol):
-    """A source whose rows lie in memory."""
+    """A source that holds its rows in memory."""
 
     def held(self, contig: str, phase: int) -> Values:
-        """Give all rows of one phase of a contig, `(rows, channels)`, contiguous; not to be written to."""
+        """All rows of one phase of a contig, `(rows, channels)`, contiguous, read-only."""
         ...
 
 
 class DamagedChunk(OSError):
-    """Stored bytes fail their checksum, cannot be decoded, or are not there."""
+    """Stored bytes fail their checksum, cannot be decoded, or are missing."""
 
 
 def damaged(what: str, place: str, reason: str) -> DamagedChunk:
-    """Make the error for a shard that was fetched twice and is not whole."""
+    """Make the error for a shard that is damaged after a second fetch."""
     return DamagedChunk(
         f"{what} of {place} was read twice and is not whole: {reason}; `featurestore verify --crc {place}` tells more, "
         f"and `featurestore repair {place}`, then the same build again, mends it"
@@ -58,23 +58,23 @@ def damaged(what: str, place: str, reason: str) -> DamagedChunk:
 def read_rows(
     source: RowSource, requests: Sequence[RowRequest], n_channels: int, dtype: DTypeLike = np.float16
 ) -> list[Values]:
-    """Read many stretches into arrays of their own, each `(end - first, channels)`, of the set's dtype."""
+    """Read many ranges of rows into new arrays, each `(end - first, channels)`, of the set's dtype."""
     rows = [np.empty((request.end - request.first, n_channels), dtype=dtype) for request in requests]
     source.read_into(requests, rows)
     return rows
 
 
 def gather(rows: Values, first: NDArray[np.int64], n_bins: int) -> Values:
-    """Take windows of `n_bins` rows that begin at rows `first` out of memory, shape `(windows, n_bins, channels)`."""
-    # An index into a view of every window that there is: numpy copies each window as one piece. 64 windows of 251 x 40
-    # take 77 us so, 99 us in a loop over slices, and 190 us by an index of every row. (`as_strided` takes 7 us more.)
+    """Gather windows of `n_bins` rows that begin at rows `first`, shape `(windows, n_bins, channels)`."""
+    # Fancy indexing of a sliding-window view: numpy copies each window as one block. 64 windows of 251 x 40 take
+    # 77 us, against 99 us in a loop over slices, and 190 us by an index of every row. (`as_strided` takes 7 us more.)
     shape = (len(rows) - n_bins + 1, n_bins, rows.shape[1])
     windows = np.ndarray(shape, rows.dtype, rows, strides=(rows.strides[0], *rows.strides))
     return windows[first]
 
 
 class ZarrRows:
-    """Rows through zarr: slower, but over any store that zarr opens. Also the oracle of the others."""
+    """Rows through zarr: slower, but over any store that zarr opens; also the test oracle of other engines."""
 
     def __init__(self, store: ZarrStore, array: ArrayKey | str) -> None:
         self._store = store
@@ -82,12 +82,9 @@ class ZarrRows:
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
-        """Read one stretch after the other."""
-        for stretch, numbers in merged(requests):
-            rows = self._read(stretch)
-            for number in numbers:
-                first, end = requests[number].first - stretch.first, requests[number].end - stretch.first
-                outputs[number][...] = rows[first:end]
+        """Read one merged range after the other."""
+        for read in merged(requests):
+            scatter(self._read(read[0]), read, requests, outputs)
 
     def _read(self, rows: RowRequest) -> Values:
         try:
@@ -97,14 +94,13 @@ class ZarrRows:
 
     def _read_once(self, rows: RowRequest) -> Values:
         found = np.asarray(self._array(rows.contig)[rows.phase, rows.first : rows.end])
-        if (
-            value_type(found.dtype).is_never_built(found[:, 0]).any()
-        ):  # in every channel: such a row is one whose object is absent
+        # A missing object reads as fill in all channels, so one channel is enough to check.
+        if value_type(found.dtype).is_never_built(found[:, 0]).any():
             raise ValueError("committed rows are absent")
         return found
 
     def _read_shard_by_shard(self, rows: RowRequest) -> Values:
-        """Fetch again what was not whole; zarr's error does not say which shard it was."""
+        """Fetch damaged rows again shard by shard, since zarr's error does not name the shard."""
         array = self._array(rows.contig)
         n_phases, n_bins, _ = array.shards or array.chunks
         pieces = []

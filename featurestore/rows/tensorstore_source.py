@@ -1,7 +1,7 @@
-"""Reading rows through tensorstore, and the budget that all its readers in a process share.
+"""Reading rows through tensorstore, with one limit on concurrent requests for the process.
 
-Belongs here: `TensorStoreRows`. Does not: other engines (`featurestore.rows.source`), where a store lies and who may
-read it (`featurestore.objects.objects`).
+Belongs here: `TensorStoreRows`. Does not: other engines (`featurestore.rows.source`), URLs and credentials
+(`featurestore.objects.objects`).
 """
 
 import os
@@ -16,7 +16,7 @@ from catalog.value_type import Values
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.layout import values_path
 from featurestore.objects.errors import explained, is_outage
-from featurestore.rows.row_requests import Block, RowRequest, merged
+from featurestore.rows.row_requests import Block, MergedRange, RowRequest, merged, scatter
 from featurestore.rows.source import damaged
 
 CONCURRENCY_VARIABLE = "FEATURESTORE_REQUESTS_AT_ONCE"
@@ -24,19 +24,19 @@ CONCURRENCY_VARIABLE = "FEATURESTORE_REQUESTS_AT_ONCE"
 _DEFAULT_REQUESTS_AT_ONCE = 32
 _LARGE_WINDOW_BYTES = 1 << 20
 _WORTH_MERGING = 0.25
-"""Share of a batch's rows that windows must have in common before merging them costs less than reading all at once."""
+"""Fraction of a batch's rows that must be shared by windows for `_copy` to be faster than `_fill`."""
 _SHARD = re.compile(r"(?:features|anchored)/[^\"]+/values/c/\d+/\d+/\d+")
 
 
 def requests_at_once() -> int:
-    """Give how many requests to servers all readers of this process may have in flight together.
+    """Most requests to servers in flight, for all readers of this process.
 
-    The environment's `FEATURESTORE_REQUESTS_AT_ONCE`, or 32; what it says at the first read holds.
+    The environment's `FEATURESTORE_REQUESTS_AT_ONCE` at the first read, or 32.
 
     Raises
     ------
     ValueError
-        If the variable is no number of requests.
+        If the variable is not a number of requests.
     """
     text = os.environ.get(CONCURRENCY_VARIABLE, "")
     if text and not (text.isdecimal() and int(text) > 0):
@@ -47,7 +47,7 @@ def requests_at_once() -> int:
 
 
 class TensorStoreRows:
-    """Rows through tensorstore: parallel, coalesced, checksummed, decoded outside the interpreter lock.
+    """Rows through tensorstore: parallel, coalesced, checksummed, decoded outside the GIL.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ class TensorStoreRows:
     array
         Which features to read.
     cache_bytes
-        Decoded chunks kept in memory (bytes); 0 keeps none.
+        Budget of the cache of decoded chunks (bytes); 0 for none.
     renewed
-        Gives the specification anew, for when the credentials in it have run out.
+        Returns a new specification, for when its credentials have expired.
     """
 
     def __init__(
@@ -78,51 +78,43 @@ class TensorStoreRows:
         self._process = os.getpid()
 
     def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
-        """Fill the outputs in one batch; what cannot be decoded is fetched once more."""
+        """Fill the outputs in one batch; damaged chunks are fetched once more."""
         if os.getpid() != self._process:
             raise _forked()
         try:
             self._read_batch(requests, outputs)
         except ValueError as error:
-            if not self._may_be_otherwise(error):
+            if not self._is_worth_retrying(error):
                 raise self._explained(error) from error
-            self._arrays, self._context = {}, None  # with whatever they remember of the bytes that they got
+            self._arrays, self._context = {}, None  # drops their cached bytes
             try:
                 self._read_batch(requests, outputs)
             except ValueError as again:
                 raise self._explained(again) from again
 
     def _read_batch(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
-        stretches = merged(requests)
-        if isinstance(outputs, Block) and not _is_worth_merging(stretches, outputs):
+        ranges = merged(requests)
+        if isinstance(outputs, Block) and not _is_worth_merging(ranges, outputs):
             self._fill(outputs.rows, requests)
         else:
-            self._copy(stretches, requests, outputs)
+            self._copy(ranges, requests, outputs)
 
-    def _copy(
-        self,
-        stretches: Sequence[tuple[RowRequest, list[int]]],
-        requests: Sequence[RowRequest],
-        outputs: Sequence[Values],
-    ) -> None:
-        """Read each stretch, and copy from it what each request wants."""
+    def _copy(self, ranges: Sequence[MergedRange], requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
+        """Read each merged range, and copy its rows to the requests' outputs."""
         with ts.Batch() as batch:
             readings = [
-                self._array(contig)[phase, first:end].read(batch=batch) for (contig, phase, first, end), _ in stretches
+                self._array(contig)[phase, first:end].read(batch=batch) for (contig, phase, first, end), _ in ranges
             ]
-        for (stretch, numbers), reading in zip(stretches, readings, strict=True):
-            rows = reading.result()
-            for number in numbers:
-                first, end = requests[number].first - stretch.first, requests[number].end - stretch.first
-                outputs[number][...] = rows[first:end]
+        for read, reading in zip(ranges, readings, strict=True):
+            scatter(reading.result(), read, requests, outputs)
 
     def _fill(self, rows: Values, requests: Sequence[RowRequest]) -> None:
-        """Have tensorstore put the rows of all requests, one after the other, where they are to go.
+        """Have tensorstore write the rows of all requests, concatenated, directly into the outputs.
 
         Local, 64 windows of 251 x 40: 9 % faster than `_copy` where windows share 1 % of their rows, 4 % where they
-        share 17 %, and 5 % slower where they share 37 %: tensorstore decodes a chunk once a batch all the same, but
+        share 17 %, and 5 % slower where they share 37 %: tensorstore decodes a chunk once a batch either way, but
         handles each window. 12 windows of 251 x 21,907: always faster (20 % if they lie apart, 1.5x where they share
-        4 % to 70 %), in half the memory. To make each window a destination of its own is slower than either if it is
+        4 % to 70 %), in half the memory. A separate destination for each window is slower than either if windows are
         small.
         """
         wanted = [self._array(contig)[phase, first:end] for contig, phase, first, end in requests]
@@ -130,12 +122,12 @@ class TensorStoreRows:
             writing = ts.array(rows).write(ts.concat(wanted, axis=0).translate_to[0, 0], batch=batch)
         writing.result()
 
-    def _may_be_otherwise(self, error: ValueError) -> bool:
-        """Tell whether a second reading may end differently from one that failed so."""
+    def _is_worth_retrying(self, error: ValueError) -> bool:
+        """Tell whether a second read may succeed: after damage, or with new credentials."""
         if not is_outage(error):
-            return True  # damage: perhaps of the copy that came, not of the one that is stored
+            return True  # damage: perhaps in transit, not in the store
         if self._renewed is None or not isinstance(self._explained(error), PermissionError):
-            return False  # tensorstore has tried again already, for as long as `catalog.runtime.retry` says
+            return False  # tensorstore has already retried, by the policy of `catalog.runtime.retry`
         before, self._kvstore = self._kvstore, self._renewed() or self._kvstore
         return self._kvstore != before
 
@@ -156,7 +148,7 @@ class TensorStoreRows:
                 "driver": "zarr3",
                 "kvstore": self._kvstore | self._place(contig),
                 "recheck_cached_data": False,
-                # A committed row whose object is gone is an error, and not the NaN that it would read as.
+                # A committed row whose object is missing is an error, rather than NaN.
                 "fill_missing_data_reads": False,
             }
             array = ts.open(spec, read=True, open=True, context=self._context).result()
@@ -170,14 +162,14 @@ class TensorStoreRows:
         return {"path": f"{self._kvstore['path']}{path}"}
 
 
-def _is_worth_merging(stretches: Sequence[tuple[RowRequest, list[int]]], windows: Block) -> bool:
-    """Tell whether so many rows are shared that reading each once, and copying, takes less than `_fill`."""
-    rows = sum(stretch.end - stretch.first for stretch, _ in stretches)
+def _is_worth_merging(ranges: Sequence[MergedRange], windows: Block) -> bool:
+    """Tell whether windows share so many rows that `_copy` is faster than `_fill`."""
+    rows = sum(merged_range.end - merged_range.first for merged_range, _ in ranges)
     return windows.window_bytes < _LARGE_WINDOW_BYTES and rows < (1 - _WORTH_MERGING) * len(windows.rows)
 
 
 def _shared_context() -> Any:
-    """Give what all readers of a process share: their budget of requests, and of threads that decode."""
+    """Context that all readers of a process share: limits on requests in flight, and on decoding threads."""
     process, context = _make_shared_context()
     if process != os.getpid():
         raise _forked()
@@ -187,8 +179,7 @@ def _shared_context() -> Any:
 @lru_cache(maxsize=1)
 def _make_shared_context() -> tuple[int, Any]:
     limit = {"limit": requests_at_once()}
-    # Files keep tensorstore's own limit, which is as many as there are cores, and for the whole process as well: 32
-    # took 5 % longer.
+    # Files keep tensorstore's own limit, the number of cores, which is also for the whole process: 32 took 5 % longer.
     pools = ("s3_request_concurrency", "gcs_request_concurrency", "http_request_concurrency")
     return os.getpid(), ts.Context(dict.fromkeys(pools, limit))
 

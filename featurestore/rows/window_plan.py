@@ -1,7 +1,7 @@
-"""From windows to rows: pure, so that laws can test it.
+"""Planning the rows that windows need, as pure functions.
 
-Belongs here: which rows some windows need, and which of their bins lie outside the contig. Does not: joining what
-overlaps (`featurestore.rows.row_requests`), reading (`featurestore.reader`).
+Belongs here: the rows of each window, and which of its bins lie outside the contig. Does not: merging overlaps
+(`featurestore.rows.row_requests`), reading (`featurestore.reader`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from featurestore.rows.row_requests import RowRequest
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """Which rows some windows need. Made by `plan_windows`; every array has one item a window, int64."""
+    """The rows of a batch of windows. Made by `plan_windows`; every array has one item a window, int64."""
 
     n_bins: int
     """Of every window."""
@@ -25,16 +25,16 @@ class WindowPlan:
     contigs: Sequence[str]
     """One a window."""
     places: frozenset[tuple[str, int]]
-    """The contigs and phases that the windows lie on."""
+    """Contigs and phases of the windows."""
     phases: NDArray[np.int64]
     residuals: NDArray[np.int64]
-    """Centre of the window as placed minus the centre asked for (bp)."""
+    """Centre of the placed window minus the requested centre (bp)."""
     first_starts: NDArray[np.int64]
     """First base of the first bin (bp)."""
     first_bins: NDArray[np.int64]
-    """Row of the first bin; below 0 where the window begins before its contig does."""
+    """Row of the first bin; negative where the window begins before its contig."""
     first_rows: NDArray[np.int64]
-    """First row that is in the array."""
+    """First row inside the array."""
     end_rows: NDArray[np.int64]
     """End of those rows; `first_rows` for a window wholly outside its contig."""
 
@@ -64,7 +64,7 @@ class WindowPlan:
 def plan_windows(
     grid: Grid, lengths: NDArray[np.int64], contigs: Sequence[str], centres: NDArray[np.int64], n_bins: int
 ) -> WindowPlan:
-    """Work out which rows some windows need.
+    """Plan the rows of a batch of windows.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def plan_windows(
     phases, first_bins, residuals = grid.place(centres, n_bins)
     offsets = np.asarray(grid.offsets, dtype=np.int64)[phases]
     rows = -(-(lengths + offsets) // grid.bin_size)
-    # `clip` takes four times as long, and every batch comes by here.
+    # `clip` takes four times as long, and this runs for every batch.
     first_rows = np.minimum(np.maximum(first_bins, 0), rows)
     end_rows = np.maximum(np.minimum(first_bins + n_bins, rows), first_rows)
     return WindowPlan(

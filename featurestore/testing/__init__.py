@@ -1,6 +1,6 @@
 """Tiny stores and hypothesis strategies, for tests here and in other distributions.
 
-Needs hypothesis. The proxy that makes faults of networks and servers is `featurestore.testing.fault_proxy`.
+Needs hypothesis. The fault-injecting proxy is `featurestore.testing.fault_proxy`.
 """
 
 from featurestore.testing.fixtures import (

@@ -1,4 +1,4 @@
-"""A conformance kit for engines that read rows: anyone's `RowSource` proves itself with our tests.
+"""Conformance kit for engines that read rows: run our tests on your own `RowSource`.
 
     from featurestore.testing.conformance import RowSourceTests
 
@@ -6,8 +6,8 @@
         def source_of(self, reader, folder):
             return MyRows(reader.url, reader.name)
 
-Belongs here: what every engine does, whatever it keeps. Does not: what one promises beyond that (budgets, what it asks
-of the store). Needs pytest.
+Belongs here: what every engine must do. Does not: further promises of one engine (budgets, numbers of requests). Needs
+pytest.
 """
 
 from collections.abc import Sequence
@@ -39,16 +39,16 @@ _IN_SHARD = RowRequest("chr1", 0, 8, 12)
 
 
 class RowSourceTests:
-    """Subclass it under pytest, name the class `Test...`, and give the source in `source_of`.
+    """Subclass it under pytest as `Test...`, and return the source in `source_of`.
 
-    Every test has a small store of two phases on three contigs to itself, once for each of `dtypes`.
+    Every test gets its own small store of two phases on three contigs, once for each of `dtypes`.
     """
 
     dtypes: ClassVar[Sequence[Dtype]] = ("float16", "float32", "uint8")
     """Types of values that the source reads."""
 
     def source_of(self, reader: FeatureReader, folder: Path) -> RowSource:
-        """Give a fresh source of the rows of a reader's feature set; `folder` is empty, for what it keeps on disk."""
+        """Make a new source of the rows of a reader's feature set; `folder` is an empty folder for its files."""
         raise NotImplementedError("override source_of(reader, folder): give the RowSource to be tested")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -70,14 +70,14 @@ class RowSourceTests:
     def test_rows_are_those_of_zarrs_own_indexing_the_first_time_and_again(
         self, store: Store, source: RowSource
     ) -> None:
-        """Read what plain zarr reads, also from what was kept."""
+        """Read what plain zarr reads, also from a cache."""
         for seed in range(4):
-            requests = _drawn(store, seed)
+            requests = _random_requests(store, seed)
             for _ in range(2):
                 _assert_right(store, source, requests)
 
     def test_requests_may_be_repeated_overlap_and_come_in_any_order(self, store: Store, source: RowSource) -> None:
-        """Answer every request by itself."""
+        """Answer every request independently."""
         overlapping = [RowRequest("chr1", 1, first, first + 6) for first in (9, 3, 5, 3)]
         for requests in (overlapping, [*overlapping, _IN_SHARD, *overlapping[::-1]], [_IN_SHARD] * 3):
             _assert_right(store, source, requests)
@@ -92,11 +92,11 @@ class RowSourceTests:
                 _assert_right(store, source, [RowRequest(contig, phase, *rows) for rows in places])
 
     def test_nothing_is_read_where_nothing_is_asked_for(self, source: RowSource) -> None:
-        """Take an empty batch."""
+        """Accept an empty batch."""
         source.read_into([], [])
 
     def test_only_the_outputs_are_written_whatever_views_they_are(self, store: Store, source: RowSource) -> None:
-        """Write into views with gaps and leave the gaps as they were."""
+        """Write into strided views and leave the gaps unchanged."""
         reader = store[_NAME]
         n_channels = len(reader.channel_names)
         around = np.full((22, 2 * n_channels), 7, dtype=reader.feature_set.dtype)
@@ -120,13 +120,13 @@ class RowSourceTests:
     def test_threads_may_read_at_once(self, store: Store, source: RowSource) -> None:
         """Give each of several threads its own rows."""
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda seed: _assert_right(store, source, _drawn(store, seed)), range(6)))
+            list(pool.map(lambda seed: _assert_right(store, source, _random_requests(store, seed)), range(6)))
 
     @pytest.mark.parametrize("damage", ["a flipped bit", "half of it", "no object"])
     def test_what_is_damaged_is_an_error_that_names_the_shard_and_the_mend(
         self, store: Store, source: RowSource, damage: str
     ) -> None:
-        """Never pass on bytes that are not as they were written, nor what was committed and is gone."""
+        """Raise for damaged and for missing committed bytes; never return them."""
         path = Path(store.url) / _SHARD
         data = path.read_bytes()
         if damage == "no object":
@@ -138,7 +138,7 @@ class RowSourceTests:
             read_rows(source, [_IN_SHARD], len(reader.channel_names), reader.feature_set.dtype)
 
     def test_windows_that_were_never_built_are_refused_and_the_others_read(self, tmp_path: Path, dtype: Dtype) -> None:
-        """Read what is there of a store that is built in part."""
+        """Read the built part of an incomplete store."""
         store = built_store(tmp_path / "part", _LENGTHS, _GRID, contigs=["chr1", "tiny"], dtype=dtype)
         Path(store.url, layout.commit_key(_NAME, "chr1", 0, 3)).unlink()
         (tmp_path / "kept").mkdir()
@@ -154,7 +154,7 @@ class RowSourceTests:
             reader.windows("chr2", [40], 3)
 
 
-def _drawn(store: Store, seed: int) -> list[RowRequest]:
+def _random_requests(store: Store, seed: int) -> list[RowRequest]:
     """Draw a batch of requests inside the arrays."""
     rng, reader = np.random.default_rng(seed), store[_NAME]
     found = []
@@ -167,7 +167,7 @@ def _drawn(store: Store, seed: int) -> list[RowRequest]:
 
 
 def _by_zarr(store: Store, rows: RowRequest) -> NDArray[np.generic]:
-    """Give rows of an array that plain zarr has read whole: obvious."""
+    """Read rows with plain zarr: the obvious oracle."""
     return _whole(store.url, rows.contig)[rows.phase, rows.first : rows.end]
 
 

@@ -1,10 +1,10 @@
-"""A proxy that does to an object store's answers what networks and busy servers do, on purpose.
+"""Fault-injecting proxy for object stores: the errors of networks and busy servers, on purpose.
 
     with FaultProxy("http://127.0.0.1:9300", rule=sometimes(0.05, [SLOW_DOWN, Trouble.CUT]), latency_s=0.02) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.url
 
 Belongs here: the proxy and its faults, for tests and benchmarks here and in other distributions; standard library only.
-Does not: what a client should do about a fault (`catalog.runtime.retry`).
+Does not: how a client handles a fault (`catalog.runtime.retry`).
 
 It speaks HTTP/1.1 to plain `http://` servers that are addressed by path (Ceph, MinIO). The Host header, which a
 signature covers, is passed on as it came. One thread a connection, connections kept alive on both sides.
@@ -32,7 +32,7 @@ _HEAD_BYTES = 1 << 16
 
 
 class Trouble(Enum):
-    """What can happen to a connection."""
+    """Faults of a connection."""
 
     RESET_BEFORE = "reset before the server has seen the request"
     RESET_AFTER = "reset after the server has done what was asked: only the answer is lost"
@@ -42,7 +42,7 @@ class Trouble(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error that is answered in the server's stead, which does not see the request."""
+    """An error reply of the proxy; the server does not see the request."""
 
     status: int
     code: str
@@ -58,21 +58,21 @@ Fault = Trouble | Refusal
 
 
 class Request(NamedTuple):
-    """What a rule sees of a request."""
+    """A request, as a rule sees it."""
 
     number: int
-    """How many requests came before it."""
+    """Number of earlier requests."""
     method: str
     path: str
     """With its query."""
 
 
 Rule = Callable[[Request], Fault | None]
-"""Says what happens to a request; None for nothing. May be called by several threads at once."""
+"""Chooses the fault of a request; None for none. May be called by several threads concurrently."""
 
 
 def sometimes(rate: float, faults: Sequence[Fault], *, seed: int = 0) -> Rule:
-    """Let a fault, one of several, happen to a share of the requests; the same ones for the same seed."""
+    """Inject one of several faults into a fraction of the requests; reproducible by seed."""
 
     def rule(request: Request) -> Fault | None:
         draw = random.Random(f"{seed} {request.number}")  # noqa: S311
@@ -82,7 +82,7 @@ def sometimes(rate: float, faults: Sequence[Fault], *, seed: int = 0) -> Rule:
 
 
 def at_first(n: int, fault: Fault, *methods: str) -> Rule:
-    """Let a fault happen to the first `n` requests, or to the first `n` of some methods."""
+    """Inject a fault into the first `n` requests, or the first `n` of some methods."""
     left = iter(range(n))
 
     def rule(request: Request) -> Fault | None:
@@ -95,16 +95,16 @@ def at_first(n: int, fault: Fault, *methods: str) -> Rule:
 
 @dataclass(slots=True)
 class Traffic:
-    """What went through a proxy."""
+    """Counts of a proxy's traffic."""
 
     requests: Counter[str] = field(default_factory=Counter)
     """By method."""
     faults: Counter[Fault] = field(default_factory=Counter)
-    """That were made to happen."""
+    """Injected faults."""
     sent_bytes: int = 0
-    """Bodies of requests that were passed on."""
+    """Bodies of forwarded requests."""
     received_bytes: int = 0
-    """Bodies of answers, as the server gave them."""
+    """Bodies of the server's answers."""
 
 
 class FaultProxy:
@@ -115,9 +115,9 @@ class FaultProxy:
     endpoint
         `http://host:port` of the server behind it.
     rule
-        What happens to which request; may be replaced while the proxy runs.
+        Chooses the fault of each request; may be replaced while the proxy runs.
     latency_s
-        Time that each request waits before it is passed on, as on a long way (s).
+        Added latency of each request (s).
 
     Raises
     ------
@@ -139,7 +139,7 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """What clients take for the server."""
+        """URL for clients, in place of the server's."""
         return f"http://127.0.0.1:{self._listener.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class FaultProxy:
         self._thread.join()
 
     def _arrived(self, method: str, path: str) -> Fault | None:
-        """Count a request and say what happens to it."""
+        """Count a request and choose its fault."""
         with self._lock:
             request = Request(self.traffic.requests.total(), method, path)
             self.traffic.requests[method] += 1
@@ -172,7 +172,7 @@ class FaultProxy:
 
 
 class _Listener(socketserver.ThreadingTCPServer):
-    """Takes connections, and ends those still open when the proxy ends."""
+    """Accepts connections, and closes those still open when the proxy stops."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -183,7 +183,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def shutdown_request(self, request: Any) -> None:
-        self.close_request(request)  # no orderly end first: it would reach the client before a reset
+        self.close_request(request)  # no graceful shutdown first: it would reach the client before a reset
 
     def hang_up(self) -> None:
         for connection in list(self.open):
@@ -194,7 +194,7 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    """One client's connection, and the one to the server that belongs to it."""
+    """One client's connection, with its connection to the server."""
 
     server: _Listener
     disable_nagle_algorithm = True
@@ -222,7 +222,7 @@ class _Connection(socketserver.StreamRequestHandler):
             self._reset()  # a broken connection on one side breaks the other
 
     def _serve_one(self) -> bool:
-        """Answer one request; False when the connection is not to be used again."""
+        """Answer one request; False if the connection must be closed."""
         head = _Head.read(self.rfile)
         if head is None:
             return False
@@ -258,7 +258,7 @@ class _Connection(socketserver.StreamRequestHandler):
         return not (head.is_last or answer.is_last)
 
     def _fresh_upstream(self) -> "_Upstream":
-        """Give the connection to the server, a new one if the server has closed it meanwhile."""
+        """Return the connection to the server, a new one if the server has closed it meanwhile."""
         if self._upstream is not None and self._upstream.is_closed():
             self._upstream.close()
             self._upstream = None
@@ -267,7 +267,7 @@ class _Connection(socketserver.StreamRequestHandler):
         return self._upstream
 
     def _reset(self) -> None:
-        # No lingering: the close that follows sends a reset, where it would otherwise send an orderly end.
+        # SO_LINGER of 0: the following close sends a reset instead of a graceful end.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -280,7 +280,7 @@ class _Upstream:
         self.file = self._socket.makefile("rb")
 
     def is_closed(self) -> bool:
-        """Tell whether the server has hung up: between requests it sends nothing but that."""
+        """Tell whether the server has closed the connection: between requests it sends nothing else."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def send(self, head: "_Head", body: Iterator[bytes]) -> int:
@@ -300,7 +300,7 @@ class _Upstream:
 
 
 class _Broken(Exception):
-    """A connection that is to be reset."""
+    """The connection must be reset."""
 
 
 class _Head(NamedTuple):
@@ -329,7 +329,7 @@ class _Head(NamedTuple):
         return "HTTP/1.0" in self.first or self.values.get("connection", "").lower() == "close"
 
     def without(self, name: str) -> bytes:
-        """Give the bytes, less one header."""
+        """Return the bytes without one header."""
         if name not in self.values:
             return self.raw
         lines = self.raw.split(b"\r\n")
@@ -368,7 +368,7 @@ def _exactly(file: BufferedIOBase, n_bytes: int) -> Iterator[bytes]:
 
 
 def _send(connection: socket.socket, head: bytes, body: Iterator[bytes]) -> int:
-    """Send a message and give the size of its body (bytes). Head and first block go together: one packet if small."""
+    """Send a message and return the size of its body (bytes). Head and first block share one packet if small."""
     first = next(body, b"")
     connection.sendall(head + first)
     size = len(first)

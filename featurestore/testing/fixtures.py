@@ -32,7 +32,7 @@ def grids(draw: st.DrawFn, max_bin_size: int = 64) -> Grid:
 
 
 def assembly_of(sequences: Mapping[str, str], *, name: str = "tiny") -> Assembly:
-    """Make the assembly of some sequences, without a file."""
+    """Make the assembly of sequences in memory."""
     contigs = tuple(
         Contig(name=contig, length=len(bases), digest="SQ." + sha512t24u(bases.upper().encode()))
         for contig, bases in sequences.items()
@@ -83,7 +83,7 @@ def feature_set_of(
 def values_of(feature_set: FeatureSet, length: int, phase: int, *, seed: int = 0) -> Values:
     """Make the values of one phase of a contig: random, equal for equal arguments; shape `(bins, channels)`.
 
-    Some of those of float32 are neither in float16 nor near it; those of uint8 are whole numbers from 0 to 254.
+    Some float32 values are out of the range and precision of float16; those of uint8 are whole numbers from 0 to 254.
     """
     rng = np.random.default_rng([seed, length, phase])
     shape = (feature_set.grid.n_bins(length, phase), len(feature_set.channels))
@@ -127,7 +127,7 @@ def build_anchored(store: Store, feature_set: str, anchors: Sequence[Anchor], *,
     anchors
         In any order.
     name
-        What the table is called in the store.
+        Name of the table in the store.
     """
     reader, table = store[feature_set], in_order(anchors, store.assembly)
     (wanted,) = describe_anchored(

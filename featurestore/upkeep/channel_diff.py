@@ -1,6 +1,6 @@
-"""How two sets of values differ: figures for each channel, and the bins that changed most.
+"""Comparing values: statistics of each channel's difference, and the bins that changed most.
 
-Belongs here: sums over blocks of rows, in memory that does not grow with the rows. Does not: which rows are compared
+Belongs here: streaming sums over blocks of rows, in bounded memory. Does not: which rows are compared
 (`featurestore.upkeep.diff`).
 """
 
@@ -20,32 +20,32 @@ _BLOCK_VALUES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ChannelChange:
-    """How one channel differs over the bins that were compared."""
+    """Difference of one channel over the compared bins."""
 
     channel: str
     bins: int
-    """Compared."""
+    """Number of compared bins."""
     changed: int
     """Bins whose values are not equal."""
     max_abs: float
-    """Largest absolute difference; it and those below are 0 where no bins were compared."""
+    """Largest absolute difference; this and the fields below are 0 if no bins were compared."""
     mean_abs: float
     rms: float
     """Root of the mean squared difference."""
     correlation: float | None
-    """Pearson's, between the values of one and the other; None where either is constant."""
+    """Pearson's r between the two; None where either is constant."""
 
     @property
     def changed_share(self) -> float:
-        """Share of the compared bins that changed, in [0, 1]."""
+        """Fraction of the compared bins that changed, in [0, 1]."""
         return self.changed / self.bins if self.bins else 0.0
 
 
 class ChannelSums:
-    """Sums over the rows of two arrays, from which `ChannelChange` follows.
+    """Streaming sums over the rows of two arrays, from which `ChannelChange` follows.
 
     Means and squares about them are merged block by block (Chan, Golub and LeVeque 1979): sums of squares about zero
-    would lose the digits of a channel that varies little about a large mean.
+    would cancel for a channel that varies little about a large mean.
     """
 
     def __init__(self, channels: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ class ChannelSums:
         self._max, self._abs, self._square = np.zeros((3, len(channels)))
         self._means = np.zeros((2, len(channels)))
         self._squares = np.zeros((3, len(channels)))
-        """About the means: of one, of the other, and of their product."""
+        """Sums of squares about the means: of one, of the other, and of their product."""
 
     def add(self, a: Values, b: Values) -> None:
         """Add rows of both, each `(bins, channels)`."""
@@ -83,7 +83,7 @@ class ChannelSums:
         self._bins = bins
 
     def changes(self) -> list[ChannelChange]:
-        """Give the figures of every channel."""
+        """Return the statistics of every channel."""
         bins = max(self._bins, 1)
         of_a, of_b, of_both = self._squares
         varies = (of_a > 0) & (of_b > 0)
@@ -115,12 +115,12 @@ class Change(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """How much larger the second is."""
+        """Second minus first."""
         return self.b - self.a
 
 
 class Largest:
-    """The changes of the largest absolute difference; of equal ones those seen first."""
+    """The changes of the largest absolute difference; the first of equal ones."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -137,7 +137,7 @@ class Largest:
         spans: Sequence[tuple[int, int]],
         channels: Sequence[str],
     ) -> None:
-        """Look at rows of both, each `(bins, channels)`; `spans` are the bases of every bin."""
+        """Update with rows of both, each `(bins, channels)`; `spans` are the bases of every bin."""
         step = max(1, _BLOCK_VALUES // len(channels))
         for first in range(0, len(a), step):
             one, other = (rows[first : first + step].astype(np.float64) for rows in (a, b))
@@ -155,13 +155,13 @@ class Largest:
                 self._least = abs(self._found[-1].difference)
 
     def changes(self) -> list[Change]:
-        """Give what was kept, the largest first."""
-        # The sort is stable, so of equal changes those seen first stay in front.
+        """Return the largest changes, sorted."""
+        # The sort is stable, so equal changes keep their order.
         return sorted(self._found, key=lambda change: -abs(change.difference))[: self._most]
 
 
 def _largest(candidates: NDArray[np.intp], size: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """Give the candidates of the `most` largest sizes, of equal ones the first, in their order."""
+    """Return the candidates of the `most` largest sizes, the first of equal ones, in their order."""
     cut = np.partition(size[candidates], -most)[-most]
     above = candidates[size[candidates] > cut]
     level = candidates[size[candidates] == cut][: most - len(above)]

@@ -1,7 +1,7 @@
 """A sealed store as a Croissant dataset: JSON-LD that catalogs of machine-learning data read.
 
-Belongs here: the document of Croissant 1.0 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html), and telling
-whether one is as it was written. Does not: what a store holds (`featurestore.upkeep.registry_file`), writing it
+Belongs here: the document of Croissant 1.0 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html), and its
+validation. Does not: the summary of a store (`featurestore.upkeep.registry_file`), writing it
 (`featurestore.upkeep.seal`).
 
 Its size does not grow with the shards: they are file sets, and their hashes are in the manifest, whose hash is here.
@@ -19,7 +19,7 @@ from featurestore.format.metadata import is_whole, signed
 
 _ZARR = "application/vnd.zarr"
 _VERSION = "http://mlcommons.org/croissant/1.0"
-# As the specification has it (its appendix 1): spelled out, since readers take no other, and need no network for it.
+# From the specification, appendix 1; spelled out, since readers accept no other, and need no network for it.
 _OF_CROISSANT = (
     "citeAs column conformsTo data dataType examples equivalentProperty extract field fileProperty fileObject fileSet "
     "format includes isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace "
@@ -41,12 +41,12 @@ _CONTEXT: dict[str, Any] = {
 
 
 def croissant(summary: StoreSummary, files: Mapping[str, SealedObject]) -> bytes:
-    """Write the document.
+    """Encode the document.
 
     Parameters
     ----------
     summary
-        What the store holds, sealed.
+        Summary of the sealed store.
     files
         Objects to list one by one, with size and sha256: the manifest is one of them.
     """
@@ -70,7 +70,7 @@ def croissant(summary: StoreSummary, files: Mapping[str, SealedObject]) -> bytes
         "citeAs": "\n".join(f"{item.name}: {item.citation}" for item in sets),
         "distribution": [*(_file(key, sealed) for key, sealed in sorted(files.items())), *_file_sets(summary)],
     }
-    # Web pages carry such documents inside a script: nothing in it may look like a tag.
+    # Web pages embed such documents in a script element: nothing in it may look like a tag.
     text = json.dumps(signed(document), indent=1, ensure_ascii=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -78,7 +78,7 @@ def croissant(summary: StoreSummary, files: Mapping[str, SealedObject]) -> bytes
 
 
 def is_croissant_of(data: bytes, top_hash: str) -> bool:
-    """Tell whether a document is as it was written, for the contents of that hash."""
+    """Tell whether a document is intact, and describes the contents of that hash."""
     try:
         document = json.loads(data)
     except ValueError:

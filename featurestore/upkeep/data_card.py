@@ -1,6 +1,6 @@
-"""The data card of a sealed store: a README for people who meet the store without knowing what it is.
+"""Data card of a sealed store: its README.md.
 
-Belongs here: its text, and how strings of others are kept from becoming markup. Does not: what a store holds
+Belongs here: its text, and escaping of untrusted strings. Does not: the summary of a store
 (`featurestore.upkeep.registry_file`), writing it (`featurestore.upkeep.seal`).
 """
 
@@ -17,9 +17,20 @@ from featurestore.format import layout
 from featurestore.format.manifest import CATALOG, MANIFEST, MARK
 
 PLACE = "PATH_OR_URL"
-"""Stands in the examples for the place of the store, which it does not know."""
+"""Placeholder for the URL of the store in the examples."""
 
 _MOST_CHANNELS = 50
+_SET_COLUMNS = (
+    "feature set",
+    "channels",
+    "values",
+    "bins (bp)",
+    "offsets (bp)",
+    "contigs",
+    "extractor",
+    "fingerprint",
+    "built",
+)
 _MARKUP = re.compile(r"([\\`*_\[\]|~$#])")
 
 
@@ -31,12 +42,12 @@ def data_card(
     store_format: int,
     version: str,
 ) -> bytes:
-    """Write the card, in Markdown.
+    """Format the card as Markdown.
 
     Parameters
     ----------
     summary
-        What the store holds, sealed.
+        Summary of the sealed store.
     described
         Its feature sets, in the order of the summary's.
     lengths
@@ -52,17 +63,7 @@ def data_card(
         f"# Features of {assembly}",
         f"Values that models computed from the sequence of {assembly}, in bins along it, kept to be read in windows of "
         f"any length. A Zarr v3 store, format {store_format} of genomic-featurestore.",
-        _table(
-            ("", ""),
-            [
-                ("assembly", f"{assembly}, {summary.contigs:,} contigs, {summary.length:,} bp"),
-                ("digest of the assembly", escaped(summary.assembly_digest)),
-                ("built", f"{percent(summary.share)} of the declared shards"),
-                ("contents", f"{summary.objects:,} objects, {summary.size_bytes:,} bytes"),
-                ("top hash", str(summary.top_hash)),
-                ("sealed", f"{summary.as_of:%Y-%m-%d %H:%M} UTC, by genomic-featurestore {version}"),
-            ],
-        ),
+        _table(("", ""), _facts(summary, version)),
         f"{MANIFEST} lists every object with its sha256; `featurestore verify {PLACE} --crc` compares them.",
         "## Licence and citation",
         "The features carry the licence of the model that made them, and so does everything that is derived from them.",
@@ -71,20 +72,7 @@ def data_card(
             [(item.name, escaped(item.licence), escaped(item.citation)) for item in summary.feature_sets],
         ),
         "## Feature sets",
-        _table(
-            (
-                "feature set",
-                "channels",
-                "values",
-                "bins (bp)",
-                "offsets (bp)",
-                "contigs",
-                "extractor",
-                "fingerprint",
-                "built",
-            ),
-            [_row(item) for item in summary.feature_sets],
-        ),
+        _table(_SET_COLUMNS, [_row(item) for item in summary.feature_sets]),
         *_anchored(summary.feature_sets),
         "## Reading it",
         *_examples(summary.feature_sets, lengths),
@@ -96,8 +84,19 @@ def data_card(
     return ("\n\n".join(blocks) + "\n").encode()
 
 
+def _facts(summary: StoreSummary, version: str) -> list[tuple[str, str]]:
+    return [
+        ("assembly", f"{escaped(summary.assembly)}, {summary.contigs:,} contigs, {summary.length:,} bp"),
+        ("digest of the assembly", escaped(summary.assembly_digest)),
+        ("built", f"{percent(summary.share)} of the declared shards"),
+        ("contents", f"{summary.objects:,} objects, {summary.size_bytes:,} bytes"),
+        ("top hash", str(summary.top_hash)),
+        ("sealed", f"{summary.as_of:%Y-%m-%d %H:%M} UTC, by genomic-featurestore {version}"),
+    ]
+
+
 def escaped(text: str) -> str:
-    """Write any text as one line of Markdown that shows it and does nothing else, in a table, too."""
+    """Escape untrusted text as one line of plain Markdown, also within a table."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return _MARKUP.sub(r"\\\1", html.escape(line, quote=False))
 
@@ -184,5 +183,5 @@ def _python(*lines: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Write a string as Python has it, in double quotes where that can be."""
+    """Format a string as a Python literal, in double quotes where possible."""
     return f'"{text}"' if text.isprintable() and not set(text) & set('"\\') else repr(text)

@@ -1,10 +1,9 @@
-"""What differs between two stores, or between two feature sets of one.
+"""Compare two stores, or two feature sets of one.
 
-Belongs here: descriptions, which shards are equal by their records, and which rows are compared. Does not: the figures
-of a change (`featurestore.upkeep.channel_diff`), telling it (`featurestore.cli.diff_report`).
+Belongs here: descriptions, which shards are equal by their records, and which rows are compared. Does not: statistics
+of the differences (`featurestore.upkeep.channel_diff`), reporting (`featurestore.cli.diff_report`).
 
-Rows are matched by genome position: phases by offset, channels by name, so that the two may have other shards, other
-phases, or the same in another order.
+Rows are matched by genome position, phases by offset, channels by name: shard size, phases and order may differ.
 """
 
 import operator
@@ -25,22 +24,22 @@ from featurestore.store import Store
 from featurestore.upkeep.channel_diff import Change, ChannelChange, ChannelSums, Largest
 
 _READ_VALUES = 1 << 24
-"""Values read at a time, of each: 32 MB of float16, 64 MB of float32."""
+"""Values of each read at a time: 32 MB of float16, 64 MB of float32."""
 
 Progress = Callable[[int, int], None]
-"""Called with the bins that were compared and the bins to compare."""
+"""Called with the bins compared so far and in total."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnlyIn:
-    """What one of two has, and the other has not."""
+    """Items that only one of the two has."""
 
     a: list[str]
     b: list[str]
 
     @classmethod
     def of(cls, a: Sequence[object], b: Sequence[object]) -> "OnlyIn":
-        """Compare two lists, whatever their order."""
+        """Compare two lists, regardless of order."""
         in_a, in_b = set(a), set(b)
         return cls([str(item) for item in a if item not in in_b], [str(item) for item in b if item not in in_a])
 
@@ -50,29 +49,29 @@ class OnlyIn:
 
 @dataclass(slots=True)
 class SetDifference:
-    """What differs between two feature sets.
+    """Differences between two feature sets.
 
-    Shards are counted where the two have shards of one size; else the stretches that lie within one shard of each.
+    Shards are counted if both have the same shard size; otherwise segments, each within one shard of either set.
     """
 
     set_a: str
     set_b: str
     description: dict[str, tuple[object, object]]
-    """What is described in another way, by field: in one, in the other."""
+    """Differing fields of the descriptions: value of one, of the other."""
     channels_only: OnlyIn
     offsets_only: OnlyIn
     contigs_only: OnlyIn
     equal_shards: int = 0
-    """Of the same bytes by their records; not read."""
+    """Shards with equal checksums in their records; not read."""
     equal_bins: int = 0
-    """In those shards."""
+    """Bins of those shards."""
     read_shards: int = 0
-    """Of other bytes by their records, hence compared value by value."""
+    """Shards with other checksums, compared value by value."""
     bins_only_a: int = 0
     """Bins of common contigs and phases that are built in the first only."""
     bins_only_b: int = 0
     channels: list[ChannelChange] = field(default_factory=list)
-    """Over the bins of the shards that were read."""
+    """Statistics over the bins of the shards that were read."""
     largest: list[Change] = field(default_factory=list)
 
     @property
@@ -91,7 +90,7 @@ class SetDifference:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs between two stores."""
+    """Differences between two stores."""
 
     a: str
     b: str
@@ -104,7 +103,7 @@ class Difference:
         return not self.sets_only and all(item.is_equal for item in self.sets)
 
     def to_json(self) -> dict[str, object]:
-        """Give the difference as plain JSON, without the single changes."""
+        """Return the difference as plain JSON, without the single changes."""
         document = asdict(self)
         for written, item in zip(document["sets"], self.sets, strict=True):
             del written["largest"]
@@ -124,14 +123,14 @@ def diff(
 ) -> Difference:
     """Compare two stores of one assembly; values of two types are compared as numbers.
 
-    Shards whose records name the same bytes are not read. Memory: about 400 MB, however large the shards are.
+    Shards with equal checksums in their records are not read. Memory: about 400 MB, regardless of shard size.
 
     Parameters
     ----------
     pairs
         Names of feature sets to compare, of `a` and of `b`; None for those of the same name.
     largest
-        How many of the largest changes of every pair to keep.
+        Number of the largest changes to keep for every pair.
 
     Raises
     ------
@@ -152,7 +151,7 @@ def diff(
                 f"{', '.join(names_b) or 'none'}; name one of each with `pairs=`"
             )
     comparisons = [_Comparison(a, b, *pair, largest=largest) for pair in pairs]
-    to_read = sum(stretch.end - stretch.first for item in comparisons for stretch in item.to_read)
+    to_read = sum(segment.end - segment.first for item in comparisons for segment in item.to_read)
     done = 0
     for comparison in comparisons:
         for bins in comparison.read():
@@ -171,8 +170,8 @@ def _require_one_assembly(a: Store, b: Store) -> None:
         )
 
 
-class _Stretch(NamedTuple):
-    """Rows that lie in one shard of each."""
+class _Segment(NamedTuple):
+    """Rows within one shard of each."""
 
     contig: str
     phase_a: int
@@ -182,11 +181,11 @@ class _Stretch(NamedTuple):
     first: int
     end: int
     is_whole: bool
-    """Whether it is all of both shards."""
+    """Whether it spans both shards entirely."""
 
 
 class _Comparison:
-    """Two feature sets, compared from their records on."""
+    """Comparison of two feature sets: first by their records, then by values."""
 
     def __init__(self, a: Store, b: Store, set_a: str, set_b: str, *, largest: int) -> None:
         self._stores = a, b
@@ -202,7 +201,7 @@ class _Comparison:
         )
         self._sums = ChannelSums(self._common)
         self._largest = Largest(largest) if largest else None
-        self.to_read: list[_Stretch] = []
+        self.to_read: list[_Segment] = []
         self._compare_records()
 
     def _compare_records(self) -> None:
@@ -217,22 +216,22 @@ class _Comparison:
         found = self._difference
         in_bytes = operator.attrgetter("channel_names", "chunk_bins", "dtype")
         stored_alike = in_bytes(one) == in_bytes(other)
-        for stretch in self._stretches():
-            in_a = hashes_a.get((stretch.contig, stretch.phase_a, stretch.shard_a))
-            in_b = hashes_b.get((stretch.contig, stretch.phase_b, stretch.shard_b))
-            bins = stretch.end - stretch.first
+        for segment in self._segments():
+            in_a = hashes_a.get((segment.contig, segment.phase_a, segment.shard_a))
+            in_b = hashes_b.get((segment.contig, segment.phase_b, segment.shard_b))
+            bins = segment.end - segment.first
             if in_a is None or in_b is None:
                 found.bins_only_a += bins * (in_a is not None)
                 found.bins_only_b += bins * (in_b is not None)
-            elif in_a == in_b and stretch.is_whole and stored_alike:
+            elif in_a == in_b and segment.is_whole and stored_alike:
                 found.equal_shards += 1
                 found.equal_bins += bins
             else:
                 found.read_shards += 1
-                self.to_read.append(stretch)
+                self.to_read.append(segment)
 
-    def _stretches(self) -> Iterator[_Stretch]:
-        """Give the stretches of all phases and contigs that both have."""
+    def _segments(self) -> Iterator[_Segment]:
+        """Iterate over the segments of all phases and contigs that both have."""
         (a, b), (one, other) = self._stores, self._sets
         phases = [
             (phase, other.offsets.index(offset)) for phase, offset in enumerate(one.offsets) if offset in other.offsets
@@ -248,10 +247,10 @@ class _Comparison:
                 edges = sorted({*range(0, rows, size_a), *range(0, rows, size_b), rows})
                 for first, end in pairwise(edges):
                     shards = first // size_a, first // size_b
-                    yield _Stretch(contig, phase_a, phase_b, *shards, first, end, is_whole=size_a == size_b)
+                    yield _Segment(contig, phase_a, phase_b, *shards, first, end, is_whole=size_a == size_b)
 
     def read(self) -> Iterator[int]:
-        """Compare the values of what may differ; give the bins of each stretch when it is done."""
+        """Compare the values of what may differ; yield the number of bins of each part when it is done."""
         sources = [store.rows(item.name) for store, item in zip(self._stores, self._sets, strict=True)]
         columns = [_columns(item.channel_names, self._common) for item in self._sets]
         for contig, *phases, first, end in self._parts():
@@ -266,29 +265,29 @@ class _Comparison:
             yield end - first
 
     def _parts(self) -> Iterator[tuple[str, int, int, int, int]]:
-        """Cut what is to be read into whole chunks of a bounded size: contig, phase of each, first row, end."""
+        """Split the segments into whole chunks of a bounded size: contig, phase of each, first row, end."""
         chunk = self._sets[0].chunk_bins
         n_channels = max(len(item.channels) for item in self._sets)
         step = max(1, _READ_VALUES // (n_channels * chunk)) * chunk
-        for stretch in self.to_read:
-            for first in range(stretch.first, stretch.end, step):
-                yield stretch.contig, stretch.phase_a, stretch.phase_b, first, min(first + step, stretch.end)
+        for segment in self.to_read:
+            for first in range(segment.first, segment.end, step):
+                yield segment.contig, segment.phase_a, segment.phase_b, first, min(first + step, segment.end)
 
     def _spans(self, contig: str, phase: int, first: int, end: int) -> list[tuple[int, int]]:
-        """Give the bases of every bin that lie inside the contig: other programs know no others."""
+        """Return the bases of every bin, clipped to the contig for other programs."""
         length = self._stores[0].assembly.lengths[contig]
         spans = (self._sets[0].grid.span(phase, index) for index in range(first, end))
         return [(max(start, 0), min(stop, length)) for start, stop in spans]
 
     def found(self) -> SetDifference:
-        """Give what differs, once all is read."""
+        """Return the differences, after `read` has finished."""
         self._difference.channels = self._sums.changes()
         self._difference.largest = self._largest.changes() if self._largest is not None else []
         return self._difference
 
 
 def _common_channels(a: FeatureSet, b: FeatureSet) -> tuple[str, ...]:
-    """Give the channels of both, in the order of the first; refuse sets that have nothing to compare."""
+    """Return the common channels, in the order of the first; refuse sets that have nothing to compare."""
     if a.bin_size != b.bin_size:
         raise ValueError(
             f"{a.name!r} has bins of {a.bin_size} bp and {b.name!r} of {b.bin_size} bp; only bins of one size can be "
@@ -305,7 +304,7 @@ def _common_channels(a: FeatureSet, b: FeatureSet) -> tuple[str, ...]:
 
 
 def _described(a: FeatureSet, b: FeatureSet, common: Sequence[str]) -> dict[str, tuple[object, object]]:
-    """Compare two descriptions field by field; of channels and pad, those channels that both have."""
+    """Compare two descriptions field by field; channels and pad for the common channels only."""
     documents = []
     channels_of_both = set(common)
     for item in (a, b):
@@ -323,7 +322,7 @@ def _described(a: FeatureSet, b: FeatureSet, common: Sequence[str]) -> dict[str,
 
 
 def _columns(names: Sequence[str], wanted: Sequence[str]) -> slice | NDArray[np.intp]:
-    """Give what selects the wanted columns; a slice where it is all of them, which copies nothing."""
+    """Return an index of the wanted columns; a slice, which copies nothing, for all of them."""
     if tuple(names) == tuple(wanted):
         return slice(None)
     place = {name: index for index, name in enumerate(names)}

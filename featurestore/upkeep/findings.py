@@ -1,6 +1,6 @@
-"""What a verification finds.
+"""Results of a verification.
 
-Belongs here: a fault, and the account of one look at a store. Does not: looking (`featurestore.upkeep.verify`).
+Belongs here: a fault, and the report of one verification. Does not: verifying (`featurestore.upkeep.verify`).
 """
 
 from dataclasses import dataclass, field
@@ -10,58 +10,58 @@ from featurestore.format.manifest import Manifest, SealedObject
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something in a store that is not as it should be."""
+    """Something wrong in a store."""
 
     where: str
     what: str
     mend: str
     remove: tuple[str, ...] = ()
-    """Keys to remove, in this order, for the next build or seal to make what they stood for; a record goes first."""
+    """Keys to remove, in this order (a record first), for the next build or seal to recreate them."""
     write: bytes | None = field(default=None, repr=False)
-    """What the object must hold, where that follows from the rest of the store."""
+    """Correct content of the object, where it follows from the rest of the store."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.mend}"
 
     @property
     def is_mendable(self) -> bool:
-        """Whether `repair` can do something about it."""
+        """Whether `repair` can fix it."""
         return bool(self.remove) or self.write is not None
 
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at, and what was found."""
+    """What was checked, and what was found."""
 
     depth: str
     documents: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """What each metadata object that was looked at must hold, by key, before it is consolidated."""
+    """Correct content of each checked metadata object, by key, before consolidation."""
     shards: int = 0
-    """Committed shards looked at."""
+    """Committed shards checked."""
     bytes: int = 0
     """Size of those shards (bytes)."""
     bins_recomputed: int = 0
-    """Bins a feature set that were computed again."""
+    """Recomputed bins a feature set."""
     incomplete: dict[str, int] = field(default_factory=dict)
     """Shards of declared contigs that were never committed, by feature set; not a fault."""
     manifest: Manifest | None = field(default=None, repr=False)
-    """If the store is sealed."""
+    """None if the store is not sealed."""
     orphans: list[str] = field(default_factory=list)
-    """Objects without a record: left by a build that was stopped, and written again by the next one."""
+    """Objects without a record: left by an interrupted build, and rewritten by the next one."""
     strangers: list[str] = field(default_factory=list)
-    """Objects that are none of a store's; not a fault."""
+    """Objects that do not belong to a store; not a fault."""
     faults: list[Fault] = field(default_factory=list)
     objects: dict[str, SealedObject | None] = field(default_factory=dict, repr=False)
-    """Every object of the contents and their history, with size and sha256 where the look at it told them."""
+    """Every object of the contents and their history, with size and sha256 where they were computed."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether everything is as the store says it must be."""
+        """Whether there are no faults."""
         return not self.faults
 
     @property
     def top_hash(self) -> str | None:
-        """Of the contents, if the store is sealed."""
+        """Hash of the contents, if the store is sealed."""
         return None if self.manifest is None else self.manifest.top_hash
 
     @property
@@ -70,7 +70,7 @@ class Verification:
         return sum(self.incomplete.values())
 
     def to_json(self) -> dict[str, object]:
-        """Give what was found as plain JSON."""
+        """Return the report as plain JSON."""
         names = ("depth", "shards", "bytes", "missing", "bins_recomputed", "top_hash", "orphans", "strangers")
         return {
             "sound": self.is_sound,

@@ -1,12 +1,12 @@
-"""What the catalog says of a store, and where the catalog lies.
+"""Registry files of known stores, on disks and at URLs, and the entry of a store.
 
-Belongs here: looking at a store for its entry, and registries on disks and at URLs. Does not: what an entry says, and
-the search (`catalog.registry`).
+Belongs here: inspecting a store for its entry, reading and updating registries. Does not: the documents, and the search
+(`catalog.registry`).
 
-A registry is one JSON file. Who changes it holds its lock: on a disk the lock of `.<file>.lock` beside it, which the
-operating system takes from a process that dies; in an object store the object `<file>.lock`, which is created if it is
-absent and deleted afterwards. The lock's holder reads the registry and puts the new one in its place. A put is atomic:
-readers see the former registry or the next one, whole.
+A registry is one JSON file. A writer holds its lock: on a disk the file lock of `.<file>.lock`, which the operating
+system releases when the process dies; in an object store the object `<file>.lock`, created if absent and deleted
+afterwards. The lock's holder reads the registry and puts the new one in its place. A put is atomic: readers see the
+former registry or the next one.
 """
 
 import os
@@ -43,29 +43,29 @@ _REQUESTS_AT_ONCE = 16
 
 
 class RegistryLocked(OSError):
-    """A registry that another command keeps for itself."""
+    """A registry that another command has locked."""
 
 
 def describe(
     url: str | os.PathLike[str], *, name: str | None = None, storage_options: StorageOptions | None = None
 ) -> KnownStore:
-    """Look at a store and give its entry in a catalog (one listing of the store; over HTTP its manifest).
+    """Inspect a store and return its entry for a catalog (one listing of the store; over HTTP its manifest).
 
     Parameters
     ----------
     url
         A local path or any fsspec URL, without credentials.
     name
-        What to call it; None for the last part of its URL.
+        Its name; None for the last part of its URL.
     storage_options
-        As fsspec and s3fs name them; nothing of them is kept.
+        As fsspec and s3fs name them; not stored in the entry.
 
     Raises
     ------
     ValueError
-        If the URL holds credentials, or its last part is no name.
+        If the URL holds credentials, or its last part is not a valid name.
     FileNotFoundError, NotAStore
-        If no store is there.
+        If there is no store at the URL.
     """
     refuse_secrets(os.fspath(url))
     store = open_store(url, storage_options=storage_options)
@@ -95,7 +95,7 @@ def summarise(
     top_hash: str | None,
     as_of: datetime,
 ) -> StoreSummary:
-    """Say what a store holds.
+    """Summarise the contents of a store.
 
     Parameters
     ----------
@@ -152,16 +152,16 @@ def _known_set(store: Store, described: FeatureSet, sizes: Mapping[str, int]) ->
 
 
 def not_reached(stores: Sequence[KnownStore]) -> dict[str, str]:
-    """Ask each store for its root, once and some at a time; give why those that did not answer did not, by name."""
+    """Request the root of each store, once and concurrently; return the errors of those not reached, by name."""
 
     def ask(store: KnownStore) -> str | None:
-        # Errors of whatever library reads there: one store must not hide the others.
+        # Any library's error: one store must not hide the others.
         try:
             objects = connect(store.url)
         except Exception as error:
             return str(error)
         try:
-            objects._get(GROUP)  # not `get`, which would wait minutes for a server that is offline
+            objects._get(GROUP)  # not `get`, which would retry for minutes if the server is offline
         except Exception as error:
             return str(explained(error, f"read {store.url}/{GROUP}"))
         return None
@@ -172,7 +172,7 @@ def not_reached(stores: Sequence[KnownStore]) -> dict[str, str]:
 
 
 def default_place() -> str:
-    """Give the place of the user's registry: `$FEATURESTORE_CATALOG`, else `catalog.json` in the data directory.
+    """Return the location of the user's registry: `$FEATURESTORE_CATALOG`, else `catalog.json` in the data directory.
 
     That is `featurestore` in `$XDG_DATA_HOME`, by default in `~/.local/share` (`catalog.runtime.folders`).
     """
@@ -208,21 +208,21 @@ def update_registry(
     *,
     storage_options: StorageOptions | None = None,
 ) -> Registry:
-    """Change a registry, alone among those that do, and give it as it is then.
+    """Update a registry under its lock, and return it.
 
     Parameters
     ----------
     change
-        Gives the next registry for the present one; what it raises leaves everything as it is.
+        Maps the present registry to the next; if it raises, nothing is changed.
     place
-        As for `read_registry`; a local folder that is absent is made.
+        As for `read_registry`; a missing local folder is created.
 
     Raises
     ------
     DamagedRegistry
-        If the file that is there cannot be read; it is left as it is.
+        If the existing file cannot be read; it is not changed.
     RegistryLocked
-        If another command does not finish with it.
+        If another command keeps it locked.
     """
     folder, file = _parted(place)
     objects = connect(folder, storage_options, make=True)
@@ -241,22 +241,22 @@ def add_store(
     name: str | None = None,
     storage_options: StorageOptions | None = None,
 ) -> KnownStore:
-    """Look at a store and add it to a registry, in the place of what that said of it.
+    """Inspect a store and add or replace its entry in a registry.
 
     Parameters
     ----------
     url, storage_options
         The store, as for `describe`.
     place
-        The registry, as for `read_registry`; it is reached without those options.
+        The registry, as for `read_registry`; accessed without those options.
     name
-        What to call it; None for the name that it has there, else the last part of its URL.
+        Its name; None for its present name there, else the last part of its URL.
 
     Raises
     ------
     The errors of `describe` and `update_registry`, and
     ValueError
-        If another store goes by that name.
+        If another store has that name.
     """
     found = describe(url, name=name, storage_options=storage_options)
 
@@ -313,7 +313,7 @@ def _file_lock(folder: Path, file: str) -> Iterator[None]:
 @contextmanager
 def _created_lock(objects: Objects, file: str) -> Iterator[None]:
     key, began = f"{file}.lock", time.monotonic()
-    # Unlike any other's: by its content a create whose answer was lost knows its own lock.
+    # Unique content: by it a create whose answer was lost recognises its own lock.
     ours = f"{socket.gethostname()} process {os.getpid()} {uuid.uuid4().hex}\n".encode()
     while not objects.create(key, ours):
         if time.monotonic() - began > _LOCK_WAIT_S:

@@ -1,12 +1,12 @@
-"""Seal a store: say what it holds, once and for all, with one hash over the contents.
+"""Seal a finished store: write its manifest, with one hash over the contents.
 
 Belongs here: checking that a store may be sealed, and writing the consolidated metadata, the cards and the manifest.
 Does not: what the manifest says (`featurestore.format.manifest`), what the cards say
 (`featurestore.upkeep.registry_file`, `featurestore.upkeep.data_card`, `featurestore.upkeep.croissant`), the checks
 (`featurestore.upkeep.verify`).
 
-The root is consolidated first, the other groups follow, then the cards; the manifest comes last. Stopped at any moment
-the store can be read and built further, and sealing again finishes it.
+The root is consolidated first, then the other groups, then the cards; the manifest comes last. Interrupted at any
+moment, the store can be read and built further, and sealing again completes it.
 """
 
 import hashlib
@@ -39,15 +39,15 @@ from featurestore.upkeep.verify import sha256_of, verify
 
 
 class NotSealed(ValueError):
-    """A store that is not fit to be sealed."""
+    """A store that cannot be sealed as it is."""
 
 
 class Sealing(NamedTuple):
-    """What `seal` found or made."""
+    """Result of `seal`."""
 
     manifest: Manifest
     was_sealed: bool
-    """The store had this manifest already, and nothing was written."""
+    """Whether the store already had this manifest, and nothing was written."""
 
 
 def seal(
@@ -62,17 +62,17 @@ def seal(
     Parameters
     ----------
     crc
-        Read every shard before; otherwise its record is believed where the size is right.
+        Read every shard first; otherwise records are trusted if the size matches.
     partial
-        Seal a store that lacks shards, too; its manifest says that it is not complete.
+        Also seal a store that lacks shards; its manifest then says that it is incomplete.
     progress
-        Called with the committed shards that were verified, and how many there are.
+        Called with the committed shards verified so far, and their total.
 
     Raises
     ------
     NotSealed
-        If the store is unsound, lacks shards, has a README.md of another hand, or changes meanwhile; it is then left
-        as it was, or unsealed.
+        If the store has faults, lacks shards, has a README.md that `seal` did not write, or changes meanwhile; it is
+        then left as it was, or unsealed.
     """
     before = dict(store.objects.walk(""))
     found = verify(store, crc=crc, progress=progress)
@@ -86,7 +86,7 @@ def seal(
 
 
 def _describe(store: Store, objects: Mapping[str, SealedObject], *, is_complete: bool) -> Manifest:
-    """Write what a store says of itself, the manifest last."""
+    """Write the cards of a store, then the manifest."""
     described = [store.feature_set(name) for name in store.feature_sets()]
     created = datetime.now(UTC)
     sizes = {key: sealed.size for key, sealed in objects.items()}
@@ -160,7 +160,7 @@ def _build_command(store: Store, array: ArrayKey) -> str:
 
 
 def _consolidate(store: Store, found: Verification) -> dict[str, SealedObject]:
-    """Write the consolidated metadata, the root first; give every object as it is then."""
+    """Write the consolidated metadata, the root first; return every object as it is then."""
     documents = consolidated(found.documents)
     for key in sorted(documents, key=lambda key: key != GROUP):
         store.objects.put(key, documents[key])
@@ -170,7 +170,7 @@ def _consolidate(store: Store, found: Verification) -> dict[str, SealedObject]:
 
 
 def _refuse_a_store_that_changed(store: Store, manifest: Manifest, before: Mapping[str, int]) -> None:
-    """Take the manifest away again if something was declared or built meanwhile (one listing)."""
+    """Remove the manifest again if something was declared or built meanwhile (one listing)."""
     after = dict(store.objects.walk(""))
     new = {
         key for key in after.keys() - before.keys() - {MANIFEST, *CARDS} if not key.startswith(f"{layout.FAILURES}/")

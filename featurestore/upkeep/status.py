@@ -1,6 +1,6 @@
-"""How far a store is built, by whom, how fast, and what could not be built.
+"""Build status of a store: progress, workers, speed, and failures.
 
-Belongs here: what commit records and failure notes tell. Does not: whether shards are whole
+Belongs here: statistics of commit records and failure notes. Does not: whether shards are intact
 (`featurestore.upkeep.verify`).
 """
 
@@ -31,16 +31,16 @@ class PhaseStatus:
     shards: int
     committed: int
     failed: int
-    """Shards that were tried and could not be built."""
+    """Shards that failed to build."""
     bins: int
     """Bins committed."""
     bins_per_second: float
-    """Of one worker, while its extractor computes; 0 where that is not known."""
+    """Of one worker, while its extractor computes; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one worker did for one feature set in one run."""
+    """Work of one worker for one feature set in one run."""
 
     feature_set: str
     run: str
@@ -60,15 +60,15 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """A store, as far as it is built."""
+    """Build status of a store."""
 
     phases: list[PhaseStatus]
     work: list[Work]
     """Latest last."""
     failures: list[Failure]
-    """Shards that are not committed and could not be built."""
+    """Failed shards that are still not committed."""
     damaged: list[str]
-    """What is wrong with records that cannot be read; `featurestore repair` removes them."""
+    """Errors of records that cannot be read; `featurestore repair` removes these records."""
 
     @property
     def is_complete(self) -> bool:
@@ -76,7 +76,7 @@ class StoreStatus:
         return bool(self.phases) and not self.damaged and all(row.committed == row.shards for row in self.phases)
 
     def to_json(self) -> dict[str, Any]:
-        """Give all of it as plain JSON."""
+        """Return the status as plain JSON."""
         work = [
             asdict(item)
             | {"began": item.began.isoformat(), "ended": item.ended.isoformat()}
@@ -93,7 +93,7 @@ class StoreStatus:
 
 
 def status_of(store: Store) -> StoreStatus:
-    """Read every commit record and failure note of a store: a small object a shard, some read at once."""
+    """Read every commit record and failure note of a store: one small object a shard, several read concurrently."""
     found = StoreStatus([], [], [], [])
     for name in store.feature_sets():
         feature_set = store.feature_set(name)
@@ -108,7 +108,7 @@ def status_of(store: Store) -> StoreStatus:
 
 
 def work_of(commits: Iterable[Commit]) -> list[Work]:
-    """Add up commit records by run and worker, latest last."""
+    """Aggregate commit records by run and worker, latest last."""
     groups: dict[tuple[str, str, str, str], list[Commit]] = {}
     for commit in commits:
         groups.setdefault((commit.feature_set, commit.run, commit.worker, commit.device), []).append(commit)
@@ -129,7 +129,7 @@ def work_of(commits: Iterable[Commit]) -> list[Work]:
 
 
 def speed(work: Iterable[Work]) -> float:
-    """Give bins/s of some work that was done side by side; 0 where the times say nothing."""
+    """Return the bins/s of concurrent work; 0 if its times do not determine it."""
     chosen = list(work)
     if not chosen:
         return 0.0
@@ -138,7 +138,7 @@ def speed(work: Iterable[Work]) -> float:
 
 
 def last_run_speed(store: Store, feature_set: str) -> float:
-    """Give bins/s of the run that committed last, all its workers together; 0 if nothing is committed."""
+    """Return the bins/s of the latest run, all workers included; 0 if nothing is committed."""
     work = work_of(store.commits(feature_set).records())
     return speed(item for item in work if item.run == work[-1].run)
 

@@ -1,10 +1,10 @@
-"""Copying a store, or part of it, from one place to another.
+"""Copying a store, or part of it, to another location.
 
-Belongs here: which shards are to be copied, and the order in which object and record are written. Does not: making
-features (`builders`), comparing them (`featurestore.upkeep.diff`).
+Belongs here: planning which shards to copy, and the order of object and record. Does not: computing features
+(`builders`), comparing them (`featurestore.upkeep.diff`).
 
-A shard goes as a build writes it: its bytes, checked against the source's record, then that record. So a copy that is
-stopped at any moment leaves a store that can be read as far as it goes, and the same copy goes on from there.
+A shard is written as by a build: its bytes, checked against the source's record, then that record. So an interrupted
+copy leaves a store whose committed part can be read, and running the copy again resumes it.
 """
 
 import hashlib
@@ -35,54 +35,54 @@ _MEMORY_BYTES = 2 << 30
 
 
 class DamagedShard(ValueError):
-    """A shard whose bytes are not those that were committed."""
+    """A shard whose bytes differ from those committed."""
 
 
 @dataclass(slots=True)
 class CopyReport:
-    """What a copy did."""
+    """Result of a copy."""
 
     source: str
     destination: str
     feature_sets: list[str]
     shards: int = 0
-    """Committed shards of the source that belong at the destination."""
+    """Committed shards of the source that were selected."""
     was_there: int = 0
-    """Shards that the destination had before."""
+    """Shards that the destination already had."""
     copied: int = 0
     bytes: int = 0
     """Size of the shards that were copied (bytes)."""
     seconds: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
-    """Shards that could not be copied, and why."""
+    """Errors of shards that could not be copied, by shard."""
     top_hash: str | None = None
-    """Of the destination, where this copy sealed it or found it sealed."""
+    """Of the destination, if this copy sealed it or found it sealed."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether the destination has every one of the shards."""
+        """Whether the destination has all selected shards."""
         return self.was_there + self.copied == self.shards
 
     def to_json(self) -> dict[str, object]:
-        """Give the report as plain JSON."""
+        """Return the report as plain JSON."""
         return {name: getattr(self, name) for name in self.__slots__} | {"is_complete": self.is_complete}
 
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """One committed shard of the source, and what the destination has of it."""
+    """One committed shard of the source, and its state at the destination."""
 
     name: str
-    """For people."""
+    """For messages."""
     log: CommitLog
     """Of the source."""
     key: str
     size: int
-    """As the source lists it (bytes); 0 if the object is not there."""
+    """As the source lists it (bytes); 0 if the object is missing."""
     record: str
     record_size: int
     phase_there: int
-    """The destination may have the same phases in another order."""
+    """Phase at the destination, which may have the same phases in another order."""
     log_there: CommitLog
     key_there: str
     size_there: int | None
@@ -101,14 +101,14 @@ def copy(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CopyReport:
-    """Copy committed shards from one store into another; running it again does only what is missing.
+    """Copy committed shards from one store into another; idempotent: a second run copies only what is missing.
 
     A shard that the destination has committed is recognised by its record and the size of its object, and is not read
     again; `verify --crc` of the destination reads them all. Every other is checked against the source's record before
-    it is written. One that fails is reported and the others go on.
+    it is written. Failed shards are reported and do not stop the others.
 
-    A copy of all of a sealed store is sealed in the end, with the same top hash, unless the destination has other sets
-    besides. A sealed destination that lacks something is unsealed first.
+    A full copy of a sealed store is sealed at the end, with the same top hash, unless the destination also has other
+    sets. A sealed destination that lacks something is unsealed first.
 
     Parameters
     ----------
@@ -118,21 +118,21 @@ def copy(
     feature_sets, contigs
         Which to copy; None for all.
     source_options, destination_options
-        As fsspec and s3fs name them; what is absent is taken from the environment.
+        As fsspec and s3fs name them; defaults come from the environment.
     workers
-        Shards on their way at once, each in up to four times its size of memory; None for 16, or as many as keep that
-        below 2 GiB.
+        Concurrent shards, each using up to four times its size of memory; None for 16, or as many as keep that below
+        2 GiB.
     progress
-        Called with the bytes that were copied and the bytes to copy.
+        Called with the bytes copied so far and in total.
 
     Raises
     ------
     FileNotFoundError, NotBuilt, UnknownContig
-        If the source has not what is to be copied.
+        If the source lacks what was selected.
     AssemblyMismatch, FingerprintMismatch, ValueError
         If the destination holds something else; nothing is written then.
     OSError
-        If a place cannot be read or written any more; what was copied stays, and the same copy goes on from there.
+        If a location can no longer be read or written; running the same copy again resumes it.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"a copy has at least 1 worker, got {workers}")
@@ -153,12 +153,12 @@ def copy(
     if contigs is None:
         shards += [shard for feature_set, _ in chosen for shard in copier.plan_anchored(feature_set)]
     report = CopyReport(source.url, destination.url, [item.name for item, _ in chosen], shards=len(shards))
-    with _held_interrupt() as raise_interrupt, ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
+    with _deferred_interrupt() as raise_interrupt, ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
         futures = {pool.submit(copier.carry, shard): shard for shard in shards}
         try:
             _collect(futures, report, progress, raise_interrupt)
         except BaseException:
-            # Ctrl-C too: what is on its way is finished, the rest is left to the next run.
+            # Also for Ctrl-C: transfers in flight are finished, the rest is left to the next run.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if feature_sets is None and contigs is None and report.is_complete:
@@ -168,10 +168,10 @@ def copy(
 
 
 @contextmanager
-def _held_interrupt() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back, and give a function that raises it: raised anywhere, it may leave a lock of the pool taken."""
+def _deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Defer Ctrl-C, and yield a function that raises it: raised elsewhere, it may leave a lock of the pool held."""
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None  # signals come to the main thread only
+        yield lambda: None  # only the main thread receives signals
         return
     interrupted = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
@@ -194,7 +194,7 @@ def _workers_for(shards: Sequence[_Shard]) -> int:
 def _choose(
     source: Store, feature_sets: Sequence[str] | None, contigs: Sequence[str] | None
 ) -> list[tuple[FeatureSet, list[str]]]:
-    """Give the feature sets to copy and the contigs of each, as the source has them."""
+    """Return the selected feature sets and the contigs of each, as the source has them."""
     names = source.feature_sets() if feature_sets is None else list(dict.fromkeys(feature_sets))
     if not names:
         raise NotBuilt(f"{source.url} has no feature sets yet; build one, then copy it")
@@ -211,15 +211,15 @@ def _choose(
 
 
 def _seal_like(source: Store, destination: Store) -> str | None:
-    """Seal the copy of a sealed store; the copy of one that is not, or one beside other sets, stays as it is."""
+    """Seal a full copy of a sealed store; other copies stay as they are."""
     if source.manifest() is None or set(destination.feature_sets()) != set(source.feature_sets()):
         return None
-    # Every shard was checked on its way.
+    # Every shard was checked during the copy.
     return seal(destination, crc=False, partial=True).manifest.top_hash
 
 
 def _require_same_shards(destination: Store, feature_set: FeatureSet) -> None:
-    """Refuse a destination whose set of that name is another, or is cut into other shards."""
+    """Refuse a destination whose set of that name differs, or has shards of another size."""
     if feature_set.name not in destination.feature_sets():
         return
     there = destination.agreed(feature_set)
@@ -265,12 +265,12 @@ class _Copier:
         self._lock = Lock()
 
     def plan(self, feature_set: FeatureSet, there: FeatureSet, contigs: Sequence[str]) -> list[_Shard]:
-        """List the source's committed shards of a set on some contigs, and what the destination has of them."""
+        """List the source's committed shards of a set on some contigs, and their state at the destination."""
         phases = {phase: there.offsets.index(offset) for phase, offset in enumerate(feature_set.offsets)}
         return self._plan(ArrayKey(feature_set.name), layout.set_path(feature_set.name), contigs, phases)
 
     def plan_anchored(self, feature_set: FeatureSet) -> list[_Shard]:
-        """Make room for the anchored arrays of a set, and list their committed shards."""
+        """Declare the anchored arrays of a set, and list their committed shards."""
         shards = []
         for anchors in anchored_names(self._source, feature_set.name):
             array = anchored_layout(self._source, feature_set, anchors)
@@ -284,7 +284,7 @@ class _Copier:
         return shards
 
     def _plan(self, array: ArrayKey, path: str, contigs: Sequence[str], phases: Mapping[int, int]) -> list[_Shard]:
-        """List the shards in one commit log, and what the destination has of them (two listings each)."""
+        """List the shards in one commit log, and their state at the destination (two listings each)."""
         log, log_there = self._source.commits(array), self._destination.commits(array)
         sizes = dict(self._source.objects.walk(path))
         sizes_there = dict(self._destination.objects.walk(path))
@@ -317,7 +317,7 @@ class _Copier:
         return shards
 
     def carry(self, shard: _Shard) -> int:
-        """Copy a shard unless it is there; give the bytes that were copied."""
+        """Copy a shard unless the destination has it; return the number of bytes copied."""
         try:
             commit = shard.log.load(shard.record, shard.record_size)
         except DamagedRecord as error:
@@ -328,30 +328,30 @@ class _Copier:
         self._unseal_once()
         objects = self._destination.objects
         if shard.record_size_there is not None:
-            # Before the object: at no time does a record stand for a shard that is not whole.
+            # Before the object: a record must never exist for an incomplete shard.
             objects.delete(shard.record_there)
         if not objects.create(shard.key_there, data) and objects.get(shard.key_there) != data:
-            # Left without a record by a run that was killed, or damaged since: nobody may rely on it.
+            # Left without a record by a killed run, or damaged since: no reader uses it.
             objects.delete(shard.key_there)
             objects.put(shard.key_there, data)
         shard.log_there.add(commit.model_copy(update={"phase": shard.phase_there}))
         return len(data)
 
     def _unseal_once(self) -> None:
-        """Take the destination's seal off before the first shard is written; a copy with nothing to do leaves it."""
+        """Unseal the destination before the first shard is written; a copy with nothing to do leaves it sealed."""
         with self._lock:
             if not self._is_unsealed:
                 self._destination.unseal()
                 self._is_unsealed = True
 
     def _agrees(self, shard: _Shard, commit: Commit) -> bool:
-        """Tell whether the destination has such a record; refuse one of other bytes."""
+        """Tell whether the destination has an equal record; refuse one of other bytes."""
         if shard.record_size_there is None:
             return False
         try:
             there = shard.log_there.load(shard.record_there, shard.record_size_there)
         except DamagedRecord:
-            return False  # written anew
+            return False  # to be rewritten
         if there.sha256 != commit.sha256:
             raise CommitConflict(
                 f"{self._destination.url} has {there.key} by run {there.run} with other bytes than those of run "

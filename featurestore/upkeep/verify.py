@@ -1,7 +1,7 @@
-"""Check that everything that was committed is there, and whole.
+"""Verify a store: every committed object is present and intact.
 
-Belongs here: comparing the objects of a store with what they must be, and mending what can be. Does not: building
-again, sealing (`featurestore.upkeep.seal`).
+Belongs here: comparing the objects of a store with their correct content, and repairs. Does not: rebuilding, sealing
+(`featurestore.upkeep.seal`).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from featurestore.upkeep.findings import Fault, Verification
 
 _REQUESTS_AT_ONCE = 16
 _MAX_HELD_BYTES = 1 << 30
-"""Shards held at one time, all threads together (bytes)."""
+"""Memory for shards, in total over all threads (bytes)."""
 _WRITTEN_LAST = (MANIFEST, *CARDS)
 _WRITES = "`featurestore repair` writes it anew"
 _UNSEALS = f"`featurestore repair` takes {MANIFEST} away; build what is missing, then `featurestore seal`"
@@ -43,17 +43,17 @@ Result = TypeVar("Result")
 
 
 def verify(store: Store, *, crc: bool = False, progress: Callable[[int, int], None] | None = None) -> Verification:
-    """Compare a store with what its records, its descriptions and, if it is sealed, its manifest say.
+    """Check a store against its records, its descriptions and, if it is sealed, its manifest.
 
-    Every metadata object and every commit record is read. Memory: the listing, and a gigabyte of shards at the most.
+    Every metadata object and every commit record is read. Memory: the listing, and at most 1 GiB of shards.
 
     Parameters
     ----------
     crc
-        Also read every shard and compare its checksums, and all else that the manifest lists; otherwise only presence
-        and size are compared.
+        Also read every shard, and every object in the manifest, to compare checksums; otherwise only presence and size
+        are compared.
     progress
-        Called with the committed shards that were looked at, and how many there are.
+        Called with the committed shards checked so far, and their total.
     """
     return _Verifier(store, crc=crc, progress=progress).found
 
@@ -66,10 +66,10 @@ class Repair(NamedTuple):
 
 
 def repair(store: Store, found: Verification) -> Repair:
-    """Mend what a verification found at fault: metadata is written anew, a shard is removed for the next build to make.
+    """Repair faults: damaged metadata is rewritten, damaged shards are removed for the next build to recompute.
 
-    A shard's record goes first: at no time does one stand for a shard that is not whole. A sealed store is unsealed.
-    Faults that are not `is_mendable` stay; their own `mend` says what helps.
+    A shard's record is removed first: a record must never exist for an incomplete shard. A sealed store is unsealed.
+    Faults that are not `is_mendable` stay; their `mend` says what helps.
     """
     mendable = [fault for fault in found.faults if fault.is_mendable]
     if mendable:
@@ -88,7 +88,7 @@ def repair(store: Store, found: Verification) -> Repair:
 def sha256_of(
     objects: Objects, keys: Iterable[str], *, threads: int = _REQUESTS_AT_ONCE
 ) -> Iterator[tuple[str, SealedObject]]:
-    """Read objects, some at once, and give the size and sha256 of each, in the order of the keys."""
+    """Compute size and sha256 of objects, several concurrently, in the order of the keys."""
 
     def read(key: str) -> tuple[str, SealedObject]:
         data = objects.get(key)
@@ -98,19 +98,19 @@ def sha256_of(
 
 
 def _in_order(function: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
-    """Do something with every item in some threads; give the results in order, a bounded number of items ahead."""
+    """Map in threads, with results in order and a bounded number of prefetched items."""
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[Result]] = deque()
+        pending: deque[Future[Result]] = deque()
         for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) >= 4 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 4 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-class _Seen(NamedTuple):
-    """What one commit record led to."""
+class _CheckedRecord(NamedTuple):
+    """Result of checking one commit record and its shard."""
 
     record: str
     shard: str | None
@@ -121,7 +121,7 @@ class _Seen(NamedTuple):
 
 
 class _Verifier:
-    """One look at a whole store."""
+    """Verification of a whole store."""
 
     def __init__(self, store: Store, *, crc: bool, progress: Callable[[int, int], None] | None) -> None:
         self._store = store
@@ -130,13 +130,13 @@ class _Verifier:
         self.found = Verification(depth="crc" if crc else "quick")
         self._listing = dict(self._objects.walk(""))
         largest = max((size for key, size in self._listing.items() if "/values/c/" in key), default=1)
-        # An object is held twice while it is taken over from the library that fetched it.
+        # An object is held twice while it is copied from the library that fetched it.
         self._threads = max(1, min(_REQUESTS_AT_ONCE, _MAX_HELD_BYTES // (2 * largest or 1)))
         self.found.manifest = self._manifest = self._read_manifest()
         self._passed_over: list[str] = []
         self._planned: dict[ArrayKey, dict[str, ArrayLayout]] = {}
-        self._look_at_documents(self._expected())
-        self._look_at_shards(progress)
+        self._check_documents(self._expected())
+        self._check_shards(progress)
         if self._manifest is not None:
             self._compare_with_manifest(self._manifest)
         known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST}
@@ -161,7 +161,7 @@ class _Verifier:
             return None
 
     def _set_names(self) -> list[str]:
-        """List the feature sets, those without a readable group too."""
+        """List the feature sets, also those without a readable group."""
         parts = (key.split("/") for key in self._listing)
         names = {folders[1] for folders in parts if folders[0] in (layout.FEATURES, DECLARED) and len(folders) > 2}
         return sorted(names)
@@ -172,9 +172,9 @@ class _Verifier:
         return [name for name in self._store.assembly.lengths if layout.contig_key(name) in folders]
 
     def _described(self, name: str) -> FeatureSet | None:
-        """Read what a set was declared to be, or None if that cannot be known; its group only repeats it for readers.
+        """Read the declaration of a set, or None if it is lost; its group only repeats it for readers.
 
-        A set without group and commits is none yet: its build was stopped before it was declared.
+        A set without group and commits is not one yet: its build was interrupted before the declaration.
         """
         group, declared = f"{layout.set_path(name)}/{GROUP}", self._below(f"{DECLARED}/{name}")
         if group not in self._listing and not self._below(f"{layout.COMMITS}/{name}"):
@@ -207,10 +207,10 @@ class _Verifier:
         return described if self._objects.get(log.key(number)) == log.to_json(described) else None
 
     def _expected(self) -> dict[str, bytes]:
-        """Work out what metadata there must be, and which shards there may be."""
+        """Compute the correct metadata, and plan which shards may exist."""
         assembly = self._store.assembly
         expected: dict[str, bytes] = {}
-        needed = self._store.format  # a build that was stopped just before it declared a set may have raised it
+        needed = self._store.format  # a build interrupted just before a declaration may have raised it
         for name in self._set_names():
             described = self._described(name)
             if described is None:
@@ -236,7 +236,7 @@ class _Verifier:
         except (NotBuilt, NotAStore, DamagedChunk) as error:
             path = layout.anchored_path(described.name, anchors)
             self._pass_over(path, f"{layout.COMMITS}/{ArrayKey(described.name, anchors)}")
-            if not isinstance(error, NotBuilt):  # else its build was stopped before it was declared
+            if not isinstance(error, NotBuilt):  # else its build was interrupted before the declaration
                 self._fault(path, str(error), "then verify again: nothing below was compared")
             return {}
         self._planned[array.key] = {
@@ -244,7 +244,7 @@ class _Verifier:
         }
         return documents
 
-    def _look_at_documents(self, expected: dict[str, bytes]) -> None:
+    def _check_documents(self, expected: dict[str, bytes]) -> None:
         self.found.documents = expected
         for key in expected.keys() - self._listing.keys():
             self._fault(key, "is not there", _WRITES, write=expected[key])
@@ -260,45 +260,45 @@ class _Verifier:
         sealed = self._manifest.objects.get(key) if self._manifest else None
         if sealed is not None:
             return found == sealed
-        # Where sealing was stopped on its way, some groups are consolidated and some are not.
+        # After an interrupted sealing, some groups are consolidated and some are not.
         return data == self.found.documents[key] or data == self._consolidated.get(key)
 
     @cached_property
     def _consolidated(self) -> dict[str, bytes]:
         return consolidated(self.found.documents)
 
-    def _look_at_shards(self, progress: Callable[[int, int], None] | None) -> None:
+    def _check_shards(self, progress: Callable[[int, int], None] | None) -> None:
         logs = {f"{layout.COMMITS}/{array}" for array in self._planned}
         records = [key for key in self._listing if layout.parse_commit_key(key) and key.rsplit("/", 2)[0] in logs]
         committed: set[str] = set()
-        for number, seen in enumerate(_in_order(self._look_at_shard, records, threads=self._threads), start=1):
-            self.found.objects[seen.record] = None
-            if seen.shard is not None:
-                committed.add(seen.shard)
+        for number, checked in enumerate(_in_order(self._check_shard, records, threads=self._threads), start=1):
+            self.found.objects[checked.record] = None
+            if checked.shard is not None:
+                committed.add(checked.shard)
                 self.found.shards += 1
-                self.found.bytes += self._listing.get(seen.shard, 0)
-                self.found.objects[seen.shard] = seen.sealed
-            if seen.fault is not None:
-                self.found.faults.append(seen.fault)
+                self.found.bytes += self._listing.get(checked.shard, 0)
+                self.found.objects[checked.shard] = checked.sealed
+            if checked.fault is not None:
+                self.found.faults.append(checked.fault)
             if progress is not None:
                 progress(number, len(records))
         missing = {str(array): planned.keys() - committed for array, planned in self._planned.items()}
         self.found.incomplete = {name: len(keys) for name, keys in missing.items() if keys}
         self.found.orphans = sorted(set().union(*missing.values()) & self._listing.keys())
 
-    def _look_at_shard(self, record: str) -> _Seen:
+    def _check_shard(self, record: str) -> _CheckedRecord:
         array = ArrayKey.of(record.split("/")[1])
         try:
             commit = self._store.commits(array).load(record, self._listing[record])
         except DamagedRecord as error:
             mend = "`featurestore repair`, then build again"
-            return _Seen(record, None, None, Fault(record, str(error), mend, (record,)))
+            return _CheckedRecord(record, None, None, Fault(record, str(error), mend, (record,)))
         key = layout.shard_key(array, commit.contig, commit.phase, commit.shard)
         what = self._wrong_with(commit, key)
         if what is None:
-            return _Seen(record, key, SealedObject(commit.size, commit.sha256), None)
+            return _CheckedRecord(record, key, SealedObject(commit.size, commit.sha256), None)
         mend = f"`featurestore repair` removes it and {record}, then build again"
-        return _Seen(record, key, None, Fault(key, what, mend, (record, key)))
+        return _CheckedRecord(record, key, None, Fault(key, what, mend, (record, key)))
 
     def _wrong_with(self, commit: Commit, key: str) -> str | None:
         if not self._belongs(commit, key):
@@ -316,7 +316,7 @@ class _Verifier:
         return None
 
     def _size_now(self, key: str) -> int | None:
-        """Look for an object once more: a running build may have written it while the store was being listed."""
+        """Request an object again: a running build may have written it during the listing."""
         try:
             return len(self._objects.get(key))
         except FileNotFoundError:
@@ -343,12 +343,12 @@ class _Verifier:
             if found != manifest.objects[key]:
                 self._not_as_sealed(key)
         if CATALOG in manifest.objects:  # else an earlier version sealed it
-            self._look_at_croissant(manifest)
+            self._check_croissant(manifest)
         for key in sorted(self.found.objects.keys() - manifest.objects.keys() - at_fault):
             self._fault(key, f"is not in {MANIFEST}, so it came after the store was sealed", _UNSEALS, MANIFEST)
 
-    def _look_at_croissant(self, manifest: Manifest) -> None:
-        """Check the one card that the manifest cannot list, as it names the manifest's hash."""
+    def _check_croissant(self, manifest: Manifest) -> None:
+        """Check the only card that the manifest cannot list, since it contains the manifest's hash."""
         try:
             data = self._objects.get(CROISSANT)
         except FileNotFoundError:

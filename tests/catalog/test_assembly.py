@@ -97,7 +97,7 @@ def test_a_genome_is_the_same_assembly_however_it_is_packed(write: Writer, tmp_p
 
 @given(st.sampled_from(sorted(SEQUENCES)), st.data())
 @settings(max_examples=150, deadline=None)
-def test_any_stretch_is_that_of_the_sequence(packed: list[Path], contig: str, data: st.DataObject) -> None:
+def test_any_range_is_that_of_the_sequence(packed: list[Path], contig: str, data: st.DataObject) -> None:
     bases = SEQUENCES[contig]
     start = data.draw(st.integers(0, len(bases) - 1))
     end = data.draw(st.integers(start + 1, min(len(bases), start + 300)))
@@ -105,7 +105,7 @@ def test_any_stretch_is_that_of_the_sequence(packed: list[Path], contig: str, da
         assert fasta.fetch(contig, start, end).tobytes().decode() == bases[start:end]
 
 
-def test_a_stretch_may_begin_and_end_where_a_bgzip_block_does(tmp_path: Path) -> None:
+def test_a_range_may_begin_and_end_where_a_bgzip_block_does(tmp_path: Path) -> None:
     header = ">c\n"
     bases = random_sequences({"c": 2 * 65_536}, seed=2)["c"]
     path = write_bgzip(tmp_path / "edge", f"{header}{bases}\n".encode())
@@ -126,7 +126,7 @@ def test_the_width_of_the_lines_does_not_matter(
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 3), (3, 3), (5, 3), (0, 8)])
-def test_a_stretch_outside_the_contig_is_refused(packed: list[Path], start: int, end: int) -> None:
+def test_a_range_outside_the_contig_is_refused(packed: list[Path], start: int, end: int) -> None:
     with Fasta(packed[0]) as fasta, pytest.raises(ValueError, match="does not lie in chrM, which has 7 bases"):
         fasta.fetch("chrM", start, end)
 
@@ -199,7 +199,7 @@ def test_a_contig_has_at_least_one_base() -> None:
 
 
 @pytest.mark.parametrize(
-    ("has", "asked"),
+    ("has", "wanted"),
     [
         ("chr1", "chr1"),
         ("chr1", "1"),
@@ -212,8 +212,8 @@ def test_a_contig_has_at_least_one_base() -> None:
         ("MT", "M"),
     ],
 )
-def test_either_spelling_of_a_contig_finds_it(has: str, asked: str) -> None:
-    assert assembly_of({"chr22": "A", has: "C"}).resolve(asked) == has
+def test_either_spelling_of_a_contig_finds_it(has: str, wanted: str) -> None:
+    assert assembly_of({"chr22": "A", has: "C"}).resolve(wanted) == has
 
 
 def test_a_contig_under_its_own_name_is_preferred() -> None:
@@ -418,9 +418,9 @@ def test_anything_damaged_in_the_cache_is_made_again(write: Writer, kept: int, t
 
 
 def test_a_file_from_a_clock_that_runs_ahead_is_indexed_once(tmp_path: Path) -> None:
-    path = write_bgzip(tmp_path / "ahead", fasta_text(SEQUENCES))
-    ahead = time.time_ns() + 10**15
-    os.utime(path, ns=(ahead, ahead))
+    path = write_bgzip(tmp_path / "future", fasta_text(SEQUENCES))
+    future = time.time_ns() + 10**15
+    os.utime(path, ns=(future, future))
     with Fasta(path) as fasta:
         indexes = {entry: entry.stat().st_ino for entry in fasta.cache.iterdir()}
     assert Assembly.from_fasta(path).digest == assembly_of(SEQUENCES).digest

@@ -125,7 +125,7 @@ def test_a_registry_that_is_written_and_read_is_the_same(some: Registry) -> None
 
 
 @given(registries(), st.data())
-def test_what_is_found_is_what_a_look_at_each_store_finds(some: Registry, data: st.DataObject) -> None:
+def test_a_search_finds_what_checking_each_store_finds(some: Registry, data: st.DataObject) -> None:
     """A store's own words, in other letters, find it; and nothing else is found than the stores that have them."""
     sets = [item for one in some.stores for item in one.feature_sets]
     texts = {
@@ -416,8 +416,8 @@ def test_the_verbs_add_list_show_find_and_remove(
     assert "licence: unknown" in shown
     assert "3 channels, bins of 16 bp, offsets 0, 8 bp, 2 of 2 contigs, 100 % built" in shown
     assert json.loads(run("show", "one", "--json")[1])["feature_sets"][0]["share"] == 1.0
-    for asked in (["--channel", "NEL2"], ["--assembly", "tiny"], ["--extractor", "demo"], ["--fingerprint", "f"]):
-        assert [one["name"] for one in json.loads(run("find", *asked, "--json")[1])] == ["one"]
+    for criterion in (["--channel", "NEL2"], ["--assembly", "tiny"], ["--extractor", "demo"], ["--fingerprint", "f"]):
+        assert [one["name"] for one in json.loads(run("find", *criterion, "--json")[1])] == ["one"]
     assert run("find", "channel0", "--licence", "unknown")[0] == 0
     assert run("find", "--channel", "CTCF")[0] == 1
     assert run("remove", "one")[1].endswith("the store itself is as it was\n")

@@ -185,9 +185,9 @@ def test_a_write_waits_for_another_and_gives_up_on_one_that_does_not_end(
         keep(cache, 0, 1)
         assert there(cache, range(2)) == []
         holder.kill()
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert f"nothing can be kept in the cache folder {tmp_path}" in told
-    assert "set a smaller cache_bytes" in told
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert f"nothing can be kept in the cache folder {tmp_path}" in warning
+    assert "set a smaller cache_bytes" in warning
     keep(cache, 0)
     assert there(cache, range(2)) == [0]
 

@@ -1,4 +1,4 @@
-"""A server that speaks as NCBI's E-utilities do about genes, on this machine, and notes what it is asked.
+"""A server that speaks as NCBI's E-utilities do about genes, on this machine, and logs the requests.
 
 Belongs here: `esearch` and `esummary` of `db=gene` over records that a test gives, ways to fail, and asking it. Does
 not: tests; fixtures (`tests/catalog/ncbi/conftest.py`).
@@ -27,7 +27,7 @@ needs_data = pytest.mark.skipif(not NCBI.is_dir(), reason=f"no real inputs at {N
 EMAIL = "you@lab.org"
 
 
-class Asked(NamedTuple):
+class EntrezRequest(NamedTuple):
     """One request."""
 
     utility: str
@@ -52,7 +52,7 @@ class EntrezServer(ThreadingHTTPServer):
         self.records = dict(records)
         self.ensembl = dict(ensembl or {})
         self.url = f"http://127.0.0.1:{self.server_address[1]}/entrez/eutils"
-        self.asked: list[Asked] = []
+        self.requests: list[EntrezRequest] = []
         self.faults: deque[Callable[[_Handler], bool]] = deque()
 
     def __enter__(self) -> "EntrezServer":
@@ -63,9 +63,9 @@ class EntrezServer(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
-    def uids_asked(self) -> list[int]:
+    def requested_uids(self) -> list[int]:
         """Give the ids of all requests for summaries, in order."""
-        return [uid for asked in self.asked for uid in asked.uids]
+        return [uid for request in self.requests for uid in request.uids]
 
     def answer(self, utility: str, params: dict[str, str]) -> dict[str, Any]:
         """Give the reply to a request as JSON."""
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         arrived = time.monotonic()
         params = {name: values[0] for name, values in parse_qs(query).items()}
         utility = urlsplit(self.path).path.rpartition("/")[2].removesuffix(".fcgi")
-        self.server.asked.append(Asked(utility, params, arrived))
+        self.server.requests.append(EntrezRequest(utility, params, arrived))
         if not self.server.faults or not self.server.faults.popleft()(self):
             self.reply(json.dumps(self.server.answer(utility, params)).encode())
 
@@ -131,7 +131,7 @@ Fault = Callable[[_Handler], bool]
 
 
 def says(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Fault:
-    """Answer this, whatever was asked."""
+    """Answer any request with this."""
 
     def fault(handler: _Handler) -> bool:
         handler.reply(body, status=status, headers=headers)
@@ -142,8 +142,8 @@ def says(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = 
 
 def cuts(handler: _Handler) -> bool:
     """Stop in the middle of the reply."""
-    asked = handler.server.asked[-1]
-    body = json.dumps(handler.server.answer(asked.utility, asked.params)).encode()
+    last = handler.server.requests[-1]
+    body = json.dumps(handler.server.answer(last.utility, last.params)).encode()
     handler.reply(body, cut=len(body) // 2)
     return True
 
@@ -188,8 +188,8 @@ def genes(n: int) -> dict[int, dict[str, Any]]:
     return {uid: docsum(f"GENE{uid}", description=f"gene {uid}") for uid in range(1, n + 1)}
 
 
-def fetch(server: EntrezServer, cache: Path, *asked: int | str, **options: Any) -> FetchedAnnotations:
-    return fetch_annotations(asked, cache=cache, email=EMAIL, base_url=server.url, **{"retry_s": 5.0, **options})
+def fetch(server: EntrezServer, cache: Path, *queries: int | str, **options: Any) -> FetchedAnnotations:
+    return fetch_annotations(queries, cache=cache, email=EMAIL, base_url=server.url, **{"retry_s": 5.0, **options})
 
 
 def answers_in(fetched: FetchedAnnotations) -> list[tuple[str, int | None, str]]:

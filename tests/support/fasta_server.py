@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
 
 class FastaServer(ThreadingHTTPServer):
-    """Files over HTTP, by ranges. Keeps what was asked, and can be told to answer wrongly."""
+    """Files over HTTP, by ranges. Logs the requests, and injects faults on request."""
 
     daemon_threads = True
 
@@ -58,8 +58,8 @@ class FastaServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def asked(self) -> list[Request]:
-        """Give what was asked since the last call."""
+    def take_requests(self) -> list[Request]:
+        """Return the requests since the last call."""
         log, self.log = self.log, []
         return log
 
@@ -95,9 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             extra = {}
         if self.path in self.server.times:
             extra["Last-Modified"] = formatdate(self.server.times[self.path], usegmt=True)
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if asked and fault != "no ranges":
-            start, end = int(asked[1]), min(int(asked[2]) + 1, size)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted and fault != "no ranges":
+            start, end = int(wanted[1]), min(int(wanted[2]) + 1, size)
             body, status = body[start:end], 206
             extra["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         assert self.headers["Accept-Encoding"] == "identity"

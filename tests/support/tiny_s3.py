@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class TinyS3(ThreadingHTTPServer):
-    """One bucket in memory. `paths` are those asked for."""
+    """One bucket in memory. `paths` are those requested."""
 
     daemon_threads = True
     page = 60
@@ -40,11 +40,11 @@ class _TinyS3Handler(BaseHTTPRequestHandler):
         data = self.server.objects.get(key)
         if data is None:
             return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
-        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if asked is None:
+        byte_range = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if byte_range is None:
             return self._answer(200, data)
-        first = int(asked[1]) if asked[1] else max(0, len(data) - int(asked[2]))
-        last = min(int(asked[2]), len(data) - 1) if asked[1] and asked[2] else len(data) - 1
+        first = int(byte_range[1]) if byte_range[1] else max(0, len(data) - int(byte_range[2]))
+        last = min(int(byte_range[2]), len(data) - 1) if byte_range[1] and byte_range[2] else len(data) - 1
         return self._answer(206, data[first : last + 1], {"Content-Range": f"bytes {first}-{last}/{len(data)}"})
 
     def do_PUT(self) -> None:
@@ -66,9 +66,9 @@ class _TinyS3Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _listing(self) -> bytes:
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        after = asked.get("continuation-token") or asked.get("start-after", "")
-        prefix = asked.get("prefix", "")
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        after = query.get("continuation-token") or query.get("start-after", "")
+        prefix = query.get("prefix", "")
         keys = sorted(key for key in self.server.objects if key.startswith(prefix) and key > after)
         folders = sorted({prefix + key[len(prefix) :].partition("/")[0] + "/" for key in keys})
         shown = "".join(
@@ -76,7 +76,7 @@ class _TinyS3Handler(BaseHTTPRequestHandler):
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
             for key in keys[: self.server.page]
         )
-        if "delimiter" in asked:
+        if "delimiter" in query:
             shown = "".join(f"<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>" for folder in folders)
         elif len(keys) > self.server.page:
             shown += f"<NextContinuationToken>{keys[self.server.page - 1]}</NextContinuationToken>"

@@ -17,7 +17,7 @@ def running() -> Iterator[FastaServer]:
 
 @pytest.fixture
 def server(running: FastaServer) -> Iterator[FastaServer]:
-    running.asked()
+    running.take_requests()
     yield running
     running.faults = []
     running.afterwards = lambda request: None

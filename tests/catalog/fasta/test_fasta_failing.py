@@ -39,11 +39,11 @@ def test_a_server_that_fails_is_told_with_the_mend(server: FastaServer, fault: s
         server.faults = [fault]
         with pytest.raises(OSError, match=rf"{message}.*see that its server answers.*start again"):
             fasta.fetch("chr1", 0, 400_000)
-        server.asked()
+        server.take_requests()
     if fault == "403":
         with pytest.raises(PermissionError, match="storage options: key, secret"):
             Fasta(url)
-        assert len(server.asked()) == 2, "a refusal was asked again"
+        assert len(server.take_requests()) == 2, "a refusal was asked again"
 
 
 @pytest.mark.usefixtures("_tries_briefly")
@@ -76,7 +76,7 @@ def test_a_server_without_ranges_is_refused_before_it_sends_everything(server: F
     server.faults = ["no ranges"]
     with pytest.raises(FastaError, match=r"sends no parts of a file.*download it"):
         Fasta(url)
-    assert len(server.asked()) == 2
+    assert len(server.take_requests()) == 2
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "bgzip"])
@@ -104,10 +104,10 @@ class FailsFirst:
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
-        self.asked = 0
+        self.n_requests = 0
 
     def info(self, path: str) -> dict[str, object]:
-        self.asked += 1
+        self.n_requests += 1
         if self.errors:
             raise self.errors.pop(0)
         return {"size": 8, "type": "file"}
@@ -136,11 +136,11 @@ def test_only_transient_errors_are_tried_again(
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **options: (system, url))
     if is_transient:
         assert open_source("memory://a.fa", None).size == 8
-        assert system.asked == 2
+        assert system.n_requests == 2
     else:
         with pytest.raises(OSError, match=r"a\.fa cannot be read .*see that its server answers"):
             open_source("memory://a.fa", None)
-        assert system.asked == 1
+        assert system.n_requests == 1
 
 
 def test_a_mistake_in_a_program_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

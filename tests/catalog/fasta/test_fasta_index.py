@@ -49,7 +49,7 @@ def test_blocks_unpack_to_what_biopython_reads_however_they_arrive(text: bytes, 
 
 @given(st.binary(min_size=1, max_size=300), st.integers(1, 90), st.data())
 @settings(deadline=None)
-def test_any_stretch_of_blocks_is_that_of_the_text_in_one_read(text: bytes, size: int, data: st.DataObject) -> None:
+def test_any_range_of_blocks_is_that_of_the_text_in_one_read(text: bytes, size: int, data: st.DataObject) -> None:
     packed = in_blocks(text, size)
     blocks = [(start, at) for start, _, at, length in biopython.BgzfBlocks(io.BytesIO(packed)) if length]
     start = data.draw(st.integers(0, len(text) - 1))

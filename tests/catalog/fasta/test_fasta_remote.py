@@ -47,7 +47,7 @@ def sequences_of(text: bytes) -> dict[str, str]:
 @pytest.mark.parametrize("place", PLACES)
 @given(texts(), st.data())
 @settings(max_examples=30, deadline=None)
-def test_any_stretch_is_that_of_the_text_wherever_it_lies_and_however_it_is_packed(
+def test_any_range_is_that_of_the_text_wherever_it_lies_and_however_it_is_packed(
     place: Place, running: FastaServer, tmp_path_factory: pytest.TempPathFactory, text: bytes, data: st.DataObject
 ) -> None:
     block_bytes = data.draw(st.sampled_from([0, 1, 5, 33, 1000]))
@@ -69,33 +69,33 @@ def test_any_stretch_is_that_of_the_text_wherever_it_lies_and_however_it_is_pack
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "bgzip"])
-def test_an_index_opens_a_file_with_one_question_and_a_stretch_is_one_request(
-    server: FastaServer, packed: bool
-) -> None:
+def test_an_index_opens_a_file_with_one_question_and_a_range_is_one_request(server: FastaServer, packed: bool) -> None:
     content = bgzip(TEXT) if packed else TEXT
     url = on_the_web(f"{next(names)}.fa", content, Path(), server)
     with Fasta(url) as made:
         index = made.index
-        assert sum(request.sent for request in server.asked()) < 1.4 * len(content), "read through more than once"
+        assert sum(request.sent for request in server.take_requests()) < 1.4 * len(content), (
+            "read through more than once"
+        )
     with Fasta(url, index=index) as fasta:
-        assert [request.method for request in server.asked()] == ["HEAD"]
+        assert [request.method for request in server.take_requests()] == ["HEAD"]
         fasta.fetch("chr2", 0, 1)
-        server.asked()
+        server.take_requests()
         found = fasta.fetch("chr1", 10, 399_990)
         assert found.tobytes().decode() == SEQUENCES["chr1"][10:399_990]
-        (request,) = server.asked()
+        (request,) = server.take_requests()
         assert request.sent <= min(len(content), 400_000 * 61 / 60 + 65_536)
         fasta.fetch("chr1", 200_000, 204_096)
-        (request,) = server.asked()
+        (request,) = server.take_requests()
         assert request.sent <= (2 * 65_536 if packed else 4096 * 61 / 60 + 2)
 
 
 def test_the_client_makes_the_index_once_and_the_digests_once(server: FastaServer) -> None:
     url = on_the_web(f"{next(names)}.fa", TEXT, Path(), server)
     first = Assembly.from_fasta(url)
-    assert sum(request.sent for request in server.asked()) > 2 * len(TEXT)
+    assert sum(request.sent for request in server.take_requests()) > 2 * len(TEXT)
     assert Assembly.from_fasta(url) == first == assembly_of(SEQUENCES, name=first.name)
-    assert sum(request.sent for request in server.asked()) < 0.2 * len(TEXT)
+    assert sum(request.sent for request in server.take_requests()) < 0.2 * len(TEXT)
 
 
 def test_a_genome_of_many_contigs_takes_few_requests_to_digest(server: FastaServer) -> None:
@@ -103,7 +103,7 @@ def test_a_genome_of_many_contigs_takes_few_requests_to_digest(server: FastaServ
     text = "".join(f">{name}\n{sequence}\n" for name, sequence in contigs.items())
     url = on_the_web(f"{next(names)}.fa", text.encode(), Path(), server)
     assert Assembly.from_fasta(url).contigs == assembly_of(contigs).contigs
-    assert len(server.asked()) < 12
+    assert len(server.take_requests()) < 12
 
 
 def test_indexes_beside_a_file_are_used_unless_they_are_older(server: FastaServer, tmp_path: Path) -> None:
@@ -116,11 +116,11 @@ def test_indexes_beside_a_file_are_used_unless_they_are_older(server: FastaServe
     with Fasta(url) as fasta:
         assert fasta.fetch("chr2", 5, 9).tobytes().decode() == SEQUENCES["chr2"][5:9]
         assert not fasta.cache.exists()
-    assert sum(request.sent for request in server.asked()) < 2 * 65_536
+    assert sum(request.sent for request in server.take_requests()) < 2 * 65_536
     server.times |= {f"/{name}.fa.gz": 2_000_000, f"/{name}.fa.gz.fai": 1_000_000, f"/{name}.fa.gz.gzi": 3_000_000}
     with Fasta(url) as fasta:
         assert fasta.cache.exists()
-    assert sum(request.sent for request in server.asked()) > len(content)
+    assert sum(request.sent for request in server.take_requests()) > len(content)
 
 
 def test_a_damaged_index_beside_a_file_is_refused_by_name(server: FastaServer) -> None:
@@ -136,10 +136,10 @@ def test_gzip_at_a_url_is_unpacked_once_into_the_cache(server: FastaServer) -> N
     with Fasta(url) as fasta:
         index = fasta.index
         assert (fasta.cache / "unpacked.fa").read_bytes() == TEXT
-    assert len(content) < sum(request.sent for request in server.asked()) < len(content) + 100
+    assert len(content) < sum(request.sent for request in server.take_requests()) < len(content) + 100
     with Fasta(url, index=index) as fasta:
         assert fasta.fetch("chr2", 5, 90).tobytes().decode() == SEQUENCES["chr2"][5:90]
-    assert [request.method for request in server.asked()] == ["HEAD"]
+    assert [request.method for request in server.take_requests()] == ["HEAD"]
 
 
 def test_a_url_is_shown_without_what_is_secret_in_it(server: FastaServer) -> None:
@@ -147,7 +147,7 @@ def test_a_url_is_shown_without_what_is_secret_in_it(server: FastaServer) -> Non
     with Fasta(url) as fasta:
         assert fasta.url == url.removesuffix("?signature=secret")
         assert fasta.fetch("c", 1, 3).tobytes() == b"CG"
-    assert all(request.path.endswith("secret") for request in server.asked()), "looked for an index beside it"
+    assert all(request.path.endswith("secret") for request in server.take_requests()), "looked for an index beside it"
     assert Assembly.from_fasta(url).name == Path(fasta.url).stem
 
 
@@ -161,13 +161,13 @@ def test_threads_may_fetch_at_once(place: Place, packed: bool, server: FastaServ
     assert found == [SEQUENCES["chr1"][start : start + 9_000] for start in starts]
 
 
-def test_a_large_stretch_is_asked_for_in_parts(server: FastaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_range_is_requested_in_parts(server: FastaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     url = on_the_web(f"{next(names)}.fa", TEXT, Path(), server)
     monkeypatch.setattr(fasta_source, "_REQUEST_BYTES", 100_000)
     with Fasta(url) as fasta:
-        server.asked()
+        server.take_requests()
         assert fasta.fetch("chr1", 0, 400_000).tobytes().decode() == SEQUENCES["chr1"]
-    assert [request.sent for request in server.asked()] == [100_000] * 4 + [6_666]
+    assert [request.sent for request in server.take_requests()] == [100_000] * 4 + [6_666]
 
 
 # A real object store

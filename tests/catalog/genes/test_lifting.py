@@ -29,7 +29,7 @@ SIZES = {"chr1": 80, "chr2": 50}
 TARGET_SIZES = {"chrA": 120, "chrB": 90}
 
 
-class Stretch(NamedTuple):
+class Alignment(NamedTuple):
     """A chain: gapless blocks of `size` bases, each followed by gaps in source and target."""
 
     contig: str
@@ -52,8 +52,8 @@ class Stretch(NamedTuple):
 
 
 @st.composite
-def stretches(draw: st.DrawFn) -> Stretch:
-    return Stretch(
+def alignments(draw: st.DrawFn) -> Alignment:
+    return Alignment(
         contig=draw(st.sampled_from(sorted(SIZES))),
         start=draw(st.integers(0, 9)),
         target=draw(st.sampled_from(sorted(TARGET_SIZES))),
@@ -65,7 +65,7 @@ def stretches(draw: st.DrawFn) -> Stretch:
     )
 
 
-def walked(chains: list[Stretch]) -> dict[tuple[str, int], list[tuple[str, int, str]]]:
+def walked(chains: list[Alignment]) -> dict[tuple[str, int], list[tuple[str, int, str]]]:
     """Note where each base of each block goes, one by one."""
     places = defaultdict(list)
     for chain in chains:
@@ -84,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("chains")
 
 
-def write(folder: Path, *chains: Stretch, name: str = "a.over.chain") -> Path:
+def write(folder: Path, *chains: Alignment, name: str = "a.over.chain") -> Path:
     text = "##a comment\n" + "".join(chain.text() for chain in chains)
     path = folder / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
@@ -101,15 +101,15 @@ def assembly_of(**lengths: int) -> Assembly:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(stretches(), min_size=1, max_size=5), st.sampled_from(["a.over.chain", "a.over.chain.gz"]))
-def test_every_base_goes_where_a_walk_along_the_chains_takes_it(folder: Path, chains: list[Stretch], name: str) -> None:
+@given(st.lists(alignments(), min_size=1, max_size=5), st.sampled_from(["a.over.chain", "a.over.chain.gz"]))
+def test_every_base_is_lifted_as_by_a_walk_along_the_chains(folder: Path, chains: list[Alignment], name: str) -> None:
     chain = open_chain(write(folder, *chains, name=name))
     places = walked(chains)
-    asked = [(contig, base, strand) for contig in chain.source for base in range(SIZES[contig]) for strand in "+-."]
-    lifted = lift_positions(*(list(column) for column in zip(*asked, strict=True)), chain)
+    bases = [(contig, base, strand) for contig in chain.source for base in range(SIZES[contig]) for strand in "+-."]
+    lifted = lift_positions(*(list(column) for column in zip(*bases, strict=True)), chain)
     assert lifted.schema == LIFTED_SCHEMA
     turned = {"+": "-", "-": "+", ".": "."}
-    for (contig, base, strand), row in zip(asked, lifted.rows(), strict=True):
+    for (contig, base, strand), row in zip(bases, lifted.rows(), strict=True):
         expected = places[contig, base]
         if len(expected) == 1:
             (target, position, direction) = expected[0]
@@ -118,9 +118,9 @@ def test_every_base_goes_where_a_walk_along_the_chains_takes_it(folder: Path, ch
             assert row == (None, None, None, len(expected))
 
 
-FORWARD = Stretch("chr1", 10, "chrA", 30, "+", [(10, 5, 0), (15, 0, 0)])
-BACKWARD = Stretch("chr2", 0, "chrB", 0, "-", [(20, 0, 0)])
-TWICE = Stretch("chr1", 35, "chrB", 40, "+", [(10, 0, 0)])
+FORWARD = Alignment("chr1", 10, "chrA", 30, "+", [(10, 5, 0), (15, 0, 0)])
+BACKWARD = Alignment("chr2", 0, "chrB", 0, "-", [(20, 0, 0)])
+TWICE = Alignment("chr1", 35, "chrB", 40, "+", [(10, 0, 0)])
 GENES = genes_at(("1", 10, "+"), ("chr2", 3, "-"), ("chr1", 22, "+"), ("chr1", 36, "+"), ("chrM", 5, "+"))
 
 

@@ -36,17 +36,17 @@ def test_a_process_killed_in_the_middle_is_gone_on_with_and_no_answer_is_asked_f
     server.faults += [answers] * 3 + [waits_for_the_kill]
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(cache), server.url])
     deadline = time.monotonic() + 30
-    while len(server.asked) < 4 and time.monotonic() < deadline:
+    while len(server.requests) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     is_killed.set()
-    answered = [uid for asked in server.asked[:3] for uid in asked.uids]
+    answered = [uid for request in server.requests[:3] for uid in request.uids]
     assert len(answered) == 12
-    server.asked.clear()
+    server.requests.clear()
     fetched = fetch(server, cache, *range(1, 31))
     assert fetched.annotations["ncbi_gene_id"].to_list() == list(range(1, 31))
-    assert sorted([*answered, *server.uids_asked()]) == list(range(1, 31))
+    assert sorted([*answered, *server.requested_uids()]) == list(range(1, 31))
 
 
 def test_two_processes_on_one_cache_keep_each_others_answers(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_two_processes_on_one_cache_keep_each_others_answers(tmp_path: Path) -> 
         first = subprocess.Popen(command)
         second = subprocess.Popen([*command[:2], SCRIPT.replace("(1, 31)", "(20, 41)"), *command[3:]])
         assert (first.wait(), second.wait()) == (0, 0)
-        server.asked.clear()
+        server.requests.clear()
         assert fetch(server, cache, *range(1, 41)).annotations.height == 30
-        assert server.asked == []
+        assert server.requests == []
 
 
 RECORD = GeneRecord(7, 9606, None, True, "A", None, "B|C", None, "text")
@@ -104,4 +104,4 @@ def test_a_file_in_the_place_of_the_cache_is_refused_before_anything_is_asked(
     pl.DataFrame({"a": [1]}).write_parquet(path)
     with pytest.raises(NotADirectoryError, match=r"ncbi.parquet is a file, and a cache .* is a folder.*name another"):
         fetch(server, path, 1)
-    assert server.asked == []
+    assert server.requests == []

@@ -12,7 +12,7 @@ from Bio import Entrez
 from entrez_server import (
     EMAIL,
     NCBI,
-    Asked,
+    EntrezRequest,
     EntrezServer,
     Fault,
     answers,
@@ -36,9 +36,9 @@ def test_each_request_says_who_asks_and_biopython_is_left_as_it_was(server: Entr
     before = [getattr(Entrez, name) for name in names]
     fetch(server, tmp_path / "cache", 1, "GENE2", api_key="secret")
     assert [getattr(Entrez, name) for name in names] == before
-    assert {asked.utility for asked in server.asked} == {"esearch", "esummary"}
-    for asked in server.asked:
-        named = {name: asked.params[name] for name in ("db", "email", "tool", "api_key", "retmode")}
+    assert {request.utility for request in server.requests} == {"esearch", "esummary"}
+    for request in server.requests:
+        named = {name: request.params[name] for name in ("db", "email", "tool", "api_key", "retmode")}
         assert named == {
             "db": "gene",
             "email": EMAIL,
@@ -54,8 +54,8 @@ def test_who_asks_may_be_said_in_the_environment(
     monkeypatch.setenv("NCBI_EMAIL", " me@lab.org\n")
     monkeypatch.setenv("NCBI_API_KEY", "key\n")
     fetch_annotations([1], cache=tmp_path / "cache", base_url=server.url)
-    (asked,) = server.asked
-    assert (asked.params["email"], asked.params["api_key"]) == ("me@lab.org", "key")
+    (request,) = server.requests
+    assert (request.params["email"], request.params["api_key"]) == ("me@lab.org", "key")
 
 
 @pytest.mark.parametrize(("api_key", "a_second"), [(None, 3), ("key", 10)])
@@ -66,7 +66,7 @@ def test_requests_come_no_faster_than_ncbi_allows(
     server.faults += [answers, says(b"{}", status=500), answers]  # trying again is a request, too
     fetch(server, tmp_path / "cache", *range(1, 5), batch=1, api_key=api_key)
     fetch(server, tmp_path / "cache", *range(5, 9), batch=1, api_key=api_key)
-    arrived = [asked.arrived for asked in server.asked]
+    arrived = [request.arrived for request in server.requests]
     assert len(arrived) == 9
     assert arrived[-1] - arrived[0] >= 8 / a_second
 
@@ -116,7 +116,7 @@ def test_what_passes_is_tried_again(server: EntrezServer, tmp_path: Path, fault:
     server.faults += [fault, fault]
     fetched = fetch(server, tmp_path / "cache", 1, 2, timeout_s=1.0)
     assert fetched.annotations["symbol"].to_list() == ["GENE1", "GENE2"]
-    assert server.uids_asked() == [1, 2] * 3
+    assert server.requested_uids() == [1, 2] * 3
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
@@ -125,7 +125,7 @@ def test_retry_after_is_waited_for(server: EntrezServer, tmp_path: Path, form: s
     server.faults.append(says(BUSY, status=429, headers={"Retry-After": "1" if form == "seconds" else at}))
     began = datetime.now(UTC)
     fetch(server, tmp_path / "cache", 1)
-    first, second = server.asked
+    first, second = server.requests
     if form == "seconds":
         assert second.arrived - first.arrived >= 1
     else:
@@ -138,7 +138,7 @@ def test_a_server_that_asks_for_more_patience_than_there_is_is_not_waited_for(
     server.faults.append(says(BUSY, status=429, headers={"Retry-After": "3600"}))
     with pytest.raises(EntrezError, match="429 API rate limit exceeded; NCBI asks to wait 3600 s, the limit is 5"):
         fetch(server, tmp_path / "cache", 1)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @needs_data
@@ -164,7 +164,7 @@ def test_entities_in_a_reply_are_not_expanded_and_nothing_that_it_names_is_fetch
     server.faults += [says(bomb.encode())] * 100
     with pytest.raises(EntrezError, match="at last: &b;&c;"):
         fetch(server, tmp_path / "cache", 1, retry_s=0.1)
-    assert {asked.utility for asked in server.asked} == {"esummary"}
+    assert {request.utility for request in server.requests} == {"esummary"}
 
 
 def test_a_reply_without_end_is_given_up(server: EntrezServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_a_refusal_is_told_at_once_and_does_not_tell_the_key(server: EntrezServe
     with pytest.raises(EntrezError, match=r"refuses .* 400 API key \.\.\. is invalid; check .* API key") as raised:
         fetch(server, tmp_path / "cache", 1, api_key="secret")
     assert "secret" not in str(raised.value)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("kind", ["id", "symbol", "ensembl"])
@@ -201,24 +201,24 @@ def test_when_ncbi_goes_down_the_error_says_how_far_it_came_and_the_same_call_go
 ) -> None:
     cache = tmp_path / "cache"
     names = {"id": "{}", "symbol": "GENE{}", "ensembl": "ENSG{:011}"}
-    asked = [names[kind].format(uid) for uid in range(1, 31)]
+    queries = [names[kind].format(uid) for uid in range(1, 31)]
     server.ensembl = {f"ENSG{uid:011}": [uid] for uid in range(1, 31)}
     n_before = {"id": 2, "symbol": 4, "ensembl": 22}[kind]
     server.faults += [answers] * n_before + [says(b"", status=503)] * 1000
     with pytest.raises(EntrezError, match=rf"503.*20 of 30 genes are answered and kept in {cache}: the same command"):
-        fetch(server, cache, *asked, batch=10, retry_s=0.1)
+        fetch(server, cache, *queries, batch=10, retry_s=0.1)
     server.faults.clear()
-    before = list(server.asked[:n_before])
-    server.asked.clear()
-    fetched = fetch(server, cache, *asked, batch=10)
+    before = list(server.requests[:n_before])
+    server.requests.clear()
+    fetched = fetch(server, cache, *queries, batch=10)
     assert fetched.annotations.height == 30
     assert fetched.answers["is_cached"].sum() == 20
-    asked_before = {terms for one in before for terms in _terms(one)}
-    assert not asked_before & {terms for one in server.asked for terms in _terms(one)}
+    requested_before = {terms for one in before for terms in _terms(one)}
+    assert not requested_before & {terms for one in server.requests for terms in _terms(one)}
 
 
-def _terms(asked: Asked) -> list[str]:
-    return asked.params["term"].split(" OR ") if asked.utility == "esearch" else [str(uid) for uid in asked.uids]
+def _terms(request: EntrezRequest) -> list[str]:
+    return request.params["term"].split(" OR ") if request.utility == "esearch" else [str(uid) for uid in request.uids]
 
 
 def test_an_error_that_is_no_strict_json_is_quoted(server: EntrezServer, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_the_real_summary_of_a_mouse_gene_is_read_and_its_empty_summary_is_null(
     assert answers_in(fetched) == [("21803", 21803, "found"), ("tgfb1", 21803, "found")]
     assert human.annotations.is_empty()
     assert answers_in(human) == [("21803", None, "other organism")]
-    assert server.uids_asked() == [21803]
+    assert server.requested_uids() == [21803]
 
 
 @needs_data
@@ -131,7 +131,7 @@ def test_what_a_text_must_not_hold_is_taken_out_so_that_annotations_can_be_writt
     assert read_annotations(tmp_path / "a.tsv").equals(fetched.annotations)
 
 
-# What was asked
+# Queries
 
 
 def test_ids_symbols_and_ensembl_ids_find_the_same_gene_and_an_ensembl_id_is_its_gene_id(
@@ -140,7 +140,7 @@ def test_ids_symbols_and_ensembl_ids_find_the_same_gene_and_an_ensembl_id_is_its
     server.ensembl["ENSG00000000007"] = [7]
     fetched = fetch(server, tmp_path / "cache", "GENE9", "gene7", "ENSG00000000007.12", 7, "GeneID:8")
     fetch(server, tmp_path / "cache", "ENSG00000000007", "ENSG00000000007.1", "Gene7", "GENE7")
-    assert [asked.utility for asked in server.asked].count("esearch") == 2
+    assert [request.utility for request in server.requests].count("esearch") == 2
     assert fetched.answers.schema == ANSWER_SCHEMA
     assert answers_in(fetched) == [
         ("GENE9", 9, "found"),
@@ -154,7 +154,7 @@ def test_ids_symbols_and_ensembl_ids_find_the_same_gene_and_an_ensembl_id_is_its
         ("ENSG00000000007", 7),
         (None, 8),
     ]
-    assert sorted(server.uids_asked()) == [7, 8, 9]
+    assert sorted(server.requested_uids()) == [7, 8, 9]
 
 
 def test_a_name_of_two_genes_gives_both_and_the_symbol_decides(tmp_path: Path) -> None:
@@ -170,16 +170,16 @@ def test_a_name_of_two_genes_gives_both_and_the_symbol_decides(tmp_path: Path) -
 
 def test_genes_that_ncbi_does_not_have_are_listed_and_remembered(server: EntrezServer, tmp_path: Path) -> None:
     unknown = (99, "NOBODY", "ENSG00000000099")
-    never_asked = (0, 2**31, 10**30, "", 'A"[All Fields] OR ("B', "X*")
-    fetched = fetch(server, tmp_path / "cache", 1, *unknown, *never_asked)
+    never_requested = (0, 2**31, 10**30, "", 'A"[All Fields] OR ("B', "X*")
+    fetched = fetch(server, tmp_path / "cache", 1, *unknown, *never_requested)
     assert fetched.annotations["symbol"].to_list() == ["GENE1"]
-    assert answers_in(fetched)[1:] == [(str(name), None, "unknown") for name in (*unknown, *never_asked)]
+    assert answers_in(fetched)[1:] == [(str(name), None, "unknown") for name in (*unknown, *never_requested)]
     assert fetched.summary().splitlines()[0] == "1 of 10 found; 6 from the cache, 4 fetched"
     assert fetched.summary().splitlines()[1].startswith("unknown: 99, NOBODY, ENSG00000000099, 0, ")
-    assert not [asked for asked in server.asked if "All Fields] OR" in asked.params.get("term", "")]
-    n_asked = len(server.asked)
-    again = fetch(server, tmp_path / "cache", 1, *unknown, *never_asked)
-    assert len(server.asked) == n_asked
+    assert not [request for request in server.requests if "All Fields] OR" in request.params.get("term", "")]
+    n_requests = len(server.requests)
+    again = fetch(server, tmp_path / "cache", 1, *unknown, *never_requested)
+    assert len(server.requests) == n_requests
     assert again.answers["is_cached"].all()
     assert answers_in(again) == answers_in(fetched)
 
@@ -204,9 +204,9 @@ def test_replaced_ids_are_followed_and_discontinued_ones_listed(tmp_path: Path) 
         ]
         assert fetched.annotations["symbol"].to_list() == ["NEWEST"]
         assert "replaced: 1 (now 3)\ndiscontinued: 4, 5\nunknown: OLD" in fetched.summary()
-        assert sorted(server.uids_asked()) == [1, 2, 3, 4, 5, 6]
+        assert sorted(server.requested_uids()) == [1, 2, 3, 4, 5, 6]
         fetch(server, tmp_path / "cache", 6, 2, 1)
-        assert sorted(server.uids_asked()) == [1, 2, 3, 4, 5, 6]
+        assert sorted(server.requested_uids()) == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_a_reply_leaves_out_is_asked_again_the_next_time(server: EntrezServer, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_what_a_reply_leaves_out_is_asked_again_the_next_time(server: EntrezServ
     fetched = fetch(server, tmp_path / "cache", 1, 2)
     assert answers_in(fetched) == [("1", 1, "found"), ("2", None, "unanswered")]
     assert answers_in(fetch(server, tmp_path / "cache", 1, 2)) == [("1", 1, "found"), ("2", 2, "found")]
-    assert server.uids_asked() == [1, 2, 2]
+    assert server.requested_uids() == [1, 2, 2]
 
 
 def test_a_symbol_is_not_unknown_because_the_summary_that_a_search_names_fails(
@@ -236,16 +236,16 @@ def test_whatever_is_asked_in_whatever_batches_each_record_is_fetched_once(
 ) -> None:
     cache = tmp_path_factory.mktemp("runs")
     with EntrezServer(genes(30)) as server:
-        for asked in runs:
-            fetched = fetch(server, cache, *asked, batch=batch)
-            numbers = [int(str(ask).removeprefix("GENE")) for ask in dict.fromkeys(asked)]
-            assert fetched.answers["asked"].to_list() == list(dict.fromkeys(map(str, asked)))
+        for queries in runs:
+            fetched = fetch(server, cache, *queries, batch=batch)
+            numbers = [int(str(ask).removeprefix("GENE")) for ask in dict.fromkeys(queries)]
+            assert fetched.answers["asked"].to_list() == list(dict.fromkeys(map(str, queries)))
             assert fetched.answers["ncbi_gene_id"].to_list() == [n if n <= 30 else None for n in numbers]
             wanted = [f"GENE{n}" for n in dict.fromkeys(numbers) if n <= 30]
             assert fetched.annotations["symbol"].to_list() == wanted
-        uids = server.uids_asked()
+        uids = server.requested_uids()
         assert len(uids) == len(set(uids))
-        assert all(len(asked.uids) <= batch for asked in server.asked)
+        assert all(len(request.uids) <= batch for request in server.requests)
 
 
 # The command
@@ -274,9 +274,9 @@ def test_the_command_writes_annotations_that_a_gene_table_finds(server: EntrezSe
         "2 of 3 found; 0 from the cache, 3 fetched",
         "unknown: 99",
     ]
-    n_asked = len(server.asked)
+    n_requests = len(server.requests)
     assert run(server, tmp_path, str(table))[1] == "2 of 3 found; 3 from the cache, 0 fetched"
-    assert len(server.asked) == n_asked
+    assert len(server.requests) == n_requests
     genes = pl.DataFrame({"gene_id": ["ENSG00000000005", "Q"], "symbol": ["RENAMED", "gene6"]})
     prompts = prompts_for(genes, read_annotations(tmp_path / "a.tsv"))
     assert [prompt.split("\n")[1:3] for prompt in prompts] == [
@@ -299,7 +299,7 @@ def test_a_table_that_names_no_genes_says_which_columns_would(server: EntrezServ
         run(server, tmp_path, str(table))
     with pytest.raises(FileNotFoundError, match=r"no table at .*give the path"):
         run(server, tmp_path, str(tmp_path / "none.tsv"))
-    assert server.asked == []
+    assert server.requests == []
 
 
 @needs_data

@@ -168,8 +168,8 @@ def test_a_build_that_is_interrupted_and_then_killed_goes_on_where_it_was(
         "        return super().__call__(sequence)\n"
     )
     store = tmp_path / "s"
-    asked = ("build", store, "--fasta", fasta, "--workers", 1, *SETTINGS, *ON_CPU)
-    slowly = [str(COMMAND), *map(str, asked), "--extractor", "slow_composition:Slow.from_options"]
+    command = ("build", store, "--fasta", fasta, "--workers", 1, *SETTINGS, *ON_CPU)
+    slowly = [str(COMMAND), *map(str, command), "--extractor", "slow_composition:Slow.from_options"]
     assert stop_after_a_commit(store, slowly, signal.SIGINT, PYTHONPATH=str(tmp_path)) == 130
     assert stop_after_a_commit(store, slowly, signal.SIGKILL, PYTHONPATH=str(tmp_path)) == -signal.SIGKILL
     done = len(commits(store))
@@ -177,7 +177,7 @@ def test_a_build_that_is_interrupted_and_then_killed_goes_on_where_it_was(
     assert run("status", store).status == 1
     assert run("verify", store, "--crc").status == 0, "a stopped build committed a shard that is not whole"
 
-    ran = run(*asked)
+    ran = run(*command)
     assert ran.status == 0, ran.err
     assert f"7 of 7 shards committed, {7 - done} by this run" in ran.out
     assert run("verify", store, "--crc").status == 0
@@ -286,7 +286,7 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
     assert "Traceback" in run_process("get", store, "chr1:500", "--feature-set", "sei", FEATURESTORE_DEBUG="1").err
 
 
-# What was asked wrongly
+# Errors of the user
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,6 @@ def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
 
 
 def test_a_shell_completes_verbs(tmp_path: Path) -> None:
-    asked = {"_FEATURESTORE_COMPLETE": "complete_bash", "COMP_WORDS": "featurestore ve", "COMP_CWORD": "1"}
-    assert run(folder=tmp_path, **asked).stdout.split() == ["verify"]
+    variables = {"_FEATURESTORE_COMPLETE": "complete_bash", "COMP_WORDS": "featurestore ve", "COMP_CWORD": "1"}
+    assert run(folder=tmp_path, **variables).stdout.split() == ["verify"]
     assert "_featurestore_completion" in run("--show-completion", "bash", folder=tmp_path).stdout

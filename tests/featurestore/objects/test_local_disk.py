@@ -71,16 +71,16 @@ def test_a_full_disk_and_a_read_only_one_are_told_apart(small_disk: Path) -> Non
     assert objects.create("a/b", b"fits")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for attempt in (lambda: objects.create("c", b""), lambda: objects.put("c", b""), lambda: objects.delete("a/b")):
-        with pytest.raises(PermissionError, match=r"Read-only file system; give this user the right") as told:
+        with pytest.raises(PermissionError, match=r"Read-only file system; give this user the right") as raised:
             attempt()
-        assert told.value.errno == errno.EROFS
+        assert raised.value.errno == errno.EROFS
     with pytest.raises(PermissionError, match=r"could not open .*new/: Read-only"):
         connect(small_disk / "new", make=True)
     assert objects.get("a/b") == b"fits"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="this user may write to every folder")
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     objects = connect(tmp_path)
     tmp_path.chmod(0o555)
     with pytest.raises(PermissionError, match=r"Permission denied; give this user the right to write and read there"):

@@ -228,9 +228,9 @@ def test_windows_survive_what_passes_and_never_call_an_outage_damage(
         proxy.rule = None
         opened = source()
         proxy.rule = lambda request, fault=fault: fault
-        with pytest.raises(kind, match=mend) as told:
+        with pytest.raises(kind, match=mend) as raised:
             read_rows(opened, requests, 3)
-        assert not isinstance(told.value, DamagedChunk)
+        assert not isinstance(raised.value, DamagedChunk)
 
 
 # --- a real server ----------------------------------------------------------------------------------------------------

@@ -39,15 +39,17 @@ requests = st.builds(
 
 
 @given(st.lists(requests, max_size=30))
-def test_every_request_lies_in_one_stretch_and_no_row_is_read_twice(asked: list[RowRequest]) -> None:
-    stretches = merged(asked)
-    assert sorted(number for _, numbers in stretches for number in numbers) == list(range(len(asked)))
-    for rows, numbers in stretches:
-        for request in (asked[number] for number in numbers):
+def test_every_request_lies_in_one_merged_range_and_no_row_is_read_twice(requested: list[RowRequest]) -> None:
+    ranges = merged(requested)
+    assert sorted(number for _, numbers in ranges for number in numbers) == list(range(len(requested)))
+    for rows, numbers in ranges:
+        for request in (requested[number] for number in numbers):
             assert (request.contig, request.phase) == (rows.contig, rows.phase)
             assert rows.first <= request.first < request.end <= rows.end
-    read = [(rows.contig, rows.phase, row) for rows, _ in stretches for row in range(rows.first, rows.end)]
-    wanted = {(request.contig, request.phase, row) for request in asked for row in range(request.first, request.end)}
+    read = [(rows.contig, rows.phase, row) for rows, _ in ranges for row in range(rows.first, rows.end)]
+    wanted = {
+        (request.contig, request.phase, row) for request in requested for row in range(request.first, request.end)
+    }
     assert sorted(read) == sorted(wanted)
 
 

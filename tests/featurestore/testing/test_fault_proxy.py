@@ -21,7 +21,7 @@ from featurestore.testing.fault_proxy import (
 TROUBLES: list[Fault] = [Trouble.RESET_BEFORE, Trouble.RESET_AFTER, Trouble.CUT]
 
 
-def asked(proxy: FaultProxy, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+def send(proxy: FaultProxy, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=0.3)
     try:
         connection.request(method, path, body)
@@ -55,7 +55,7 @@ def test_each_fault_does_what_it_is_called(s3: TinyS3, proxy: FaultProxy) -> Non
     def put(fault: Fault) -> Callable[[], tuple[int, bytes]]:
         s3.paths.clear()
         proxy.rule = lambda request: fault
-        return lambda: asked(proxy, "PUT", "/bucket/k", b"abc")
+        return lambda: send(proxy, "PUT", "/bucket/k", b"abc")
 
     refused = put(SLOW_DOWN)()
     assert refused[0] == 503
@@ -72,26 +72,26 @@ def test_each_fault_does_what_it_is_called(s3: TinyS3, proxy: FaultProxy) -> Non
     assert s3.paths == []
     proxy.rule = lambda request: Trouble.CUT
     with pytest.raises(http.client.IncompleteRead) as cut:
-        asked(proxy, "GET", "/bucket/k")
+        send(proxy, "GET", "/bucket/k")
     assert cut.value.partial == b"a"
     assert set(proxy.traffic.faults.elements()) == {SLOW_DOWN, *TROUBLES, Trouble.STALL}
 
 
 def test_a_proxy_adds_the_latency_asked_for(proxy: FaultProxy) -> None:
     started = time.perf_counter()
-    asked(proxy, "PUT", "/bucket/k", b"abc")
+    send(proxy, "PUT", "/bucket/k", b"abc")
     undelayed = time.perf_counter() - started
     proxy.latency_s = 0.1
-    asked(proxy, "PUT", "/bucket/k", b"abc")
+    send(proxy, "PUT", "/bucket/k", b"abc")
     assert time.perf_counter() - started - undelayed >= 0.1
 
 
 def test_rules_draw_the_same_requests_each_time() -> None:
     requests = [Request(number, "GET", "/x") for number in range(2000)]
-    drawn = [sometimes(0.2, TROUBLES, seed=5)(request) for request in requests]
-    assert drawn == [sometimes(0.2, TROUBLES, seed=5)(request) for request in requests]
-    assert drawn != [sometimes(0.2, TROUBLES, seed=6)(request) for request in requests]
-    assert 300 < sum(fault is not None for fault in drawn) < 500
+    faults = [sometimes(0.2, TROUBLES, seed=5)(request) for request in requests]
+    assert faults == [sometimes(0.2, TROUBLES, seed=5)(request) for request in requests]
+    assert faults != [sometimes(0.2, TROUBLES, seed=6)(request) for request in requests]
+    assert 300 < sum(fault is not None for fault in faults) < 500
     first = at_first(2, SLOW_DOWN, "PUT")
     assert [first(Request(0, method, "/")) for method in ("GET", "PUT", "GET", "PUT", "PUT")] == [
         None,

@@ -46,7 +46,7 @@ def files_of(folder: str | Path) -> dict[str, bytes]:
 
 
 def before_writes(store: featurestore.Store, act: Callable[[str], None]) -> None:
-    """Have something done before every request of a store that changes it; it is told the key."""
+    """Have something done before every request of a store that changes it, with the key."""
 
     def watched(request: Callable[..., Any]) -> Callable[..., Any]:
         def acting(key: str, *data: bytes) -> Any:
@@ -109,11 +109,11 @@ def served(store: featurestore.Store) -> Iterator[str]:
             if not path.is_file():
                 self.send_error(404)
                 return
-            data, asked = path.read_bytes(), self.headers.get("Range", "")
-            first, _, last = asked.removeprefix("bytes=").partition("-")
+            data, byte_range = path.read_bytes(), self.headers.get("Range", "")
+            first, _, last = byte_range.removeprefix("bytes=").partition("-")
             start = int(first) if first else len(data) - int(last) if last else 0
             part = data[start : int(last) + 1 if first and last else None]
-            self.send_response(206 if asked else 200)
+            self.send_response(206 if byte_range else 200)
             self.send_header("Content-Length", str(len(part)))
             self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
             self.send_header("Last-Modified", formatdate(usegmt=True))
