@@ -1,4 +1,4 @@
-"""What a build costs beside its extractor, against a plain dask and zarr pipeline, in one run.
+"""Overhead of a build over its extractor, against a plain dask and zarr pipeline, in one run.
 
     python benchmarks/build.py            # writes benchmarks/results/build.json
     python benchmarks/build.py --quick    # smaller: does it run here at all?

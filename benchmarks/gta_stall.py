@@ -4,7 +4,7 @@
 
 Needs the extras `build` and `model`. A genome of 2,000 genes is simulated and its features computed once (`--work`
 keeps them). A step is prediction, squared error, gradients and AdamW for 16 genes at 251 bins, prompts read before. The
-share is the time between asking for a batch and having it, of the whole; nothing is fetched ahead.
+share is the time spent waiting for batches, of the whole; nothing is prefetched.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def stall(model_name: str, work: Path) -> dict[str, float]:
     waited = worked = 0.0
     batches = iter(data_loader(train, batch_size=predictor.training.batch_size, shuffle=True))
     for step in range(STEPS + WARM_UP):
-        asked = time.perf_counter()
+        waiting = time.perf_counter()
         batch = next(batches)
         had = time.perf_counter()
         loss = masked_mse(model(batch.features, batch.prompts), model.standardise_target(batch.targets))
@@ -54,7 +54,7 @@ def stall(model_name: str, work: Path) -> dict[str, float]:
         optimiser.step()
         schedule.step()
         if step >= WARM_UP:
-            waited, worked = waited + had - asked, worked + time.perf_counter() - had
+            waited, worked = waited + had - waiting, worked + time.perf_counter() - had
     return {"waited_s": waited, "worked_s": worked, "stall_share": waited / (waited + worked)}
 
 

@@ -7,7 +7,7 @@
 Needs numpy, torch, transformers and this checkout. The language model is a Llama of random weights: speed does not
 depend on what they are. On a CPU it has 8 blocks of width 512 (grouped queries, 3.5x wide MLP and 350 prompt tokens as
 in GTA's Llama-3-8B), on a GPU 8 blocks of the real shape in bfloat16. Cases are timed in turns and medians compared,
-since a machine is rarely ours alone; processor seconds are given beside seconds on the wall for the same reason.
+since a machine is rarely ours alone; processor seconds are given as well as wall time for the same reason.
 
 A step is prediction, squared error, gradients and Adam, for one batch of genes whose prompts have been read before.
 Work a gene, in FLOP (a multiply-add is 2), for N bins after P prompt tokens through L blocks of width D:
@@ -224,8 +224,15 @@ def cached_against_plain(backbone: Backbone, shape: Shape, n_bins: int) -> dict[
         "own parts, best": own("best"),
     }
     times = in_turns(cases, shape.rounds)
+    return (
+        result | rates(times, shape, n_bins) | {"prefix_bytes_a_gene": cache.held_bytes / shape.batch, "times": times}
+    )
+
+
+def rates(times: dict[str, dict[str, float]], shape: Shape, n_bins: int) -> dict[str, Any]:
+    """Work out speeds and ratios of the cases of `cached_against_plain`."""
     cached = times["cached"]
-    return result | {
+    return {
         "ratio": times["plain"]["wall_s"] / cached["wall_s"],
         "processor_ratio": times["plain"]["processor_s"] / cached["processor_s"],
         "own_share": {
@@ -233,8 +240,6 @@ def cached_against_plain(backbone: Backbone, shape: Shape, n_bins: int) -> dict[
         },
         "genes_per_s": shape.batch / cached["wall_s"],
         "tflops": shape.batch * shape.flops(n_bins) / cached["wall_s"] / 1e12,
-        "prefix_bytes_a_gene": cache.held_bytes / shape.batch,
-        "times": times,
     }
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/import_time.py     # writes benchmarks/results/import_time.json
 
-Beside `import featurestore`, what a first `featurestore.open` imports, and what a user would import instead: zarr,
+Besides `import featurestore`: what a first `featurestore.open` imports, and what a user would import instead: zarr,
 xarray, torch. Processor seconds, since a machine is rarely ours alone; of several processes, in turns, the least.
 """
 

@@ -5,7 +5,7 @@
 
 Needs numpy, torch and this checkout. Weights follow the rule of the golden data, so none are downloaded. On a GPU it
 also tries the variants that were not taken. Both sides are timed in turns, and medians compared, since a machine is
-rarely ours alone; processor seconds are given beside seconds on the wall for the same reason.
+rarely ours alone; processor seconds are given as well as wall time for the same reason.
 """
 
 import argparse

@@ -102,11 +102,16 @@ def built_store(
     **settings: Any,
 ) -> Store:
     """Build a whole store of `values_of` every contig; `settings` are those of `feature_set_of`."""
-    assembly = assembly_of(random_sequences(lengths))
-    store = create(url, assembly)
-    feature_set = feature_set_of(grid, **settings)
+    store = create(url, assembly_of(random_sequences(lengths)))
+    build_set(store, grid, contigs=contigs, **settings)
+    return store
+
+
+def build_set(store: Store, grid: Grid, *, contigs: Sequence[str] | None = None, **settings: Any) -> None:
+    """Add a whole feature set of `values_of` to a store; `settings` are those of `feature_set_of`."""
+    lengths = store.assembly.lengths
     chosen = list(lengths) if contigs is None else list(contigs)
-    feature_set = store.declare(feature_set, chosen)
+    feature_set = store.declare(feature_set_of(grid, **settings), chosen)
     for contig in chosen:
         layout = ContigLayout(feature_set, lengths[contig])
         for phase in range(len(feature_set.offsets)):
@@ -116,7 +121,6 @@ def built_store(
                 write_shard(
                     store.objects, layout, values[first:end], contig=contig, phase=phase, shard=shard, origin=ORIGIN
                 )
-    return store
 
 
 def build_anchored(store: Store, feature_set: str, anchors: Sequence[Anchor], *, name: str, n_bins: int) -> None:

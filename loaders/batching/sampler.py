@@ -133,18 +133,11 @@ class GlobalBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if n_items < 1:
-            raise ValueError("there is nothing to make batches of: the dataset is empty; name at least one window")
-        if batch_size < 1 or buffer_blocks < 1:
-            raise ValueError(
-                f"batch_size and buffer_blocks count from 1; got batch_size={batch_size}, buffer_blocks={buffer_blocks}"
-            )
+        _check_counts(n_items, batch_size=batch_size, buffer_blocks=buffer_blocks, blocks=blocks)
         if not 0 <= rank < world_size:
             raise ValueError(f"ranks are numbered from 0 to world_size - 1; got rank={rank} of world_size={world_size}")
         if uneven not in get_args(Uneven):
             raise ValueError(f"uneven is 'repeat' or 'drop', got {uneven!r}")
-        if blocks is not None and blocks.shape != (n_items,):
-            raise ValueError(f"blocks has one number an item: expected shape ({n_items},), got {blocks.shape}")
         self.n_items = n_items
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -270,3 +263,14 @@ class GlobalBatchSampler:
     def _n_batches(self, start: int) -> int:
         batches = self._n_global(start)
         return batches // self.world_size if self.uneven == "drop" else -(-batches // self.world_size)
+
+
+def _check_counts(n_items: int, *, batch_size: int, buffer_blocks: int, blocks: NDArray[np.int64] | None) -> None:
+    if n_items < 1:
+        raise ValueError("there is nothing to make batches of: the dataset is empty; name at least one window")
+    if batch_size < 1 or buffer_blocks < 1:
+        raise ValueError(
+            f"batch_size and buffer_blocks count from 1; got batch_size={batch_size}, buffer_blocks={buffer_blocks}"
+        )
+    if blocks is not None and blocks.shape != (n_items,):
+        raise ValueError(f"blocks has one number an item: expected shape ({n_items},), got {blocks.shape}")

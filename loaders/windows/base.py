@@ -6,15 +6,14 @@ read (`loaders.windows.grid`, `loaders.windows.anchored`).
 
 import copy
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from catalog.value_type import Values
@@ -24,12 +23,13 @@ from loaders.residence.open import CountingAnchoredReader, CountingReader
 from loaders.settings import Orientation, WindowSettings, check_n_bins
 from loaders.stats import Stats
 from loaders.windows.channels import ChannelView
+from loaders.windows.indexing import TensorWindows
 from loaders.windows.source import check_indices
 
 Reader = TypeVar("Reader", CountingReader, CountingAnchoredReader)
 
 
-class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
+class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
     """Windows of one feature set, map-style: a `WindowSource` but for where they lie.
 
     Parameters
@@ -169,22 +169,6 @@ class FeatureWindows(Displayed, Dataset[Tensor], ABC, Generic[Reader]):
 
     def __len__(self) -> int:
         return len(self.contigs)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int] | NDArray[np.int64]) -> Tensor: ...
-    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Read one window, `(n_bins, channels)`; of a list of indices, or a slice, `(windows, n_bins, channels)`."""
-        if isinstance(index, slice):
-            return self._batch(list(range(len(self))[index]))
-        if isinstance(index, Sequence | np.ndarray):
-            return self._batch(list(index))
-        return self._batch([int(index)])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
-        """Read many windows in one request; DataLoader calls this when it makes batches itself."""
-        return list(self._batch(list(indices)))
 
     def subset(self, indices: Sequence[int]) -> Self:
         """Give the dataset of some of the windows, in the order named; it shares what was read already."""

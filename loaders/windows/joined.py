@@ -6,13 +6,12 @@ Belongs here: `JoinedDataset`. Does not: several feature sets of the same window
 
 import copy
 from collections.abc import Sequence
-from typing import Self, TypeVar, overload
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from featurestore.display import Display, Displayed, heading, some
@@ -20,12 +19,13 @@ from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.windows.aligned import refuse_disagreement
 from loaders.windows.grid import WindowDataset
+from loaders.windows.indexing import TensorWindows
 from loaders.windows.source import Placed, check_indices
 
 T = TypeVar("T", bound=np.generic)
 
 
-class JoinedDataset(Displayed, Dataset[Tensor]):
+class JoinedDataset(Displayed, TensorWindows):
     """The windows of several datasets of one feature set, one after the other, as if they were one.
 
     Raises
@@ -191,22 +191,6 @@ class JoinedDataset(Displayed, Dataset[Tensor]):
 
     def __len__(self) -> int:
         return len(self._holders)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int]) -> Tensor: ...
-    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
-        """Read one window, `(n_bins, channels)`; of a list of indices, or a slice, `(windows, n_bins, channels)`."""
-        if isinstance(index, slice):
-            index = range(len(self))[index]
-        if isinstance(index, Sequence):
-            return self._batch(list(index))
-        return self._batch([int(index)])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
-        """Read many windows in one request a dataset; DataLoader calls this when it makes batches itself."""
-        return list(self._batch(list(indices)))
 
     def _batch(self, indices: list[int]) -> Tensor:
         check_indices(indices, len(self))

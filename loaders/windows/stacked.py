@@ -7,23 +7,23 @@ Belongs here: the one tensor of several sets, and the names of its channels. Doe
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self, overload
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from catalog import Assembly, FeatureIdentity
 from featurestore.display import Display, Displayed, heading, some
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.windows.aligned import AlignedDataset
+from loaders.windows.indexing import TensorWindows
 from loaders.windows.source import Placed
 
 
-class StackedDataset(Displayed, Dataset[Tensor]):
+class StackedDataset(Displayed, TensorWindows):
     """The sets of an `AlignedDataset` as one, `(windows, n_bins, channels)`: a `WindowSource`.
 
     Bins are those of the set with the widest ones. A set with bins a k-th as wide gives its k bins in each as k times
@@ -172,22 +172,6 @@ class StackedDataset(Displayed, Dataset[Tensor]):
 
     def __len__(self) -> int:
         return len(self.aligned)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int]) -> Tensor: ...
-    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
-        """Read one window, `(n_bins, channels)`; of a list of indices, or a slice, `(windows, n_bins, channels)`."""
-        if isinstance(index, slice):
-            index = range(len(self))[index]
-        if isinstance(index, Sequence):
-            return self._batch(list(index))
-        return self._batch([int(index)])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
-        """Read many windows in one request a set; DataLoader calls this when it makes batches itself."""
-        return list(self._batch(list(indices)))
 
     def _batch(self, indices: list[int]) -> Tensor:
         parts = self.aligned[indices].values()

@@ -19,17 +19,14 @@ from pathlib import Path
 import pytest
 from crash_builds import (
     N_RECORDS,
-    PLAIN,
     Notes,
     build_arguments,
     dask_cluster,
     judge,
     judge_complete,
-    run_build,
     shards_of,
     started,
     until,
-    write_genome,
 )
 from crash_points import AFTER_COMMIT, AFTER_WRITE, ANY_REQUEST, BEFORE_WRITE, COMPUTING, REWRITING, Orders, Victim
 
@@ -37,19 +34,6 @@ SEED = int(os.environ.get("FEATURESTORE_CRASH_SEED", "20"))
 PAUSE = 0.02
 """Slept in each call of the extractor, so that a build lasts some seconds and most moments lie within it (s)."""
 KILLED = -signal.SIGKILL
-
-
-@pytest.fixture(scope="module")
-def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_genome(tmp_path_factory.mktemp("genome"))
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, genome: Path) -> Path:
-    """Build undisturbed, by an extractor that no test has a hand in."""
-    folder = tmp_path_factory.mktemp("reference")
-    assert run_build(folder, folder / "store", genome, "--workers", 1, extractor=PLAIN).status == 0
-    return folder / "store"
 
 
 @pytest.fixture

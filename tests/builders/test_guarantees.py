@@ -62,19 +62,6 @@ from featurestore.testing import ORIGIN, assembly_of, feature_set_of, random_seq
 PAUSE = 0.01
 
 
-@pytest.fixture(scope="module")
-def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_genome(tmp_path_factory.mktemp("genome"))
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, genome: Path) -> Path:
-    """Build undisturbed, by an extractor that no test has a hand in."""
-    folder = tmp_path_factory.mktemp("reference")
-    assert run_build(folder, folder / "store", genome, "--workers", 1, extractor=PLAIN).status == 0
-    return folder / "store"
-
-
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     """Make the folder of the orders and notes of a test's builds."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_windows import CENTRES, CONTIGS, STRANDS
+from tiny_windows import STRANDS, expected, windows
 
 import featurestore
 from catalog import Channel, Grid
@@ -21,16 +21,6 @@ from loaders import (
     Projection,
     WindowDataset,
 )
-
-
-def windows(url: str, **settings: Any) -> WindowDataset:
-    arguments: dict[str, Any] = {"contigs": CONTIGS, "centres": CENTRES, "n_bins": 7} | settings
-    return WindowDataset(url, "demo", **arguments)
-
-
-def expected(url: str, n_bins: int = 7) -> torch.Tensor:
-    read = featurestore.open(url)["demo"].windows(CONTIGS, CENTRES, n_bins)
-    return torch.from_numpy(read.values).to(torch.float32)
 
 
 def test_channels_are_those_named_in_the_order_named(url: str) -> None:

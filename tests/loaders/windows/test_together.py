@@ -13,12 +13,11 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 import featurestore
 from catalog import AssemblyMismatch, Grid
-from featurestore import ContigLayout, FingerprintMismatch, Store, write_shard
+from featurestore import FingerprintMismatch
 from featurestore.testing import (
-    ORIGIN,
     assembly_of,
+    build_set,
     built_store,
-    feature_set_of,
     random_sequences,
     values_of,
 )
@@ -31,24 +30,11 @@ STRANDS = ["+", "-", "-", "+", ".", "-"]
 WIDE, NARROW = Grid(bin_size=16, offsets=(0, 8)), Grid(bin_size=4)
 
 
-def add_set(store: Store, lengths: dict[str, int], name: str, grid: Grid, **settings: Any) -> None:
-    """Build a whole feature set into a store."""
-    feature_set = store.declare(feature_set_of(grid, name=name, **settings), list(lengths))
-    for contig, length in lengths.items():
-        layout = ContigLayout(feature_set, length)
-        for phase in range(len(grid.offsets)):
-            values = values_of(feature_set, length, phase)
-            for shard in range(layout.n_shards(phase)):
-                first, end = layout.shard_span(phase, shard)
-                rows = values[first:end]
-                write_shard(store.objects, layout, rows, contig=contig, phase=phase, shard=shard, origin=ORIGIN)
-
-
 def several(path: Path, lengths: dict[str, int], **grids: Grid) -> Path:
     """Build a store of several feature sets."""
     store = featurestore.create(path, assembly_of(random_sequences(lengths)))
     for name, grid in grids.items():
-        add_set(store, lengths, name, grid, n_channels=len(name))
+        build_set(store, grid, name=name, n_channels=len(name))
     return path
 
 

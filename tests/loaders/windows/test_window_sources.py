@@ -14,15 +14,12 @@ from hypothesis import strategies as st
 import featurestore
 from catalog import Anchor, Grid
 from catalog.genes.table import GENE_SCHEMA
-from featurestore import ContigLayout, write_shard
 from featurestore.anchored.reader import UnknownAnchor
 from featurestore.testing import (
-    ORIGIN,
     assembly_of,
     build_anchored,
-    feature_set_of,
+    build_set,
     random_sequences,
-    values_of,
 )
 from loaders import (
     AlignedDataset,
@@ -62,15 +59,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("sources") / "s"
     store = featurestore.create(path, assembly_of(random_sequences(LENGTHS)))
     for name, grid in {"classes": WIDE, "tracks": NARROW}.items():
-        described = store.declare(feature_set_of(grid, name=name, n_channels=len(name) - 4), list(LENGTHS))
-        for contig, length in LENGTHS.items():
-            array = ContigLayout(described, length)
-            for phase in range(len(grid.offsets)):
-                values = values_of(described, length, phase)
-                for shard in range(array.n_shards(phase)):
-                    first, end = array.shard_span(phase, shard)
-                    rows = values[first:end]
-                    write_shard(store.objects, array, rows, contig=contig, phase=phase, shard=shard, origin=ORIGIN)
+        build_set(store, grid, name=name, n_channels=len(name) - 4)
     anchors = [Anchor(gene, contig, tss, strand) for gene, _, contig, strand, tss, _ in GENES.iter_rows()]
     build_anchored(store, "classes", anchors, name="tss", n_bins=N_BINS)
     return str(path)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_windows import CENTRES, CONTIGS, GRID, LENGTHS, STRANDS
+from tiny_windows import CENTRES, GRID, LENGTHS, STRANDS, expected, windows
 
 import featurestore
 from catalog import Grid, UnknownContig
@@ -29,16 +29,6 @@ from loaders import (
 )
 
 RESIDENCES: tuple[Residence, ...] = get_args(Residence)
-
-
-def windows(url: str, **settings: Any) -> WindowDataset:
-    arguments: dict[str, Any] = {"contigs": CONTIGS, "centres": CENTRES, "n_bins": 7} | settings
-    return WindowDataset(url, "demo", **arguments)
-
-
-def expected(url: str, n_bins: int = 7) -> torch.Tensor:
-    read = featurestore.open(url)["demo"].windows(CONTIGS, CENTRES, n_bins)
-    return torch.from_numpy(read.values).to(torch.float32)
 
 
 class Counting:
