@@ -135,7 +135,7 @@ def test_an_error_comes_as_an_outcome_and_the_others_go_on() -> None:
 def test_a_scheduler_that_is_not_there_or_goes_away_is_named_and_committed_work_stays(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builders.execution.cluster._ANSWER_S", 2.0)
+    monkeypatch.setattr("builders.execution.cluster._TIMEOUT_S", 2.0)
     with (
         pytest.raises(SchedulerLost, match="start one with `dask scheduler`"),
         running_cluster("tcp://127.0.0.1:9"),

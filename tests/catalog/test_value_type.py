@@ -22,7 +22,7 @@ def columns(draw: st.DrawFn) -> NDArray[Any]:
     near = [0, 1, 254, 255, 256, 2047, 2048, 2049, 4096, 65_504, 65_520, 2**24, 2**24 + 1]
     held = [number for number in near if dtype.kind == "f" or (dtype.kind != "b" and number <= np.iinfo(dtype).max)]
     numbers = from_dtype(dtype, allow_subnormal=False) | (st.sampled_from(held) if held else st.booleans())
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(draw(st.lists(numbers, min_size=1, max_size=6))).astype(dtype)[:, None]
 
 

@@ -197,7 +197,8 @@ def _set_clock(ahead: float) -> None:
 
     # Only where the program reads the clock: that of Dask stays right.
     vars(featurestore.format.commits).update(datetime=Skewed)
-    vars(builders.shard).update(time=SimpleNamespace(time=lambda: time.time() + ahead, perf_counter=time.perf_counter))
+    skewed = SimpleNamespace(time=lambda: time.time() + ahead, perf_counter=time.perf_counter)
+    vars(builders.execution.shard).update(time=skewed)
 
 
 if __name__ == "__main__":

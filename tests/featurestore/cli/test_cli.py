@@ -136,6 +136,8 @@ def stop_after_a_commit(store: Path, command: list[str], stop: signal.Signals, *
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # A shell starts its background jobs, and so perhaps these tests, with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         patience = time.monotonic() + 120

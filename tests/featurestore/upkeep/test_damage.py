@@ -108,7 +108,7 @@ def read(url: Path) -> int:
     return count
 
 
-@pytest.mark.parametrize("is_sealed", [False, True], ids=["unsealed", "sealed"])
+@pytest.mark.parametrize("is_sealed", [pytest.param(False, marks=pytest.mark.slow), True], ids=["unsealed", "sealed"])
 def test_every_flipped_bit_and_every_truncation_is_found_and_none_is_read_as_a_value(
     tmp_path: Path, is_sealed: bool
 ) -> None:
