@@ -98,17 +98,6 @@ def library_options(options: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {key: as_written.get(value, value) for key, value in (options or {}).items()} or None
 
 
-def parse_settings(settings: "type[Settings] | Settings", assignments: Sequence[str]) -> Settings:
-    """Apply settings given as `NAME=VALUE`.
-
-    Raises
-    ------
-    ValueError
-        As `apply_settings` says, or an assignment has no `=`.
-    """
-    return apply_settings(settings, split_assignments(assignments))
-
-
 def apply_settings(settings: "type[Settings] | Settings", values: Mapping[str, object]) -> Settings:
     """Make an instance from values by name, or a changed copy of an instance.
 

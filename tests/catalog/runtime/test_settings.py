@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.runtime.settings import apply_settings, describe_settings, parse_settings, plain_settings, settings_table
+from catalog.runtime.settings import (
+    apply_settings,
+    describe_settings,
+    plain_settings,
+    settings_table,
+    split_assignments,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,7 @@ class Tuned(Base):
 )
 def test_text_becomes_a_value_of_the_fields_type(text: str, value: object) -> None:
     name = text.partition("=")[0]
-    made = parse_settings(Tuned, ["weights=w", text])
+    made = apply_settings(Tuned, split_assignments(["weights=w", text]))
     assert getattr(made, name) == value
     assert type(getattr(made, name)) is type(value) or isinstance(value, Path)
 
@@ -91,7 +97,7 @@ def test_text_becomes_a_value_of_the_fields_type(text: str, value: object) -> No
 )
 def test_what_does_not_fit_is_refused_with_what_would(texts: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_settings(Tuned, texts)
+        apply_settings(Tuned, split_assignments(texts))
 
 
 def test_settings_describe_themselves_by_the_docs_below_their_fields() -> None:
@@ -114,7 +120,7 @@ def test_settings_describe_themselves_by_the_docs_below_their_fields() -> None:
 
 def test_an_instance_gives_a_changed_copy() -> None:
     before = Tuned(weights=Path("w"), width=3)
-    assert parse_settings(before, ["rate=2"]) == replace(before, rate=2.0)
+    assert apply_settings(before, split_assignments(["rate=2"])) == replace(before, rate=2.0)
     assert before.rate == 0.5
 
 
