@@ -24,8 +24,9 @@ from builders.extractors.base import ExtractorOptions
 from builders.plan import chosen_contigs, describe, existing_store, make_plan
 from builders.request import BuildRequest, FeaturesRequest
 from builders.source import Source
-from builders.source_spec import absolute_url, assembly_of, describe_source
+from builders.source_spec import assembly_of, describe_source
 from catalog import FeatureSet, Grid
+from catalog.runtime.locations import absolute
 from catalog.value_type import Dtype
 from featurestore import StorageOptions, Store, create
 
@@ -148,7 +149,7 @@ def start_job(store_url: str, request: FeaturesRequest) -> Started:
     source = spec.make()
     job = Job(
         run=uuid.uuid4().hex[:12],
-        store_url=absolute_url(store_url),
+        store_url=absolute(store_url),
         storage_options=dict(request.storage_options or {}),
         source=spec,
         fingerprint=source.fingerprint,

@@ -4,7 +4,6 @@ Belongs here: from a request to the description, and from the description to a s
 (`builders.source`), finding factories (`builders.factories`).
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,6 +17,7 @@ from builders.factories import Factory, find_factory
 from builders.request import FeaturesRequest
 from builders.source import GROUP, Source, SourceOptions
 from catalog import Assembly, Fasta
+from catalog.runtime.locations import absolute
 from catalog.runtime.plugins import plugins
 from catalog.runtime.settings import settings_table
 from featurestore import open as open_store
@@ -82,7 +82,7 @@ def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = Non
         with Fasta(request.fasta, storage_options=request.fasta_options) as fasta:
             assembly = Assembly.from_fasta(fasta)
             genome = GenomeFile(
-                url=absolute_url(request.fasta),
+                url=absolute(request.fasta),
                 storage_options=dict(request.fasta_options or {}),
                 index=fasta.index,
                 assembly_digest=assembly.digest,
@@ -128,8 +128,3 @@ def assembly_of(store_url: str, request: FeaturesRequest) -> Assembly | None:
 def is_source(name: str) -> bool:
     """Tell whether a feature set's maker, by its registered name, is a source that is not sequence."""
     return name not in plugins(base.GROUP) and name in plugins(GROUP)
-
-
-def absolute_url(url: str) -> str:
-    """Name a local path so that a process with another working directory finds it."""
-    return url if "://" in url else os.path.abspath(os.path.expanduser(url))

@@ -198,6 +198,7 @@ def _one_a_gene(gene_ids: pl.Series, values: pl.Series, what: str, path: Path) -
 
 def _read(path: Path) -> pl.DataFrame:
     """Read all columns as text, so that one rule decides what is a number."""
+    path = local_path(path) or path
     if path.is_file():
         with path.open("rb") as file:
             is_parquet = file.read(4) == b"PAR1"

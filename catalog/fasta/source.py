@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from catalog.runtime.locations import local_path
 from catalog.runtime.retry import RETRY_VARIABLE, Backoff, is_mistake, is_transient_status, retry_s
 
 T = TypeVar("T")
@@ -290,20 +291,20 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     OSError
         If its server cannot be reached, or refuses.
     """
-    text = os.fspath(path)
-    if "://" in text or "::" in text:
+    local = local_path(path)
+    if local is None:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        options = dict(storage_options or {})
+        text, options = os.fspath(path), dict(storage_options or {})
         if text.startswith(("http://", "https://")):
             # A server that compresses what it sends answers a request for a part with the whole.
             options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity"}
         fs, inner = url_to_fs(text, **options)
         if not isinstance(fs, LocalFileSystem):
             return _RemoteSource(fs, inner, shown=_shown(text))
-        text = inner
-    local = Path(text).resolve()
+        local = Path(inner)  # `local://`, as fsspec also calls a disk
+    local = local.resolve()
     if not local.is_file():
         raise FileNotFoundError(f"no FASTA file at {local}; give the path of a .fa or a bgzipped .fa.gz")
     return open_local(local)

@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple, cast
 import polars as pl
 
 from catalog.runtime.files import write_atomic
+from catalog.runtime.locations import local_path
 
 _UNSUPPORTED = {
     b"BZh": "bzip2",
@@ -239,9 +240,10 @@ def listed(names: Sequence[object]) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no table at {path}; give the path of a text file, plain or gzipped")
+def _opened(named: Path) -> Iterator[BinaryIO]:
+    path = local_path(named)
+    if path is None or not path.is_file():
+        raise FileNotFoundError(f"no table at {path or named}; give the path of a text file, plain or gzipped")
     with path.open("rb") as file:
         head = file.read(8)
     for magic, name in _UNSUPPORTED.items():

@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import fsspec
 import obstore
@@ -25,6 +25,7 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
+from catalog.runtime.locations import local_path
 from catalog.runtime.retry import Backoff, stall_s, waits
 from featurestore.objects.errors import is_transient, wait_s
 from featurestore.objects.s3_access import S3Access
@@ -58,7 +59,7 @@ class Objects(ABC):
     @property
     def local_folder(self) -> Path | None:
         """The folder on a local disk; None for objects elsewhere."""
-        return Path(unquote(self.url.removeprefix("file://"))) if self.url.startswith("file://") else None
+        return local_path(self.url)
 
     def get(self, key: str) -> bytes:
         """Read an object; FileNotFoundError if it is absent."""
@@ -224,17 +225,18 @@ class _ObstoreObjects(Objects):
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
 
     def zarr(self, *, read_only: bool) -> ZarrStore:
-        parts = urlsplit(self.url)
-        if parts.scheme == "file":
+        folder = self.local_folder
+        if folder is not None:
             # Not through obstore: a reply during interpreter shutdown aborts the process.
-            return LocalStore(unquote(parts.path), read_only=read_only)
+            return LocalStore(folder, read_only=read_only)
         return _RetryingStore(self._store, location=self.location, read_only=read_only)
 
     def kvstore(self) -> dict[str, Any] | None:
+        folder = self.local_folder
+        if folder is not None:
+            return {"driver": "file", "path": f"{folder}/"}
         parts = urlsplit(self.url)
         path = parts.path.strip("/")
-        if parts.scheme == "file":
-            return {"driver": "file", "path": f"/{unquote(path)}/"}
         retries = {"max_retries": len(waits()), "initial_delay": "100ms", "max_delay": "10s"}
         # Without these tensorstore hangs on a silent server, and only the environment sets them.
         os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(round(stall_s())))
@@ -367,8 +369,9 @@ def connect(
     """
     text = os.fspath(url)
     options = storage_options or {}
-    if "://" not in text:
-        path = Path(text).expanduser().resolve()
+    local = local_path(text)
+    if local is not None:
+        path = local.resolve()
         if not make and not path.is_dir():
             raise FileNotFoundError(f"no store at {path}; `featurestore build {text} --fasta ...` makes one")
         text = path.as_uri()
