@@ -17,6 +17,7 @@ import polars as pl
 
 from catalog.genes.formats import GENE_ID_NAMES
 from catalog.runtime import tables
+from catalog.runtime.locations import local_path
 from catalog.runtime.tables import TableError, listed
 
 BadValues = Literal["error", "drop"]
