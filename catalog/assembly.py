@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.fasta.file import Fasta
+from catalog.runtime.documents import parse_json
 from catalog.runtime.files import write_atomic
 
 
@@ -174,7 +175,8 @@ def _stem(url: str) -> str:
 
 def _remembered(path: Path) -> tuple[Contig, ...] | None:
     try:
-        return tuple(Contig.model_validate(entry) for entry in json.loads(path.read_text()))
+        kept = parse_json(path.read_bytes(), where=str(path), mend="it is made anew")
+        return tuple(Contig.model_validate(entry) for entry in kept)
     except (OSError, ValueError, TypeError):
         return None  # an unreadable cache is recomputed
 

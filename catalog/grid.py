@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from catalog.runtime.whole_numbers import MOST, whole_number, whole_numbers
+
 
 class Placement(NamedTuple):
     """Where one window lies on a grid."""
@@ -44,6 +46,8 @@ class Grid:
     """How far each phase starts left of base 0 (bp, distinct, 0 <= offset < bin_size)."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "bin_size", whole_number(self.bin_size, name="bin_size"))
+        object.__setattr__(self, "offsets", tuple(whole_number(offset, name="offsets") for offset in self.offsets))
         if self.bin_size < 1:
             raise ValueError(f"bin_size is a number of bases, at least 1; got {self.bin_size}")
         if not self.offsets:
@@ -59,7 +63,7 @@ class Grid:
 
     def n_bins(self, length: int, phase: int = 0) -> int:
         """Count the rows of one phase that touch a contig of `length` bp."""
-        return -(-(length + self.offsets[phase]) // self.bin_size)
+        return -(-(whole_number(length, name="length") + self.offsets[phase]) // self.bin_size)
 
     def max_bins(self, length: int) -> int:
         """Count the rows of the phase that has most of them on a contig of `length` bp."""
@@ -67,7 +71,7 @@ class Grid:
 
     def span(self, phase: int, index: int) -> tuple[int, int]:
         """Give the bases `[start, end)` of one bin; they may reach past the contig."""
-        start = index * self.bin_size - self.offsets[phase]
+        start = whole_number(index, name="index") * self.bin_size - self.offsets[phase]
         return start, start + self.bin_size
 
     def place(self, centres: ArrayLike, n_bins: int) -> Placements:
@@ -83,13 +87,32 @@ class Grid:
             Positions, shape `(windows,)`, integer, 0-based bp.
         n_bins
             Bins a window, >= 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is not whole, or beyond any genome.
         """
-        if n_bins < 1:
-            raise ValueError(f"a window has at least 1 bin, got n_bins={n_bins}")
-        starts = np.asarray(centres, dtype=np.int64) - self._centre_from_start(n_bins)
+        return self.place_whole(whole_numbers(centres, name="centres"), self.checked_n_bins(n_bins))
+
+    def checked_n_bins(self, n_bins: int) -> int:
+        """Convert a number of bins a window; TypeError or ValueError if it is none, or beyond any genome."""
+        number = whole_number(n_bins, name="n_bins")
+        if number < 1:
+            raise ValueError(f"a window has at least 1 bin, got n_bins={number}")
+        if number * self.bin_size > MOST:
+            raise ValueError(
+                f"a window of `n_bins={number}` bins of {self.bin_size:,} bp is longer than any genome; ask for "
+                f"{MOST // self.bin_size:,} bins at the most"
+            )
+        return number
+
+    def place_whole(self, centres: NDArray[np.int64], n_bins: int) -> Placements:
+        """Put windows as `place` does; the numbers were checked."""
+        starts = centres - self._centre_from_start(n_bins)
         behind_row_0 = starts + np.asarray(self.offsets, dtype=np.int64)[:, None]
         # The nearest bin edge of each phase; of two equally near ones, that on the left.
-        first = (2 * behind_row_0 + (self.bin_size - 1)) // (2 * self.bin_size)
+        first = (behind_row_0 + (self.bin_size - 1) // 2) // self.bin_size
         residuals = first * self.bin_size - behind_row_0
         if len(self.offsets) == 1:
             return Placements(np.zeros_like(starts), first[0], residuals[0])

@@ -6,6 +6,8 @@ Belongs here: `Interval` and how it is written. Does not: bins (`catalog.grid`),
 import re
 from dataclasses import dataclass
 
+from catalog.runtime.whole_numbers import whole_number
+
 _REGION = re.compile(r"(?P<contig>.+):(?P<start>[0-9][0-9,]*)-(?P<end>[0-9][0-9,]*)")
 
 
@@ -21,6 +23,8 @@ class Interval:
     end: int
 
     def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name=name))
         if self.end <= self.start:
             raise ValueError(f"an interval holds at least one base: start < end, got [{self.start}, {self.end})")
 

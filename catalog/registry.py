@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from catalog.feature_set import Name
+from catalog.runtime.documents import parse_json
 from catalog.value_type import Dtype
 
 UNKNOWN = "unknown"
@@ -262,8 +263,9 @@ def parse_registry(data: bytes, *, where: str) -> Registry:
     mend = "mend that file, or move it away and `featurestore catalog add` the stores again; it was left as it is"
     if len(data) > _MAX_BYTES:
         raise DamagedRegistry(f"{where} has {len(data):,} bytes, and a catalog at most {_MAX_BYTES:,}; {mend}")
+    document = parse_json(data, where=where, mend=mend, raises=DamagedRegistry, max_bytes=_MAX_BYTES)
     try:
-        return Registry.model_validate_json(data)
+        return Registry.model_validate(document)
     except ValidationError as error:
         # Not the error's own text: it may quote what the file holds.
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from catalog import Assembly, FeatureSet
 from catalog.registry import UNKNOWN
+from catalog.runtime.whole_numbers import whole_number, whole_numbers
 from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.format.commits import CommitLog, NotBuilt
@@ -103,6 +104,16 @@ def _as_array(values: NDArray[Any], dtype: DTypeLike | None, copy: bool | None) 
     if copy is None:
         return np.asarray(values, dtype=dtype)
     return np.array(values, dtype=dtype, copy=copy)
+
+
+def _positions(centres: ArrayLike) -> NDArray[np.int64]:
+    """Convert centres; those that are int64 already, as datasets keep them, cost nothing."""
+    if isinstance(centres, np.ndarray) and centres.dtype == np.int64:
+        return centres
+    try:
+        return whole_numbers(centres, name="centres")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"centres are integer positions (0-based bp), one a window: {error}") from error
 
 
 def parse_place(place: str) -> tuple[str, int]:
@@ -197,7 +208,7 @@ class FeatureReader(Displayed):
         many = self.windows([contig], [centre], n_bins=n_bins)
         return Window(
             contig=self.assembly.resolve(contig),
-            centre=centre,
+            centre=int(centre),
             values=many.values[0],
             starts=many.starts[0],
             phase=int(many.phases[0]),
@@ -247,13 +258,11 @@ class FeatureReader(Displayed):
 
     def plan(self, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int) -> WindowPlan:
         """Check a batch of windows and plan its rows; nothing is read."""
-        positions = np.atleast_1d(np.asarray(centres))
-        if positions.size == 0 or positions.ndim != 1 or positions.dtype.kind not in "iu":
+        positions = _positions(centres)
+        if positions.size == 0 or positions.ndim != 1:
             raise ValueError(
-                f"centres are integer positions (0-based bp), one a window; got {positions.dtype} of shape "
-                f"{positions.shape}"
+                f"centres are integer positions (0-based bp), one a window; got an array of shape {positions.shape}"
             )
-        positions = positions.astype(np.int64, copy=False)
         if not isinstance(contigs, str) and len(contigs) != len(positions):
             raise ValueError(f"one contig a centre: got {len(contigs)} contigs and {len(positions)} centres")
         if isinstance(contigs, str):
@@ -271,7 +280,7 @@ class FeatureReader(Displayed):
                 f"{self._lengths[names[window]] - 1} on {self.assembly.name}; {is_outside.sum()} of "
                 f"{len(positions)} centres do: are they positions on another assembly?"
             )
-        return plan_windows(self._grid, lengths, names, positions, n_bins)
+        return plan_windows(self._grid, lengths, names, positions, self._grid.checked_n_bins(n_bins))
 
     def to_xarray(
         self, contig: str | None = None, *, offset: int | None = None, chunks: Any = None
@@ -308,6 +317,8 @@ class FeatureReader(Displayed):
         """
         from featurestore.xarray_view import phase_of, region_frame, require_small
 
+        start, end = whole_number(start, name="start"), whole_number(end, name="end")
+        offset = whole_number(offset, name="offset")
         contig, phase = self.assembly.resolve(contig), phase_of(self.feature_set, offset)
         length, bin_size = self._lengths[contig], self._grid.bin_size
         if not 0 <= start < end <= length:

@@ -4,7 +4,6 @@ Belongs here: create, open, describe, declare feature sets and contigs. Does not
 windows (`featurestore.reader`).
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +13,14 @@ from pydantic import ValidationError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet, KnownSet, StoreSummary
 from catalog.registry import UNKNOWN
+from catalog.runtime.documents import parse_object
 from featurestore.display import Display, Displayed, in_bytes, percent, some
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.declarations import Declaration, DeclarationLog, NotAStore, read_description
 from featurestore.format.manifest import CATALOG, Manifest, is_sealed_in_part, read_manifest, unseal
-from featurestore.format.metadata import GROUP, is_whole, root_documents, set_documents
+from featurestore.format.metadata import GROUP, MAX_CONSOLIDATED_BYTES, is_whole, root_documents, set_documents
 from featurestore.http_listing import listed
 from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.reader import FeatureReader
@@ -122,7 +122,8 @@ class Store(Displayed):
         Completeness and size need a full listing, so they are shown for local stores only.
         """
         try:
-            card = StoreSummary.model_validate_json(self.objects._get(CATALOG))  # not `get`, which retries for minutes
+            data = self.objects._get(CATALOG)  # not `get`, which retries for minutes
+            card = StoreSummary.model_validate(parse_object(data, where=CATALOG, mend="`featurestore seal` again"))
         except FileNotFoundError:
             sets = [self.feature_set(name) for name in self.feature_sets()]
             rows = [(item.name, _set_in_words(item, item.channel_names, self._share_built(item))) for item in sets]
@@ -367,13 +368,13 @@ def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
     key = f"{path}/{GROUP}" if path else GROUP
     where = f"{objects.location}/{key}"
     try:
-        document = json.loads(objects.get(key))
+        data = objects.get(key)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise NotAStore(f"{where} is no JSON ({error}), so damaged or no Zarr; {_mend(objects, key)}") from error
-    if not isinstance(document, dict) or document.get("node_type") != "group" or document.get("zarr_format") != 3:
-        raise NotAStore(f"{where} does not describe a group of Zarr version 3; {_mend(objects, key)}")
+    mend = _mend(objects, key)
+    document = parse_object(data, where=where, mend=mend, raises=NotAStore, max_bytes=MAX_CONSOLIDATED_BYTES)
+    if document.get("node_type") != "group" or document.get("zarr_format") != 3:
+        raise NotAStore(f"{where} does not describe a group of Zarr version 3; {mend}")
     attributes = document.get("attributes", {})
     return attributes if isinstance(attributes, dict) else {}
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.runtime.whole_numbers import whole_number
 from featurestore import NotBuilt, Windows
 from featurestore.format.layout import contig_key
 from loaders.batching.prefetcher import Prefetcher
@@ -90,6 +91,8 @@ def measure_reading(
     NotBuilt
         If hardly a window of so many bins lies on what is built.
     """
+    n_bins, batch_size = whole_number(n_bins, name="n_bins"), whole_number(batch_size, name="batch_size", least=1)
+    n_batches = whole_number(n_batches, name="n_batches", least=1)
     contigs, centres = random_places(reader, batch_size * n_batches, n_bins=n_bins, seed=seed)
 
     def batches() -> Iterator[Windows]:

@@ -22,6 +22,7 @@ from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
 from catalog.ncbi import annotations as ncbi
 from catalog.runtime.tables import listed
+from catalog.runtime.whole_numbers import whole_number
 from featurestore import Store
 from featurestore import open as open_store
 from featurestore.display import Display, Displayed, heading, some
@@ -31,6 +32,7 @@ from loaders.stats import Stats
 from loaders.windows.aligned import aligned_dataset
 from loaders.windows.anchored import AnchoredWindows
 from loaders.windows.grid import WindowDataset
+from loaders.windows.indexing import checked_indices
 from loaders.windows.source import WindowSource
 from loaders.windows.stacked import StackedDataset
 
@@ -172,7 +174,8 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         """Read some genes, of a list of indices or a slice; a single index gives a batch of one."""
         if isinstance(index, slice):
             index = range(len(self))[index]
-        indices = list(index) if isinstance(index, Sequence) else [int(index)]
+        listed_indices = index if isinstance(index, Sequence | np.ndarray) else [whole_number(index, name="index")]
+        indices = checked_indices(listed_indices, len(self))
         places = torch.tensor(indices, dtype=torch.int64)
         return GeneBatch(
             self.windows[indices], [self.prompts[place] for place in indices], self.targets[places], places

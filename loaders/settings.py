@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from catalog.runtime.settings import library_options
+from catalog.runtime.whole_numbers import MOST_SEED, whole_number
 from loaders.projection import Projection
 from loaders.residence.open import RESIDENCE_HELP, Residence, ResidenceOptions, residence_kind
 
@@ -45,10 +46,14 @@ class WindowSettings(ResidenceOptions):
     """For the store, as fsspec and s3fs name them, such as endpoint_url=http://host:9000 or anon=true. Repeatable."""
 
     def __post_init__(self) -> None:
+        for name in ("n_bins", "jitter_bins", "jitter_bp"):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name=name))
+        object.__setattr__(self, "seed", whole_number(self.seed, name="seed", least=-MOST_SEED, most=MOST_SEED))
         object.__setattr__(self, "storage_options", library_options(self.storage_options))
         object.__setattr__(self, "channels", named_channels(self.channels))
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", Path(self.cache_dir))
+        super(WindowSettings, self).__post_init__()
         check_n_bins(self.n_bins)
         residence_kind(self.residence)
         for name, choices in (("orient", Orientation), ("dtype", TensorType)):

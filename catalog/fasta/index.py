@@ -16,6 +16,7 @@ from typing import NamedTuple, get_args
 from catalog.fasta.bgzf import BlockTable, gzi_of, inflated
 from catalog.fasta.packing import Packing
 from catalog.fasta.source import Source, as_file
+from catalog.runtime.documents import parse_object
 
 _BEYOND_ANY_FILE = 1 << 62
 
@@ -96,7 +97,7 @@ class FastaIndex:
     @classmethod
     def from_json(cls, text: str) -> "FastaIndex":
         """Read what `to_json` wrote; ValueError, KeyError or TypeError if it is anything else."""
-        document = json.loads(text)
+        document = parse_object(text, where="the kept index", mend="it is made anew")
         records = tuple(FastaRecord(str(name), *map(int, numbers)) for name, *numbers in document["records"])
         gzi = base64.b64decode(document["gzi"], validate=True)
         return cls(version=str(document["version"]), packing=document["packing"], records=records, gzi=gzi)

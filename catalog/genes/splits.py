@@ -11,19 +11,23 @@ as olfactory receptors share annotation and sequence wherever they lie: `by_fami
 import hashlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import TypeGuard
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from catalog.genes.families import families
+from catalog.runtime.documents import parse_object, read_object
 from catalog.runtime.tables import listed, without_version
 
 _PARTS = ("train", "validation", "test")
+_FORM = "a split is a JSON object with the keys train, validation and test, each a list of gene ids"
 
 _log = logging.getLogger(__name__)
 
@@ -62,13 +66,21 @@ class Split:
         ValueError
             If it is not that, or the parts share genes.
         """
-        read = json.loads(text)
-        if not isinstance(read, dict) or set(read) != set(_PARTS) or not all(map(_is_ids, read.values())):
-            raise ValueError(
-                "a split is a JSON object with the keys train, validation and test, each a list of gene ids; got "
-                f"{text[:80]!r}"
-            )
-        return cls(**{part: tuple(ids) for part, ids in read.items()})
+        return cls._of(parse_object(text, where="the split", mend=_FORM), where="the split")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Split":
+        """Read a file that `to_json` wrote; the errors of `from_json` name it."""
+        return cls._of(read_object(path, mend=_FORM), where=os.fspath(path))
+
+    @classmethod
+    def _of(cls, document: dict[str, object], *, where: str) -> "Split":
+        if set(document) != set(_PARTS) or not all(map(_is_ids, document.values())):
+            raise ValueError(f"{where} has the keys {listed(sorted(document)) or 'none'}, or other values; {_FORM}")
+        try:
+            return cls(**{part: tuple(ids) for part, ids in document.items() if _is_ids(ids)})
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
 
 def by_contig(genes: pl.DataFrame, *, test: Iterable[str], validation: Iterable[str]) -> Split:
@@ -331,5 +343,5 @@ def _in_order(genes: pl.DataFrame, *, test: set[str], validation: set[str]) -> S
     )
 
 
-def _is_ids(value: object) -> bool:
+def _is_ids(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(gene, str) for gene in value)

@@ -9,7 +9,6 @@ its parser downloads the DTD that a reply names, and fails on that of genes. Rep
 """
 
 import http.client
-import json
 import os
 import re
 import threading
@@ -22,6 +21,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from catalog.runtime.documents import DamagedDocument, parse_json
 from catalog.runtime.retry import Backoff, is_transient_status
 
 BASE_URL = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
@@ -223,8 +223,9 @@ def _parsed(body: bytes) -> Any:
         If it is truncated, not JSON, or an error.
     """
     try:
-        reply = json.loads(body, strict=False)  # NCBI's error texts hold bare line breaks
-    except (ValueError, RecursionError) as error:
+        # Not strict: NCBI's error texts hold bare line breaks.
+        reply = parse_json(body, where="the reply", mend="ask again", max_bytes=_LARGEST_REPLY, strict=False)
+    except DamagedDocument as error:
         text = body.decode(errors="replace")
         message = re.search(r"<ERROR>([^<]*)</ERROR>", text)  # it falls back to XML for some errors
         raise _BadReply(message[1] if message else f"no JSON, or cut: {text[:80]!r}") from error

@@ -4,12 +4,12 @@ Belongs here: declaring, finding and describing them. Does not: what they are (`
 windows (`featurestore.anchored.reader`).
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from catalog import FeatureSet
 from catalog.genes.anchors import Anchor
+from catalog.runtime.documents import parse_object
 from featurestore.anchored.layout import DESCRIPTION, Anchored, AnchorLayout, anchored_documents
 from featurestore.format import layout
 from featurestore.format.commits import NotBuilt
@@ -142,7 +142,7 @@ def build_command(store: Store, feature_set: FeatureSet, anchors: str, n_bins: i
 def _described(data: bytes) -> Anchored | None:
     """Parse a description from the metadata of a group or array; None if it is damaged."""
     try:
-        document: Any = json.loads(data)["attributes"][DESCRIPTION]
+        document: Any = parse_object(data, where=GROUP, mend="put that of a copy there")["attributes"][DESCRIPTION]
         if not is_whole(document):
             return None
         return Anchored.model_validate({name: value for name, value in document.items() if name != DIGEST})

@@ -22,6 +22,7 @@ from zarr.storage import MemoryStore
 from catalog import FeatureSet
 from catalog.feature_set import Name
 from catalog.genes.anchors import Anchor
+from catalog.runtime.whole_numbers import whole_number
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.metadata import GROUP, add_coordinate, array_settings, digest_of, signed
@@ -145,6 +146,7 @@ def describe_anchored(
     ValueError
         If the name is not that of a folder, or the number of bins is not odd.
     """
+    n_bins, shard_anchors = whole_number(n_bins, name="n_bins"), whole_number(shard_anchors, name="shard_anchors")
     if n_bins < 1 or n_bins % 2 == 0:
         raise ValueError(
             f"an anchored window has an odd number of bins: the middle of an even number is a boundary, and no bin is "

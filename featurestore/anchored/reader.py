@@ -14,6 +14,7 @@ from catalog import Assembly, FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.registry import UNKNOWN
 from catalog.runtime.tables import listed
+from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
 from featurestore.anchored.declare import anchored_layout, build_command
 from featurestore.anchored.layout import AnchorLayout, table_digest
@@ -149,7 +150,7 @@ class AnchoredReader(Displayed):
 
     def numbered(self, numbers: Sequence[int], n_bins: int) -> Values:
         """Read windows by row of their anchors in the table; otherwise like `windows`."""
-        self.check_n_bins(n_bins)
+        n_bins = self.check_n_bins(n_bins)
         self._refuse_what_was_never_built(numbers)
         first = (self.n_bins - n_bins) // 2
         values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=self.feature_set.dtype)
@@ -157,13 +158,15 @@ class AnchoredReader(Displayed):
         self.source.read_into(requests, list(values))
         return values
 
-    def check_n_bins(self, n_bins: int) -> None:
-        """Check that windows of `n_bins` can be cropped from the array's; ValueError if not."""
+    def check_n_bins(self, n_bins: int) -> int:
+        """Convert a number of bins; TypeError or ValueError if such windows cannot be cropped from the array's."""
+        n_bins = whole_number(n_bins, name="n_bins")
         if n_bins % 2 == 0 or not 1 <= n_bins <= self.n_bins:
             raise ValueError(
                 f"windows around {self.layout.anchored.anchors!r} have an odd number of bins, at most {self.n_bins}; "
                 f"got {n_bins}; read others from the grid, or build anchors of more bins"
             )
+        return n_bins
 
     def numbers_of(self, names: Sequence[str]) -> list[int]:
         """Row of each anchor in the table; UnknownAnchor if one is not in it."""

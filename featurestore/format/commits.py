@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from catalog.runtime.documents import parse_object
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.metadata import DIGEST, is_whole, signed
@@ -162,8 +163,8 @@ class CommitLog:
 
 
 def _parse(key: str, data: bytes) -> Commit:
+    document = parse_object(data, where=key, mend="remove it and build again", raises=DamagedRecord)
     try:
-        document = json.loads(data)
         if DIGEST not in document or not is_whole(document):
             raise ValueError("its digest is not that of its content")
         del document[DIGEST]

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet
+from catalog.runtime.documents import parse_object
 from featurestore.format.metadata import is_whole, set_description
 from featurestore.objects.objects import Objects
 
@@ -66,12 +67,7 @@ class DeclarationLog:
         """Read one declaration; NotAStore if it is damaged."""
         where = f"{self._objects.location}/{self.key(number)}"
         data = self._objects.get(self.key(number))
-        try:
-            document = json.loads(data)
-        except ValueError as error:
-            raise NotAStore(f"{where} is no JSON ({error}); `featurestore repair` mends it") from error
-        if not isinstance(document, dict):
-            raise NotAStore(f"{where} is no description of a feature set; `featurestore repair` mends it")
+        document = parse_object(data, where=where, mend="`featurestore repair` mends it", raises=NotAStore)
         return read_description(document, self._assembly, where=where)
 
     def add(self, declaration: Declaration) -> bool:

@@ -6,8 +6,9 @@ Belongs here: writing, listing and removing the notes. Readers and builds do not
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from catalog.runtime.documents import parse_object
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.objects.objects import Objects
@@ -62,6 +63,7 @@ class FailureLog:
             if size > _MAX_NOTE_BYTES:
                 continue
             try:
-                yield Failure.model_validate_json(self._objects.get(key))
-            except (ValidationError, FileNotFoundError):
+                note = parse_object(self._objects.get(key), where=key, mend="remove it")
+                yield Failure.model_validate(note)
+            except (ValueError, FileNotFoundError):
                 continue

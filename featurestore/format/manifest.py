@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catalog.runtime.documents import parse_json
 from featurestore.format import layout
 from featurestore.format.declarations import DECLARED
 from featurestore.format.metadata import DIGEST, GROUP, is_consolidated, is_whole, signed, without_consolidated
@@ -107,17 +108,13 @@ def read_manifest(objects: Objects) -> Manifest | None:
         return None
     where = f"{objects.location}/{MANIFEST}"
     mend = "`featurestore repair` removes it, then `featurestore seal` makes it anew"
-    if len(data) > _MAX_BYTES:
-        raise DamagedManifest(f"{where} has {len(data):,} bytes, and at most {_MAX_BYTES:,} are read; {mend}")
+    document = parse_json(data, where=where, mend=mend, raises=DamagedManifest, max_bytes=_MAX_BYTES)
+    if not isinstance(document, dict) or DIGEST not in document or not is_whole(document):
+        raise DamagedManifest(f"{where} is damaged: its digest is that of another; {mend}")
     try:
-        document = json.loads(data)
-        if not isinstance(document, dict) or DIGEST not in document or not is_whole(document):
-            raise DamagedManifest(f"{where} is damaged: its digest is that of another; {mend}")
         return Manifest.model_validate({name: value for name, value in document.items() if name != DIGEST})
     except ValidationError as error:
         raise DamagedManifest(f"{where} is no manifest that this version reads ({error}); {mend}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedManifest(f"{where} is no JSON ({error}); {mend}") from error
 
 
 def unseal(objects: Objects) -> None:

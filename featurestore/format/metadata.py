@@ -22,6 +22,7 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from catalog import Assembly, FeatureSet
+from catalog.runtime.documents import DamagedDocument, parse_object
 from featurestore.format import layout
 from featurestore.format.layout import ArrayLayout, ContigLayout
 
@@ -30,6 +31,8 @@ GROUP = "zarr.json"
 DIGEST = "digest"
 """Field of a description that holds the digest of the rest."""
 
+MAX_CONSOLIDATED_BYTES = 1 << 28
+"""Largest document of a group (bytes): those of a sealed store embed all documents below them."""
 _CONSOLIDATED = "consolidated_metadata"
 
 
@@ -135,10 +138,9 @@ def without_consolidated(data: bytes) -> bytes:
 def _document(data: bytes) -> dict[str, Any]:
     """Parse a JSON object; anything else, such as a damaged one, is empty."""
     try:
-        document = json.loads(data)
-    except ValueError:
+        return parse_object(data, where=GROUP, mend="", max_bytes=MAX_CONSOLIDATED_BYTES)
+    except DamagedDocument:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def add_coordinate(group: "zarr.Group", name: str, dimension: str, values: list[Any], dtype: str) -> None:

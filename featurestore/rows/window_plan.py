@@ -72,8 +72,10 @@ def plan_windows(
         Length (bp) and name of each window's contig; one length may stand for all.
     centres
         Positions, shape `(windows,)`, int64, each inside its contig.
+    n_bins
+        As `grid.checked_n_bins` gives it.
     """
-    phases, first_bins, residuals = grid.place(centres, n_bins)
+    phases, first_bins, residuals = grid.place_whole(centres, n_bins)
     offsets = np.asarray(grid.offsets, dtype=np.int64)[phases]
     rows = -(-(lengths + offsets) // grid.bin_size)
     # `clip` takes four times as long, and this runs for every batch.

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.registry import StoreSummary
+from catalog.runtime.documents import DamagedDocument, parse_object
 from featurestore.display import percent
 from featurestore.format import layout
-from featurestore.format.manifest import MANIFEST, README, SealedObject
+from featurestore.format.manifest import CROISSANT, MANIFEST, README, SealedObject
 from featurestore.format.metadata import is_whole, signed
 
 _ZARR = "application/vnd.zarr"
@@ -80,10 +81,10 @@ def croissant(summary: StoreSummary, files: Mapping[str, SealedObject]) -> bytes
 def is_croissant_of(data: bytes, top_hash: str) -> bool:
     """Tell whether a document is intact, and describes the contents of that hash."""
     try:
-        document = json.loads(data)
-    except ValueError:
+        document = parse_object(data, where=CROISSANT, mend="")
+    except DamagedDocument:
         return False
-    return isinstance(document, dict) and is_whole(document) and document.get("identifier") == _identifier(top_hash)
+    return is_whole(document) and document.get("identifier") == _identifier(top_hash)
 
 
 def _identifier(top_hash: str | None) -> str:

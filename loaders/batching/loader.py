@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader, Dataset
 
+from catalog.runtime.whole_numbers import whole_number
 from featurestore.display import Display, Displayed
 from loaders.batching.sampler import Uneven
 from loaders.batching.stream import BatchSource, WindowStream, read_batch
@@ -39,7 +40,7 @@ class BatchLoader(Displayed):
                 "was opened does not survive a fork"
             )
         self._stream = stream
-        self._num_workers = num_workers
+        self._num_workers = num_workers = whole_number(num_workers, name="num_workers", least=0)
         self._context = multiprocessing_context if num_workers else None
         self._pin_memory = pin_memory
 

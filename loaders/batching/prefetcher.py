@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from catalog.runtime.whole_numbers import whole_number
 from loaders.stats import Stats
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Prefetcher(Generic[T]):
     def __init__(
         self, loader: Iterable[T], prepare: Callable[[T], Callable[[], T]] = unchanged, *, depth: int = 2
     ) -> None:
+        depth = whole_number(depth, name="depth")
         if depth < 1:
             raise ValueError(f"at least 1 batch is prefetched, got depth={depth}; iterate over the loader for none")
         self._loader = loader

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.runtime.whole_numbers import MOST_SEED, whole_number
 from loaders.counter_rng import draw
 
 Uneven = Literal["repeat", "drop"]
@@ -133,6 +134,9 @@ class GlobalBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        n_items, batch_size = whole_number(n_items, name="n_items"), whole_number(batch_size, name="batch_size")
+        rank, world_size = whole_number(rank, name="rank"), whole_number(world_size, name="world_size")
+        buffer_blocks = whole_number(buffer_blocks, name="buffer_blocks")
         _check_counts(n_items, batch_size=batch_size, buffer_blocks=buffer_blocks, blocks=blocks)
         if not 0 <= rank < world_size:
             raise ValueError(f"ranks are numbered from 0 to world_size - 1; got rank={rank} of world_size={world_size}")
@@ -141,7 +145,7 @@ class GlobalBatchSampler:
         self.n_items = n_items
         self.batch_size = batch_size
         self.shuffle = shuffle
-        self.seed = seed
+        self.seed = whole_number(seed, name="seed", least=-MOST_SEED, most=MOST_SEED)
         self.drop_last = drop_last
         self.uneven = uneven
         self.rank = rank
@@ -167,6 +171,7 @@ class GlobalBatchSampler:
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; a resumed place in it that has not been used yet is kept."""
+        epoch = whole_number(epoch, name="epoch")
         if epoch != self._epoch or self._pass is not None:
             self._go_to(epoch, start=0, steps_before=0)
 

@@ -97,7 +97,7 @@ class WindowStream(Displayed, IterableDataset[Any]):
             shuffle=shuffle,
             seed=seed,
             blocks=blocks,
-            buffer_blocks=buffer_blocks or DEFAULT_BUFFER_BLOCKS,
+            buffer_blocks=DEFAULT_BUFFER_BLOCKS if buffer_blocks is None else buffer_blocks,
             drop_last=drop_last,
             uneven=uneven,
             rank=own_rank,

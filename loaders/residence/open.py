@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from numpy.typing import ArrayLike
 
 from catalog.runtime.folders import cache_directory
+from catalog.runtime.whole_numbers import MOST_BYTES, whole_number
 from catalog.value_type import Values
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
 from featurestore import open as open_store
@@ -43,6 +44,10 @@ class ResidenceOptions:
     """Most that the mirror's folder takes, other sets, stores and processes included (bytes)."""
     stream_bytes: int = DEFAULT_STREAM_BYTES
     """Memory for chunks and shard indexes of stream (bytes)."""
+
+    def __post_init__(self) -> None:
+        for name in ("memory_bytes", "cache_bytes", "stream_bytes"):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name=name, least=0, most=MOST_BYTES))
 
 
 def _held(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:

@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from catalog import AssemblyMismatch, FeatureSet
+from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
 from featurestore import FingerprintMismatch
 from featurestore.display import Display, Displayed, heading
 from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
 from loaders.windows.grid import WindowDataset
-from loaders.windows.source import check_indices
+from loaders.windows.indexing import checked_indices, window_numbers
 
 
 class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
@@ -111,7 +112,7 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
 
     def subset(self, indices: Sequence[int]) -> Self:
         """Give the dataset of some of the windows, in the order named; it shares what was read already."""
-        places = list(indices)
+        places = window_numbers(indices).tolist()
         return self._changed(lambda part: part.subset(places))
 
     def with_n_bins(self, n_bins: int) -> Self:
@@ -132,16 +133,16 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Tensor]:
         """Read one window, `(n_bins_of[set], channels)` a set, or for a list of indices a batch of them."""
         if isinstance(index, Sequence):
-            return self._batch(list(index))
-        return {name: tensor[0] for name, tensor in self._batch([int(index)]).items()}
+            return self._batch(checked_indices(index, len(self)))
+        one = checked_indices([whole_number(index, name="index")], len(self))
+        return {name: tensor[0] for name, tensor in self._batch(one).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """Read many windows in one request a set; DataLoader calls this when it makes batches itself."""
-        batch = self._batch(list(indices))
+        batch = self._batch(checked_indices(indices, len(self)))
         return [{name: tensor[window] for name, tensor in batch.items()} for window in range(len(indices))]
 
     def _batch(self, indices: list[int]) -> dict[str, Tensor]:
-        check_indices(indices, len(self))
         starts = self._lead.placed(indices).starts
         return {
             name: part[indices]

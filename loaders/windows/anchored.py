@@ -16,6 +16,7 @@ from loaders.residence.open import CountingAnchoredReader, open_anchored_reader
 from loaders.settings import WindowSettings
 from loaders.windows.base import FeatureWindows, reversed_windows
 from loaders.windows.grid import WindowDataset
+from loaders.windows.indexing import window_numbers
 from loaders.windows.source import Placed
 
 
@@ -100,7 +101,7 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
 
     def placed(self, indices: Sequence[int]) -> Placed:
         """Tell where some windows lie; nothing is read."""
-        centres = self.centres[np.asarray(indices, dtype=np.int64)]
+        centres = self.centres[window_numbers(indices)]
         none = np.zeros(len(centres), dtype=np.int64)
         return Placed(centres, centres - self.bin_size // 2 - self.n_bins // 2 * self.bin_size, none, none)
 

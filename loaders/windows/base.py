@@ -23,8 +23,7 @@ from loaders.residence.open import CountingAnchoredReader, CountingReader
 from loaders.settings import Orientation, WindowSettings, check_n_bins
 from loaders.stats import Stats
 from loaders.windows.channels import ChannelView
-from loaders.windows.indexing import TensorWindows
-from loaders.windows.source import check_indices
+from loaders.windows.indexing import TensorWindows, window_numbers
 
 Reader = TypeVar("Reader", CountingReader, CountingAnchoredReader)
 
@@ -172,7 +171,7 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
 
     def subset(self, indices: Sequence[int]) -> Self:
         """Give the dataset of some of the windows, in the order named; it shares what was read already."""
-        chosen, places = self._copy(), list(indices)
+        chosen, places = self._copy(), window_numbers(indices).tolist()
         chosen._set_windows(
             [self.contigs[index] for index in places],
             self.centres[places],
@@ -214,7 +213,6 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         return copied
 
     def _batch(self, indices: list[int]) -> Tensor:
-        check_indices(indices, len(self))
         return self.tensor_of(self._read(indices), indices)
 
 

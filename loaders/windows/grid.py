@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from catalog.runtime.whole_numbers import MOST, whole_number, whole_numbers
 from catalog.value_type import Values
 from featurestore import StorageOptions
 from featurestore.store import StorePlace
@@ -30,6 +31,7 @@ from loaders.residence.open import (
 )
 from loaders.settings import Orientation, TensorType, WindowSettings, named_channels
 from loaders.windows.base import FeatureWindows, reversed_windows
+from loaders.windows.indexing import window_numbers
 from loaders.windows.source import Placed
 
 
@@ -145,13 +147,21 @@ class WindowDataset(FeatureWindows[CountingReader]):
             raise ValueError("there are no windows: centres is empty; give one contig and one centre a window")
         super().__init__(url, feature_set, settings)
         self.reader.plan(contigs, centres, settings.n_bins)  # refuses windows that are not on this assembly
-        positions = np.atleast_1d(np.asarray(centres)).astype(np.int64)
+        if settings.jitter_bins * self.bin_size + settings.jitter_bp > MOST:
+            raise ValueError(
+                f"`jitter_bins={settings.jitter_bins}` and `jitter_bp={settings.jitter_bp}` move windows further than "
+                "any genome is long; give smaller ones"
+            )
+        positions = whole_numbers(centres, name="centres")
         names = [contigs] * len(positions) if isinstance(contigs, str) else contigs
         own = {name: self.reader.assembly.resolve(name) for name in set(names)}
         is_reversed = reversed_windows(strands, settings.orient, len(positions))
         # A window is jittered by its number here, in any subset.
         self._set_windows([own[name] for name in names], positions, is_reversed, range(len(positions)))
         self._epoch = 0
+
+    def _check_n_bins(self, n_bins: int) -> None:
+        self.reader.feature_set.grid.checked_n_bins(n_bins)
 
     def _open(self) -> CountingReader:
         settings = self.settings
@@ -170,11 +180,11 @@ class WindowDataset(FeatureWindows[CountingReader]):
 
     def set_epoch(self, epoch: int) -> None:
         """Jitter the windows as in this epoch; `loaders.data_loader` and `WindowStream` call it."""
-        self._epoch = epoch
+        self._epoch = whole_number(epoch, name="epoch")
 
     def centres_at(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the positions that some windows are read around in this epoch (bp)."""
-        places = np.asarray(indices, dtype=np.int64)
+        places = window_numbers(indices)
         centres = self.centres[places]
         most_bins, most_bp = self.settings.jitter_bins, self.settings.jitter_bp
         if not (most_bins or most_bp):
@@ -191,7 +201,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         """Place some windows as in this epoch; nothing is read."""
         centres = self.centres_at(indices)
         grid = self.reader.feature_set.grid
-        phases, first_bins, residuals = grid.place(centres, self.n_bins)
+        phases, first_bins, residuals = grid.place_whole(centres, self.n_bins)
         starts = first_bins * grid.bin_size - np.asarray(grid.offsets, dtype=np.int64)[phases]
         return Placed(centres, starts, phases, residuals)
 
@@ -228,7 +238,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         moved.settings = replace(moved.settings, orient="forward")
         own = [self.reader.assembly.resolve(contig) for contig in contigs]
         moved._set_windows(
-            own, np.asarray(centres, dtype=np.int64), np.zeros(len(own), dtype=np.bool_), range(len(own))
+            own, whole_numbers(centres, name="centres"), np.zeros(len(own), dtype=np.bool_), range(len(own))
         )
         return moved
 

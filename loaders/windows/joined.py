@@ -19,8 +19,8 @@ from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.windows.aligned import refuse_disagreement
 from loaders.windows.grid import WindowDataset
-from loaders.windows.indexing import TensorWindows
-from loaders.windows.source import Placed, check_indices
+from loaders.windows.indexing import TensorWindows, window_numbers
+from loaders.windows.source import Placed
 
 T = TypeVar("T", bound=np.generic)
 
@@ -173,7 +173,7 @@ class JoinedDataset(Displayed, TensorWindows):
 
     def subset(self, indices: Sequence[int]) -> Self:
         """Give the dataset of some of the windows, in the order named; it shares what was read already."""
-        chosen, places = copy.copy(self), list(indices)
+        chosen, places = copy.copy(self), window_numbers(indices)
         chosen._holders, chosen._within = self._holders[places], self._within[places]
         return chosen
 
@@ -193,7 +193,6 @@ class JoinedDataset(Displayed, TensorWindows):
         return len(self._holders)
 
     def _batch(self, indices: list[int]) -> Tensor:
-        check_indices(indices, len(self))
         holders, within = self._holders[indices], self._within[indices]
         first = self.parts[0]
         batch = torch.empty((len(indices), first.n_bins, len(first.channel_names)), dtype=first.dtype)

@@ -1,6 +1,6 @@
 """The protocol of window sources: what genes, streams and models need of windows.
 
-Belongs here: the protocol `WindowSource`, where windows are read, and checks that all sources share. Does not: the
+Belongs here: the protocol `WindowSource`, and where windows are read. Does not: the
 sources (`loaders.windows.grid` around any positions, `loaders.windows.anchored` around anchors to the base,
 `loaders.windows.stacked` of several feature sets, `loaders.windows.joined` of several stores).
 """
@@ -156,14 +156,3 @@ class WindowSource(Protocol):
             If a window does not lie on the assembly.
         """
         ...
-
-
-def check_indices(indices: Sequence[int], n_windows: int) -> None:
-    """Refuse indices that a dataset does not have, and none at all."""
-    places = np.asarray(indices, dtype=np.int64)
-    outside = places[(places < -n_windows) | (places >= n_windows)]
-    if outside.size or not places.size:
-        raise IndexError(
-            f"this dataset has {n_windows} windows, 0 to {n_windows - 1}; got "
-            f"{f'index {outside[0]}' if places.size else 'no index'}"
-        )

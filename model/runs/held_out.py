@@ -78,7 +78,7 @@ class HeldOut:
         """
         genes = dataset.genes
         if self.split is not None:
-            return Split.from_json(Path(self.split).read_text(encoding="utf-8"))
+            return Split.read(self.split)
         if self.test_genes is not None:
             listed_genes = read_gene_list(self.test_genes)
             return splits.by_gene_list(genes, listed_genes, validation_fraction=_VALIDATION, seed=self.seed)

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -57,6 +58,21 @@ def test_a_split_reads_back_from_json(ids: list[str], one: int, other: int) -> N
 def test_json_that_is_no_split_is_refused_with_what_one_is(text: str) -> None:
     with pytest.raises(ValueError, match="a split is a JSON object with the keys train, validation and test"):
         Split.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"), [("{", "is no JSON"), ("[]", "is no JSON object"), ("[" * 99 + "]" * 99, "is nested")]
+)
+def test_a_file_that_is_no_split_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "split.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"split\.json {fault}.*; a split is a JSON object with the keys train, "):
+        Split.read(path)
+    path.write_text(json.dumps({"train": ["a"], "validation": [], "test": ["a"]}))
+    with pytest.raises(ValueError, match=r"split\.json: train and test share 1 genes: a; remove them"):
+        Split.read(path)
+    path.write_text(json.dumps({"train": ["a"], "validation": [], "test": ["b"]}))
+    assert Split.read(path) == Split(train=("a",), validation=(), test=("b",))
 
 
 def test_a_gene_in_two_parts_is_an_error_also_from_json() -> None:
