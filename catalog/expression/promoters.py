@@ -7,13 +7,15 @@ This measures promoter output, a proxy for expression where there is no RNA-seq:
 """
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 
 from catalog.expression.targets import TARGET_SCHEMA
-from catalog.runtime import tables
-from catalog.runtime.tables import TableError, listed
+from catalog.runtime import headers, tables
+from catalog.runtime.lines import TableError, read_lines
+from catalog.runtime.tables import listed
 
 PEAK_SCHEMA = pl.Schema({"peak_id": pl.String, "contig": pl.String, "strand": pl.String, "summit": pl.Int64})
 """Columns of a peak table; the summit is one base, 0-based."""
@@ -43,8 +45,8 @@ def read_peaks(path: str | os.PathLike[str]) -> pl.DataFrame:
         If it is truncated or not such a BED, a strand is missing, or a peak is named twice.
     """
     path = Path(path)
-    rows = [line for line in tables.read_lines(path) if not line.startswith(tables.COMMENTS)]
-    n_columns = rows[0].count(b"\t") + 1 if rows else 0
+    _, first = headers.opening(path)
+    n_columns = first.count("\t") + 1 if first else 0
     if n_columns < 6:
         raise TableError(
             f"{path} has {n_columns} tab-separated columns; peaks are a BED file of at least contig, start, end, name, "
@@ -52,9 +54,11 @@ def read_peaks(path: str | os.PathLike[str]) -> pl.DataFrame:
         )
     names = ["contig", "start", "end", "peak_id", "score", "strand", "thick_start", "thick_end", "summit"]
     names = [names[index] if index < len(names) else f"column {index + 1}" for index in range(n_columns)]
+    rows = (line for line in read_lines(path) if not line.startswith(headers.COMMENTS))
     frame = tables.frame_of(path, names, rows, "\t")
     start, end = (tables.whole_numbers(frame, name, path=path) for name in ("start", "end"))
-    if not frame["strand"].is_in(["+", "-"]).all():
+    strand = tables.strands(frame["strand"])
+    if not strand.is_in(["+", "-"]).all():
         raise TableError(f"{path} has peaks without strand in column 6; write '+' or '-' there")
     _refuse_repeats(frame["peak_id"], path)
     summit = (start + end) // 2
@@ -63,7 +67,7 @@ def read_peaks(path: str | os.PathLike[str]) -> pl.DataFrame:
         summit = _inside((thick[0] + thick[1]) // 2, start, end, otherwise=summit)
     if n_columns >= 9:  # there is also BED's colour, as in 64,131,255 or 0
         summit = _inside(frame["summit"].cast(pl.Int64, strict=False), start, end, otherwise=summit)
-    return pl.DataFrame([frame["peak_id"], frame["contig"], frame["strand"], summit.alias("summit")])
+    return pl.DataFrame([frame["peak_id"], frame["contig"], strand, summit.alias("summit")])
 
 
 def read_quantification(path: str | os.PathLike[str], *, column: int) -> pl.DataFrame:
@@ -89,12 +93,12 @@ def read_quantification(path: str | os.PathLike[str], *, column: int) -> pl.Data
         If it is truncated, has no such column, a value is no number from 0 up, or a peak is there twice.
     """
     path = Path(path)
-    rows = list(tables.read_lines(path))
-    n_columns = rows[0].count(b"\t") + 1
+    with closing(read_lines(path)) as lines:
+        n_columns = next(lines).count(b"\t") + 1
     if not 2 <= column <= n_columns:
         raise TableError(f"{path} has columns 1 to {n_columns}, the first the peak's name; there is no column {column}")
     names = ["peak_id", *(f"column {number}" for number in range(2, n_columns + 1))]
-    frame = tables.frame_of(path, names, rows, "\t")
+    frame = tables.frame_of(path, names, read_lines(path), "\t")
     values = frame[names[column - 1]].cast(pl.Float64, strict=False)
     bad = frame.filter(~(values.is_finite() & (values >= 0)).fill_null(value=False))
     if bad.height:

@@ -7,7 +7,6 @@ which are a choice of the model's training, nor where genes lie (`catalog.genes.
 
 import logging
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from catalog.genes.formats import GENE_ID_NAMES
+from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids, is_nameless, is_no_gene, plain_ids
 from catalog.runtime import tables
 from catalog.runtime.locations import local_path
 from catalog.runtime.tables import TableError, listed
@@ -39,15 +38,14 @@ _SAMPLE_NAMES = (
     "run",
 )
 _DESCRIPTORS = {
-    *("symbol", "gene_symbol", "gene_name", "hgnc_symbol", "name", "description", "score"),
+    *("symbol", "gene_symbol", "gene_name", "hgnc_symbol", "name", "name2", "description", "score", "id"),
     *("ncbi_gene_id", "ncbi_geneid", "entrez_id", "entrezgene", "biotype", "gene_type", "gene_biotype", "type"),
-    *("contig", "chrom", "chr", "chromosome", "seqnames", "strand", "start", "end", "chr_start", "chr_end"),
+    *("contig", "chrom", "chr", "chromosome", "chromosome_scaffold_name", "seqnames", "strand", "start", "end"),
+    *("chr_start", "chr_end", "gene_start_bp", "gene_end_bp", "transcript_start_bp", "transcript_end_bp"),
+    *("txstart", "txend", "chromstart", "chromend", "transcription_start_site_tss"),
     *("tss", "tss_1based", "cage_representative_tss", *_LENGTH_NAMES),
 }
 """Names of columns that describe a gene; a number there is not an expression value."""
-
-_NAMELESS = re.compile(r"(column|unnamed:) ?[0-9]+$", re.IGNORECASE)
-"""What a column without a name is called, by `catalog.runtime.tables` and by pandas: mostly a row number."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +125,7 @@ def read_samples(
         frame = _widened(frame, key, sample, column, path)
     samples = _candidates(frame, key)
     if not samples:
+        _refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
         raise TableError(
             f"{path} has no column of numbers that could be a sample: it has {listed(frame.columns)}; expected one row "
             "a gene and one column a sample, or one row a gene and sample with a column named sample"
@@ -169,15 +168,15 @@ def median_over_samples(
 def _read_keyed(path: Path) -> tuple[pl.DataFrame, str]:
     """Read the rows that name a gene, Ensembl ids without version; return the column of ids with them."""
     frame = _read(path)
-    key = tables.find_column(frame.columns, GENE_ID_NAMES)
+    key = find_gene_ids(frame)
     if key is None:
         raise TableError(
             f"{path} has no column that names the genes: it has {listed(frame.columns)}; name one of them "
-            f"{', '.join(GENE_ID_NAMES)}"
+            f"{', '.join(GENE_ID_NAMES)}; if these are values, put a header line above the first row, such as gene_id "
+            "and tpm"
         )
-    keyed = frame.filter((pl.col(key).str.len_bytes() > 0).fill_null(value=False)).with_columns(
-        tables.without_version(key)
-    )
+    keyed = frame.filter((pl.col(key).str.len_bytes() > 0).fill_null(value=False) & ~is_no_gene(key))
+    keyed = keyed.with_columns(plain_ids(key))
     if keyed.is_empty():
         raise TableError(f"{path} names no gene in column {key!r}, of {frame.height} rows; fill that column")
     _log.info("%s: %d rows, %d of them without gene id dropped", path, frame.height, frame.height - keyed.height)
@@ -221,8 +220,11 @@ def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path)
     if column is not None:
         if column not in frame.columns:
             raise TableError(f"{path} has no column {column!r}; it has {listed(frame.columns)}")
+        _refuse_decimal_commas(frame, [column], path)
         return column
     candidates = _candidates(frame, key)
+    if not candidates:
+        _refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
     if len(candidates) != 1:
         raise TableError(
             f"{path} has {len(candidates) or 'no'} columns that could be expression: "
@@ -234,8 +236,18 @@ def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path)
 def _candidates(frame: pl.DataFrame, key: str) -> Sequence[str]:
     """Return the columns of mostly numbers that do not describe the gene; anything else in them is an error."""
     others = [name for name in frame.columns if name != key and tables.plain_name(name) not in _DESCRIPTORS]
-    named = [name for name in others if not _NAMELESS.match(name)]
+    named = [name for name in others if not is_nameless(name)]
     return [name for name in named if _numbers(frame[name]).count() * 2 > frame[name].count()]
+
+
+def _refuse_decimal_commas(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
+    for name in columns:
+        written = frame[name].drop_nulls().str.strip_chars()
+        commas = written.filter(written.str.contains(r"^-?[0-9]+,[0-9]+$"))
+        if len(commas):
+            raise TableError(
+                f"column {name!r} of {path} has decimal commas, as in {commas[0]}; write {commas[0].replace(',', '.')}"
+            )
 
 
 def _numbers(text: pl.Series) -> pl.Series:

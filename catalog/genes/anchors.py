@@ -16,6 +16,7 @@ import polars as pl
 from catalog.assembly import Assembly
 from catalog.genes.table import GENE_SCHEMA, match_contigs, read_genes
 from catalog.runtime import tables
+from catalog.runtime.headers import header_of
 from catalog.runtime.tables import TableError, listed
 
 _COLUMNS = {
@@ -81,9 +82,7 @@ def in_order(anchors: Iterable[Anchor], assembly: Assembly) -> list[Anchor]:
 
 
 def _has_positions(path: Path) -> bool:
-    comments, first = tables.opening(path)
-    header = tables.header_comment(comments, first) or first
-    return header is not None and tables.find_column(tables.split(header), _COLUMNS["position"]) is not None
+    return tables.find_column(header_of(path).names, _COLUMNS["position"]) is not None
 
 
 def _named(path: Path) -> pl.DataFrame:
@@ -103,7 +102,7 @@ def _named(path: Path) -> pl.DataFrame:
             "gene_id": name,
             "symbol": name,
             "contig": contig,
-            "strand": frame[strand].fill_null(".") if strand is not None else ["."] * frame.height,
+            "strand": tables.strands(frame[strand]) if strand is not None else ["."] * frame.height,
             "tss": tables.whole_numbers(frame, position.name, path=path),
             "biotype": [None] * frame.height,
         },

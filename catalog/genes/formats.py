@@ -7,32 +7,37 @@ Belongs here: detecting the format, and one reader a format. Does not: formats o
 
 import logging
 import re
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from urllib.parse import unquote
 
 import polars as pl
 
+from catalog.genes.annotation import read_gff3, read_gtf, refuse_bad_spans, tss
+from catalog.genes.identifiers import GENE_ID_NAMES, SYMBOL_NAMES, find_gene_ids, plain_ids
 from catalog.genes.report import Group
 from catalog.interval import Interval
-from catalog.runtime import tables
-from catalog.runtime.tables import TableError, listed
+from catalog.runtime import headers, tables
+from catalog.runtime.lines import Line, TableError, read_lines
+from catalog.runtime.tables import listed
 
-_SYMBOL_NAMES = ("symbol", "gene_symbol", "gene_name", "hgnc_symbol", "name", "gene")
-GENE_ID_NAMES = (
-    *("gene_id", "ensembl_gene_id", "ensembl_gene", "ensembl_id", "gene_stable_id", "ensembl", "gene", "id"),
-    *_SYMBOL_NAMES[:-1],
-)
-"""Usual names of the column that names a gene, the surest first; case and word separators do not matter."""
 _ROLE_NAMES = {
     "gene_id": GENE_ID_NAMES,
-    "symbol": _SYMBOL_NAMES,
-    "contig": ("contig", "chrom", "chr", "chromosome", "seqnames", "seqname", "seqid"),
+    "symbol": SYMBOL_NAMES,
+    "contig": ("contig", "chrom", "chr", "chromosome", "seqnames", "seqname", "seqid", "chromosome_scaffold_name"),
     "strand": ("strand", "chr_strand"),
     "biotype": ("biotype", "gene_type", "gene_biotype", "type"),
 }
 _POSITION_HELP = "tss (0-based), tss_1based, or TSS in capitals (1-based, as in ExPecto's geneanno.csv)"
+_SITES = {"transcription_start_site_tss": 1}
+"""First base of columns of start sites that programs write, by plain name: BioMart's."""
+_SPANS = {
+    ("gene_start_bp", "gene_end_bp"): 1,  # BioMart
+    ("txstart", "txend"): 0,  # UCSC's tables of genes: half-open
+    ("chromstart", "chromend"): 0,  # UCSC's names of BED
+}
+_SAF = ["geneid", "chr", "start", "end", "strand"]
+"""Columns that featureCounts reads (SAF) and writes before the samples; 1-based, exons joined by semicolons."""
 
 _log = logging.getLogger("catalog.genes")  # the name that users of `read_genes` listen to
 Dropped = dict[str, Group]
@@ -42,19 +47,21 @@ PLUS_CLINICAL = "plus_clinical"
 """Column that only the MANE reader gives: true for the rows of MANE Plus Clinical transcripts."""
 
 
-def built_in_format_of(path: Path, opening: tables.Opening) -> str:
+def built_in_format_of(path: Path, opening: headers.Opening) -> str:
     """Detect which of `READERS` reads a file, from its first lines."""
-    comments, first = opening
+    first = opening.first
     if first is None:
         raise TableError(
             f"{path} holds only comments; expected genes as MANE, GTF, GFF3, BED, or a table with a header"
         )
     fields = first.split("\t")
-    if len(fields) >= 8 and fields[3].isdigit() and fields[4].isdigit() and fields[6] in ("+", "-", ".", "?"):
+    if len(fields) >= 8 and fields[3].isdigit() and fields[4].isdigit() and tables.is_strand(fields[6]):
         return "gff3" if re.match(r"\s*\w+=", fields[-1]) else "gtf"
     if _is_bed(first):
         return "bed"
-    names = tables.split(tables.header_comment(comments, first) or first)
+    names = headers.header_of(path).names
+    if [tables.plain_name(name) for name in names[:5]] == _SAF:
+        return "saf"
     return "mane" if "MANE_status" in names else "table"
 
 
@@ -78,16 +85,17 @@ def _read_mane(path: Path) -> tuple[pl.DataFrame, Dropped]:
     # 1-based, both ends included.
     start = tables.whole_numbers(mane, "chr_start", path=path) - 1
     end = tables.whole_numbers(mane, "chr_end", path=path)
-    gene = tables.without_version("Ensembl_Gene")
+    gene = plain_ids("Ensembl_Gene")
+    strand = tables.strands(mane["chr_strand"])
     genes = mane.select(
         pl.when(is_clinical)
-        .then(pl.concat_str(gene, tables.without_version("Ensembl_nuc"), separator="_"))
+        .then(pl.concat_str(gene, plain_ids("Ensembl_nuc"), separator="_"))
         .otherwise(gene)
         .alias("gene_id"),
         "symbol",
         pl.col("GRCh38_chr").alias("contig"),
-        pl.col("chr_strand").alias("strand"),
-        _tss(start, end, mane["chr_strand"]),
+        strand.alias("strand"),
+        tss(start, end, strand),
         pl.lit("protein_coding").alias("biotype"),
         is_clinical.alias(PLUS_CLINICAL),
     )
@@ -95,61 +103,59 @@ def _read_mane(path: Path) -> tuple[pl.DataFrame, Dropped]:
     return genes, {"neither MANE Select nor MANE Plus Clinical": Group.of(others["symbol"])}
 
 
-def _read_annotation(path: Path, attribute: Callable[[str], pl.Expr]) -> tuple[pl.DataFrame, Dropped]:
-    """Read the gene rows; others are skipped while reading, since a GENCODE file decompresses to 1.6 GB."""
-    features: Counter[str] = Counter()
-    rows: list[bytes] = []
-    for line in tables.read_lines(path):
-        if line.startswith(b"#"):
-            continue
-        fields = line.split(b"\t", 3)
-        feature = fields[2].decode(errors="replace") if len(fields) > 2 else "(no third column)"
-        features[feature] += 1
-        # Ensembl's GFF3 also has `ncRNA_gene` and the like.
-        if feature in ("gene", "pseudogene") or feature.endswith("_gene"):
-            rows.append(line)
-    if not rows:
-        raise TableError(
-            f"{path} has no gene rows, only {listed([f'{count} {name}' for name, count in features.most_common()])}; "
-            "take an annotation with genes (GENCODE, Ensembl, RefSeq), or make a table with a header"
-        )
-    names = ["contig", "source", "feature", "start", "end", "score", "strand", "frame", "attributes"]
-    frame = tables.frame_of(path, names, rows, "\t")
-    start = tables.whole_numbers(frame, "start", path=path) - 1
-    genes = frame.select(
-        # RefSeq's GFF3 has no gene_id; its ID tells the two copies of a pseudoautosomal gene apart.
-        pl.coalesce(attribute("gene_id"), attribute("ID").str.replace(r"^gene[:-]", "")).alias("gene_id"),
-        pl.coalesce(attribute("gene_name"), attribute("gene"), attribute("Name")).alias("symbol"),
-        "contig",
-        pl.col("strand").replace("?", "."),
-        _tss(start, tables.whole_numbers(frame, "end", path=path), frame["strand"]),
-        pl.coalesce(attribute("gene_type"), attribute("gene_biotype"), attribute("biotype")).alias("biotype"),
-    )
-    return genes, {}
-
-
 def _read_gtf(path: Path) -> tuple[pl.DataFrame, Dropped]:
-    return _read_annotation(path, lambda key: pl.col("attributes").str.extract(rf'(?:^|;)\s*{key}\s+"?([^";]+)'))
+    return read_gtf(path), {}
 
 
 def _read_gff3(path: Path) -> tuple[pl.DataFrame, Dropped]:
-    genes, dropped = _read_annotation(path, lambda key: pl.col("attributes").str.extract(rf"(?:^|;)\s*{key}=([^;]+)"))
-    escaped = {
-        value: unquote(value) for name in ("gene_id", "symbol") for value in genes[name] if value and "%" in value
-    }
-    return genes.with_columns(pl.col("gene_id", "symbol").replace(escaped)), dropped
+    return read_gff3(path), {}
+
+
+def _read_saf(path: Path) -> tuple[pl.DataFrame, Dropped]:
+    frame = tables.read_table(path)
+    if frame.width < len(_SAF):
+        raise TableError(f"{path} is no SAF: it has {listed(frame.columns)}; expected GeneID, Chr, Start, End, Strand")
+    exons = frame.select(
+        pl.col(frame.columns[0]).alias("gene_id"),
+        *(pl.col(name).str.split(";").alias(role) for name, role in zip(frame.columns[1:5], _SAF[1:], strict=True)),
+    )
+    counts = exons.select(pl.col(_SAF[1:]).list.len())
+    ragged = counts.select(pl.any_horizontal(pl.col(name) != pl.col("chr") for name in _SAF[2:])).to_series()
+    if ragged.any():
+        raise TableError(
+            f"{path} has genes whose Chr, Start, End and Strand name different numbers of exons, first "
+            f"{exons.filter(ragged)['gene_id'][0]}; export it again"
+        )
+    exons = exons.with_row_index("row").explode(_SAF[1:], empty_as_null=True)
+    start, end = (tables.whole_numbers(exons, name, path=path) for name in ("start", "end"))
+    refuse_bad_spans(path, start, end, None)
+    exons = exons.with_columns(start=start - 1, end=end, strand=tables.strands(exons["strand"]))
+    # A gene with exons on two contigs is that on the first.
+    exons = exons.filter(pl.col("chr") == pl.col("chr").first().over("row"))
+    genes = exons.group_by("row", maintain_order=True).agg(
+        pl.col("gene_id", "chr", "strand").first(), pl.col("start").min(), pl.col("end").max()
+    )
+    nothing = pl.lit(None, dtype=pl.String)
+    found = genes.select("gene_id", nothing.alias("symbol"), contig="chr", strand="strand", biotype=nothing)
+    return found.with_columns(tss(genes["start"], genes["end"], genes["strand"])), {}
+
+
+def _bed_rows(path: Path, *, is_spaced: bool) -> Iterator[Line]:
+    """Read the rows, those between blanks as between tabs."""
+    for line in read_lines(path):
+        if not line.startswith(headers.COMMENTS):
+            yield Line.of(b"\t".join(line.split()), line.number) if is_spaced else line
 
 
 def _read_bed(path: Path) -> tuple[pl.DataFrame, Dropped]:
-    comments, first = tables.opening(path)
-    rows = [line for line in tables.read_lines(path) if not line.startswith(tables.COMMENTS)]
-    if rows and b"\t" not in rows[0]:
-        rows = [b"\t".join(line.split()) for line in rows]
-    header = tables.header_comment(comments, first)
-    if header is None and first is not None and not _is_bed(first):
-        header, rows = first, rows[1:]
-    n_fields = rows[0].count(b"\t") + 1 if rows else 0
-    names = tables.split(header) if header else [f"column {index}" for index in range(1, n_fields + 1)]
+    comments, first = headers.opening(path)
+    first = first or ""
+    rows = _bed_rows(path, is_spaced="\t" not in first)
+    header = headers.header_comment(comments, first)
+    if header is None and not _is_bed(first):
+        header, rows = first, islice(rows, 1, None)
+    n_fields = len(first.split("\t") if "\t" in first else first.split())
+    names = headers.split(header) if header else [tables.nameless(number) for number in range(1, n_fields + 1)]
     if len(names) < 3:
         raise TableError(f"{path} is no BED file: it has {len(names)} columns, expected at least contig, start, end")
     frame = tables.frame_of(path, ["contig", "start", "end", *names[3:]], rows, "\t")
@@ -168,15 +174,18 @@ def _read_bed(path: Path) -> tuple[pl.DataFrame, Dropped]:
             pl.Series("region", [None if None in base else str(Interval(*base)) for base in bases])
         )
         roles["gene_id"] = "region"
-    strand = frame[roles["strand"]] if "strand" in roles else pl.repeat(".", frame.height, eager=True)
-    return _gathered(frame, {**roles, "contig": "contig"}, _tss(start, end, strand)), {}
+    strand = _strand(frame, roles)
+    return _gathered(frame, {**roles, "contig": "contig"}, strand, tss(start, end, strand)), {}
 
 
 def _named_roles(frame: pl.DataFrame) -> dict[str, str]:
     """Find columns by their usual names."""
     found = {role: tables.find_column(frame.columns, names) for role, names in _ROLE_NAMES.items()}
-    # The column of ids is not also that of symbols, if another column could be.
-    found["symbol"] = tables.find_column([name for name in frame.columns if name != found["gene_id"]], _SYMBOL_NAMES)
+    found["gene_id"] = find_gene_ids(frame)
+    # The column of ids is not also that of symbols, if another column could be; UCSC's `name` is a transcript.
+    is_symbol = found["gene_id"] is not None and tables.plain_name(found["gene_id"]) in ("name2", "genename")
+    others = [name for name in frame.columns if name != found["gene_id"]]
+    found["symbol"] = found["gene_id"] if is_symbol else tables.find_column(others, SYMBOL_NAMES)
     return {role: name for role, name in found.items() if name is not None}
 
 
@@ -184,6 +193,8 @@ def _unnamed_roles(frame: pl.DataFrame) -> dict[str, str]:
     """Find strand and names by content: BED6 has name, score, strand; selene and ExPecto have strand, name."""
     strands = [name for name in frame.columns if frame[name].fill_null(".").is_in(["+", "-", "."]).all()]
     signed = [name for name in strands if frame[name].is_in(["+", "-"]).any()]
+    if not signed and "column 6" in frame.columns and (frame["column 6"] == "-1").any():
+        signed = ["column 6"]
     # Column 6 is the strand by the BED specification: before it, names or scores of nothing but "." look like one.
     strand = next(iter([*signed, *(name for name in strands if name == "column 6"), *strands]), None)
     roles = {} if strand is None else {"strand": strand}
@@ -209,32 +220,43 @@ def _read_named(path: Path) -> tuple[pl.DataFrame, Dropped]:
                 f"{', '.join(_ROLE_NAMES[role])}. If these are values, put a header line above the first row, such as "
                 "gene_id, contig, tss_1based, symbol, strand"
             )
-    position, first_base = _position_column(frame, path)
-    tss = tables.whole_numbers(frame, position, path=path) - first_base
-    if (tss < 0).any():
-        raise TableError(
-            f"column {position!r} of {path} is read as {first_base}-based, but holds {(tss + first_base).sort()[0]}; "
-            "name it tss if it is 0-based, tss_1based if not"
-        )
-    _log.info("%s: positions from column %r, read as %d-based", path, position, first_base)
-    return _gathered(frame, roles, tss), {}
+    strand = _strand(frame, roles)
+    return _gathered(frame, roles, strand, _start_sites(frame, strand, path)), {}
 
 
-def _gathered(frame: pl.DataFrame, roles: dict[str, str], tss: pl.Series) -> pl.DataFrame:
+def _strand(frame: pl.DataFrame, roles: dict[str, str]) -> pl.Series:
+    return tables.strands(frame[roles["strand"]]) if "strand" in roles else pl.repeat(".", frame.height, eager=True)
+
+
+def _gathered(frame: pl.DataFrame, roles: dict[str, str], strand: pl.Series, starts: pl.Series) -> pl.DataFrame:
     """Select the columns by role, null where there is none."""
     nothing = pl.Series([None] * frame.height, dtype=pl.String)
     texts = [(frame[roles[role]] if role in roles else nothing).alias(role) for role in _ROLE_NAMES]
-    return pl.DataFrame([*texts, tss.alias("tss")])
+    return pl.DataFrame([*texts, starts.alias("tss")]).with_columns(strand.alias("strand"))
 
 
-def _position_column(frame: pl.DataFrame, path: Path) -> tuple[str, int]:
-    """Return the column of positions, and whether it is 0-based or 1-based."""
-    bare = {name.strip().lstrip("#"): name for name in frame.columns}
-    for name, first_base in (("tss", 0), ("tss_1based", 1), ("TSS", 1)):
-        if name in bare:
-            return bare[name], first_base
+def _start_sites(frame: pl.DataFrame, strand: pl.Series, path: Path) -> pl.Series:
+    """Find the start sites (0-based): a column of them, else where genes start and end."""
+    position, first_base = _position_column(frame)
+    if position is not None:
+        sites = tables.whole_numbers(frame, position, path=path)
+        if (sites < first_base).any():
+            raise TableError(
+                f"column {position!r} of {path} is read as {first_base}-based, but holds {sites.sort()[0]}; "
+                "name it tss if it is 0-based, tss_1based if not"
+            )
+        _log.info("%s: positions from column %r, read as %d-based", path, position, first_base)
+        return sites - first_base
+    plain = {tables.plain_name(name): name for name in frame.columns}
+    for (first, last), first_base in _SPANS.items():
+        if first in plain and last in plain:
+            start, end = (tables.whole_numbers(frame, plain[name], path=path) for name in (first, last))
+            start = start + (1 - first_base)
+            refuse_bad_spans(path, start, end, None)
+            _log.info("%s: positions from %s and %s, read as %d-based", path, plain[first], plain[last], first_base)
+            return tss(start - 1, end, strand)
     hint = ""
-    if {"start", "end"} <= {tables.plain_name(name) for name in frame.columns}:
+    if {"start", "end"} <= set(plain):
         hint = "; or, if it is BED with a header (0-based contig, start, end first), pass format='bed'"
     raise TableError(
         f"{path} has no column of transcription start sites: it has {listed(frame.columns)}; "
@@ -242,8 +264,14 @@ def _position_column(frame: pl.DataFrame, path: Path) -> tuple[str, int]:
     )
 
 
-def _tss(start: pl.Series, end: pl.Series, strand: pl.Series) -> pl.Series:
-    return pl.select(pl.when(strand == "-").then(end - 1).otherwise(start).alias("tss")).to_series()
+def _position_column(frame: pl.DataFrame) -> tuple[str | None, int]:
+    """Return the column of start sites, if there is one, and whether it is 0-based or 1-based."""
+    bare = {name.strip().lstrip("#"): name for name in frame.columns}
+    for name, first_base in (("tss", 0), ("tss_1based", 1), ("TSS", 1)):
+        if name in bare:
+            return bare[name], first_base
+    plain = {tables.plain_name(name): name for name in frame.columns}
+    return next(((plain[name], first_base) for name, first_base in _SITES.items() if name in plain), (None, 0))
 
 
 READERS: dict[str, Callable[[Path], tuple[pl.DataFrame, Dropped]]] = {
@@ -251,6 +279,7 @@ READERS: dict[str, Callable[[Path], tuple[pl.DataFrame, Dropped]]] = {
     "gtf": _read_gtf,
     "gff3": _read_gff3,
     "bed": _read_bed,
+    "saf": _read_saf,
     "table": _read_named,
 }
 """How to read each format: rows with the columns of a gene table, as the file spells them, and what was left out."""

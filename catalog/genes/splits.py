@@ -23,8 +23,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from catalog.genes.families import families
+from catalog.genes.identifiers import plain_ids
 from catalog.runtime.documents import parse_object, read_object
-from catalog.runtime.tables import listed, without_version
+from catalog.runtime.tables import listed
 
 _PARTS = ("train", "validation", "test")
 _FORM = "a split is a JSON object with the keys train, validation and test, each a list of gene ids"
@@ -173,7 +174,7 @@ def by_gene_list(
         If the table has none of them, or a fraction is out of range.
     """
     wanted = pl.DataFrame({"gene_id": list(dict.fromkeys(test_ids))}, schema={"gene_id": pl.String})
-    ids = wanted.select(without_version("gene_id"))["gene_id"].unique(maintain_order=True)
+    ids = wanted.select(plain_ids("gene_id"))["gene_id"].unique(maintain_order=True)
     test = genes.filter(pl.col("gene_id").is_in(ids.to_list()))["gene_id"]
     if test.is_empty():
         raise ValueError(

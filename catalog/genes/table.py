@@ -17,13 +17,14 @@ import polars as pl
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
 from catalog.genes.format_plugins import format_names, format_of, read_as
 from catalog.genes.formats import PLUS_CLINICAL, Dropped
+from catalog.genes.identifiers import plain_ids
 from catalog.genes.report import GeneReport, GeneTable, Group
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
 GENE_SCHEMA = pl.Schema(
     {
-        "gene_id": pl.String,  # Ensembl ids without version
+        "gene_id": pl.String,  # in the spelling of `catalog.genes.identifiers`
         "symbol": pl.String,  # the gene_id where there is none
         "contig": pl.String,
         "strand": pl.String,  # "+", "-", or "." for unknown
@@ -82,7 +83,10 @@ def read_gene_table(
         - `bed`: BED3 to BED12, 0-based and half-open, TSS = start on `+` and `.`, end - 1 on `-`. Columns are found by
           a `#chr ...` header, else strand and name by what they hold. A BED of transcripts gives a row a transcript.
           The selene gene files give 1-based starts in a BED: there the TSS on `+` comes out one base to the right.
-        - `table`: tab- or comma-separated with a header. Positions are 0-based under `tss`, 1-based under
+        - `saf`: what featureCounts reads and writes (`Geneid Chr Start End Strand`; exons joined by semicolons,
+          1-based).
+        - `table`: with a header; fields between tabs, commas, semicolons or blanks. BioMart's and UCSC's names of
+          columns are known. Positions are 0-based under `tss`, 1-based under
           `tss_1based` or `TSS`: that of ExPecto's geneanno.csv is, since it equals the 1-based start or end of the
           gene for 482 of the 516 genes that it shares with GENCODE v19 on chr22, and is never one less throughout.
 
@@ -210,16 +214,16 @@ def _settled(found: pl.DataFrame, dropped: Dropped, path: Path) -> pl.DataFrame:
     genes = found.with_columns(
         pl.when(pl.col(texts).str.len_bytes() > 0).then(pl.col(texts)).name.keep(),
     ).with_columns(
-        tables.without_version("gene_id"),
+        plain_ids("gene_id"),
         pl.coalesce(accession.replace_strict(_CHROMOSOMES, default=None, return_dtype=pl.String), "contig").alias(
             "contig"
         ),
-        pl.col("strand").fill_null(".").replace({"1": "+", "-1": "-"}),
     )
+    genes = genes.with_columns(tables.strands(genes["strand"]))
     wrong = genes.filter(~pl.col("strand").is_in(["+", "-", "."]))["strand"].unique(maintain_order=True)
     if len(wrong):
         raise TableError(
-            f"{path} has strands {', '.join(map(repr, wrong[:5]))}; write them as '+', '-', or '.' if unknown"
+            f"{path} has strands {listed([repr(name) for name in wrong])}; write them as '+', '-', or '.' if unknown"
         )
     for name, reason in (("gene_id", "without gene id"), ("contig", "without contig"), ("tss", "without position")):
         dropped[reason] = Group.of(genes.filter(pl.col(name).is_null())["symbol" if name == "gene_id" else "gene_id"])

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from catalog.genes.identifiers import plain_ids
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
@@ -71,7 +72,7 @@ def read_annotations(path: str | os.PathLike[str], *, tax_id: int | None = None)
         annotations = _from_gene_info(frame, path, tax_id)
     elif frame.columns == ANNOTATION_SCHEMA.names():
         ncbi_gene_id = tables.whole_numbers(frame, "ncbi_gene_id", path=path)
-        annotations = frame.with_columns(ncbi_gene_id.alias("ncbi_gene_id"), tables.without_version("gene_id"))
+        annotations = frame.with_columns(ncbi_gene_id.alias("ncbi_gene_id"), plain_ids("gene_id"))
     else:
         raise TableError(
             f"{path} is no annotation table: it has {listed(frame.columns)}; expected NCBI's gene_info (it lacks "
@@ -238,4 +239,4 @@ def _from_gene_info(frame: pl.DataFrame, path: Path, tax_id: int | None) -> pl.D
         pl.col("Synonyms").alias("aliases"),
         pl.col("Other_designations").alias("designations"),
         pl.lit(None, dtype=pl.String).alias("summary"),
-    ).with_columns(tables.without_version("gene_id"))
+    ).with_columns(plain_ids("gene_id"))

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 import polars as pl
 
 from catalog.genes.format_plugins import format_of
+from catalog.genes.identifiers import plain_ids
 from catalog.genes.table import read_genes
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA
 from catalog.ncbi.cache import AnnotationCache
@@ -197,7 +198,7 @@ def read_asks(path: str | os.PathLike[str]) -> dict[str, str | None]:
         frame = frame.with_columns(tables.whole_numbers(bare, ncbi, path=path).cast(pl.String).alias(ncbi))
     gene_id = pl.col(ensembl) if ensembl else pl.lit(None, dtype=pl.String)
     asks = frame.select(pl.coalesce(columns).alias("asked"), gene_id.alias("gene_id")).drop_nulls("asked")
-    asks = asks.with_columns(tables.without_version("gene_id"))
+    asks = asks.with_columns(plain_ids("gene_id"))
     is_ensembl = pl.col("gene_id").str.contains(_ENSEMBL)
     asks = asks.unique("asked", keep="first", maintain_order=True).with_columns(pl.when(is_ensembl).then("gene_id"))
     return dict(asks.iter_rows())
@@ -332,9 +333,7 @@ class _Fetch:
 def _asks(asked: Iterable[int | str]) -> list[_Ask]:
     texts = list(dict.fromkeys(str(ask) for ask in asked))
     key = pl.col("asked").str.strip_chars().str.replace(_NCBI_PREFIX, "").str.to_uppercase()
-    keys = (
-        pl.DataFrame({"asked": texts}, schema={"asked": pl.String}).select(key).select(tables.without_version("asked"))
-    )
+    keys = pl.DataFrame({"asked": texts}, schema={"asked": pl.String}).select(key).select(plain_ids("asked"))
     return [_Ask(text, key, _kind(key)) for text, key in zip(texts, keys["asked"], strict=True)]
 
 

@@ -1,7 +1,8 @@
-"""Small tables in text files: plain or gzipped, tabs or commas, any line ends.
+"""Tables in text files: columns of text, within bounds.
 
-Belongs here: opening, splitting, finding a column by its usual names, Ensembl versions. Does not: what the rows mean
-(`catalog.genes.table`, `catalog.ncbi.annotations`, `catalog.expression.targets`).
+Belongs here: reading rows into a frame, finding a column by its usual names, numbers and strands in text. Does not:
+opening and cutting into lines (`catalog.runtime.lines`), the forms of headers (`catalog.runtime.headers`), what the
+rows mean (`catalog.genes.table`, `catalog.ncbi.annotations`, `catalog.expression.targets`).
 
 Every value is read as text, so that each caller parses its own numbers; an empty field is null.
 """
@@ -11,156 +12,173 @@ import gzip
 import io
 import os
 import re
-import zlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
 
 import polars as pl
 
 from catalog.runtime.files import write_atomic
-from catalog.runtime.locations import local_path
+from catalog.runtime.headers import COMMENTS as COMMENTS
+from catalog.runtime.headers import Opening as Opening
+from catalog.runtime.headers import header_comment as header_comment
+from catalog.runtime.headers import header_of
+from catalog.runtime.headers import opening as opening
+from catalog.runtime.headers import split as split
+from catalog.runtime.lines import LONGEST_LINE, Line
+from catalog.runtime.lines import TableError as TableError
+from catalog.runtime.lines import read_lines as read_lines
 
-_UNSUPPORTED = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstandard",
-    b"PK\x03\x04": "zip (or an Excel workbook)",
-}
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-COMMENTS = (b"#", b"track ", b"browser ")
-"""Prefixes of lines that are not rows: comments, and the UCSC browser's lines in BED files."""
-_ENSEMBL_VERSION = r"^(ENS[A-Z]*[0-9]+)\.[0-9]+(?:_[0-9]+)?(_PAR_Y)?$"
-"""`.13`, and the `_2` that GENCODE's lifted-over releases append to it; `_PAR_Y` tells two genes apart and stays."""
+LARGEST_TABLE = 2 << 30
+"""Bytes of the rows that are kept."""
+MOST_VALUES = 200_000_000
+"""Values of a table, 16 bytes each in memory; 60,000 genes of 1,000 samples have 60 million."""
+MOST_COLUMNS = 50_000
+_LARGEST_NUMBER = 2**62  # so that adding and subtracting bp stays exact
+_LONGEST_SHOWN = 60
 _MISSING = ("NA", "N/A", "NaN", "nan", "null", "None", ".")
-
-
-class TableError(ValueError):
-    """A table that cannot be read, or that lacks required content."""
-
-
-class Opening(NamedTuple):
-    """First lines of a text file."""
-
-    comments: list[str]
-    """Lines before the first row, `#` and all."""
-    first: str | None
-    """The first other line; None if there is none."""
-
-
-def read_lines(path: Path) -> Generator[bytes, None, None]:
-    """Read the lines of a text file that are not blank, without their ends.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    TableError
-        If it is empty, truncated, not text, or compressed in another way than gzip.
-    """
-    is_empty = True
-    with _opened(path) as file:
-        for raw in file:
-            line = raw.rstrip(b"\r\n")
-            if is_empty:
-                line = line.removeprefix(_BYTE_ORDER_MARK)
-            if b"\0" in line:
-                raise TableError(f"{path} is not UTF-8 text; export it again as tab-separated text in UTF-8")
-            if line.strip():
-                is_empty = False
-                yield line
-    if is_empty:
-        raise TableError(f"{path} is empty; expected a table, so fetch or export it again")
-
-
-def opening(path: Path) -> Opening:
-    """Read up to the first line that is not a comment."""
-    comments: list[str] = []
-    with closing(read_lines(path)) as lines:
-        for line in lines:
-            if not line.startswith(COMMENTS):
-                return Opening(comments, _text(line, path))
-            comments.append(_text(line, path))
-    return Opening(comments, None)
+_STRANDS = {
+    "+": "+",
+    "1": "+",
+    "+1": "+",
+    "-": "-",
+    "-1": "-",
+    "\u2212": "-",
+    "\u22121": "-",
+    ".": ".",
+    "?": ".",
+    "*": ".",
+}
+"""Strands as they are written: also Ensembl's numbers, GFF3's `?`, Bioconductor's `*`, and a typographic minus."""
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Read a table with a header line, all columns as text.
-
-    The header is the first row, or the comment right above it if that names as many columns (`#chr`, `#tax_id`).
-    """
-    comments, first = opening(path)
-    commented = header_comment(comments, first)
-    header = commented.removeprefix("#") if commented else first
-    if header is None:
-        raise TableError(f"{path} holds only comments; expected a header line and rows")
-    rows = _after_comments(path)
-    if commented is None:
-        next(rows)
-    separator = separator_of(header)
-    return frame_of(path, split(header), rows, separator, is_quoted=separator == "," or '"' in header)
-
-
-def header_comment(comments: Sequence[str], first: str | None) -> str | None:
-    """Return the last comment if it is a header: as many names as the first row has fields, right after the `#`."""
-    if not comments or not re.match(r"#[^\s#!]", comments[-1]):
-        return None
-    n_names = len(split(comments[-1]))
-    # A tab always separates: a field may begin with a lone quotation mark.
-    n_fields = n_names if first is None else first.count("\t") + 1 if "\t" in comments[-1] else len(split(first))
-    is_header = n_names == n_fields > 1
-    return comments[-1] if is_header else None
+    """Read a table with a header line (`catalog.runtime.headers.header_of`), all columns as text."""
+    header = header_of(path)
+    rows = islice(read_lines(path), header.n_before, None)
+    return frame_of(path, header.names, rows, header.separator, is_quoted=header.is_quoted)
 
 
 def frame_of(
     path: Path, names: Sequence[str], rows: Iterable[bytes], separator: str, *, is_quoted: bool = False
 ) -> pl.DataFrame:
-    """Make a frame of text columns from lines; `path` is for the errors.
+    """Make a frame of text columns from lines, those of `read_lines` or one's own; `path` is for the errors.
 
     Raises
     ------
     TableError
-        If a row has another number of fields than there are names, or is not UTF-8.
+        If a row has another number of fields than there are names, is not UTF-8, or ends within quotation marks; or if
+        there are more rows or columns than any table of the field has.
     """
-    unique = [name or f"column {index}" for index, name in enumerate(names, start=1)]
-    unique = [name if name not in unique[:index] else f"{name} {index + 1}" for index, name in enumerate(unique)]
-    lines = list(rows)
-    if not lines:
+    if len(names) > MOST_COLUMNS:
+        raise TableError(
+            f"{path} has {len(names):,} columns, and {MOST_COLUMNS:,} are the most that are read; keep those that you "
+            "need, as in `cut -f`"
+        )
+    unique = _distinct(names)
+    text, numbers = io.BytesIO(), array("q")
+    lines = (line if isinstance(line, Line) else Line.of(line, number) for number, line in enumerate(rows, start=1))
+    for line in _records(lines, path) if is_quoted else lines:
+        if not line.isascii():
+            line.decoded(path)
+        row, n_fields = _row(line, separator, path, is_quoted=is_quoted)
+        if n_fields != len(unique):
+            hint = "the file may be truncated, so fetch it again, or mend that line"
+            if n_fields == len(unique) + 1 and not text.tell():
+                hint = "name the first column too if rows begin with names, and write decimals with a point"
+            raise TableError(
+                f"line {line.number} of {path} has {n_fields} fields, expected {len(unique)} ({listed(unique)}): "
+                f"{line.shown()}; {hint}"
+            )
+        text.write(row)
+        numbers.append(line.number)
+        if text.tell() > LARGEST_TABLE or len(numbers) * len(unique) > MOST_VALUES:
+            raise TableError(
+                f"{path} has more than {LARGEST_TABLE >> 30} GiB or {MOST_VALUES:,} values, the most that are read; "
+                "keep the rows and columns that you need, as in `cut -f`"
+            )
+    if not numbers:
         return pl.DataFrame(schema=dict.fromkeys(unique, pl.String))
-    if not is_quoted:
-        mark = separator.encode()
-        for number, line in enumerate(lines, start=1):
-            if line.count(mark) != len(unique) - 1:
-                raise TableError(
-                    f"row {number} of {path} has {line.count(mark) + 1} fields, expected {len(unique)} "
-                    f"({listed(unique)}): {_shown(line)}; the file may be truncated, so fetch it again, "
-                    "or mend that row"
-                )
+    return _parsed(text, unique, "\t" if separator == " " else separator, path, is_quoted=is_quoted)
+
+
+def _parsed(text: io.BytesIO, names: list[str], separator: str, path: Path, *, is_quoted: bool) -> pl.DataFrame:
+    text.seek(0)
     try:
         return pl.read_csv(
-            io.BytesIO(b"\n".join(lines) + b"\n"),
+            text,
             separator=separator,
             has_header=False,
-            new_columns=unique,
+            new_columns=names,
             quote_char='"' if is_quoted else None,
             infer_schema=False,
         )
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableError(
-            f"{path} cannot be read as {len(unique)} columns of UTF-8 text "
-            f"({listed(unique)}): {str(error).splitlines()[0]}; export it again"
+            f"{path} cannot be read as {len(names)} columns of text ({listed(names)}): {str(error).splitlines()[0]}; "
+            "export it again"
         ) from error
 
 
-def split(line: str) -> list[str]:
-    """Split a header or row at its own separator, quotes removed."""
-    return next(csv.reader([line], delimiter=separator_of(line)))
+def _records(rows: Iterable[Line], path: Path) -> Iterator[Line]:
+    """Join lines that end within quotation marks with the next ones."""
+    begun: list[Line] = []
+    size = 0
+    for line in rows:
+        if not begun and line.count(b'"') % 2 == 0:
+            yield line
+            continue
+        begun.append(line)
+        size += len(line)
+        is_end = len(begun) > 1 and line.count(b'"') % 2
+        if is_end:
+            yield Line.of(b"\n".join(begun), begun[0].number)
+            begun, size = [], 0
+        elif size > LONGEST_LINE:
+            break
+    if begun:
+        raise TableError(
+            f"line {begun[0].number} of {path} opens a quotation mark that nothing closes: {begun[0].shown()}; close "
+            "it, or fetch the file again if it is truncated"
+        )
 
 
-def separator_of(line: str) -> str:
-    """Tell tab from comma; a line with neither is one column."""
-    return "," if "," in line and "\t" not in line else "\t"
+def _row(line: Line, separator: str, path: Path, *, is_quoted: bool) -> tuple[bytes, int]:
+    """Write a row as polars reads it, line end and all, and count its fields."""
+    has_quotes = is_quoted and line.count(b'"') > 0
+    if separator != " " and not has_quotes:
+        return line + b"\n", line.count(separator.encode()) + 1
+    if separator == " ":
+        fields = split(line.decoded(path), separator)
+    else:
+        try:
+            fields = next(csv.reader([line.decoded(path)], delimiter=separator))
+        except csv.Error as error:
+            raise TableError(
+                f"line {line.number} of {path} cannot be split ({error}): {line.shown()}; mend it"
+            ) from error
+    mark = "\t" if separator == " " else separator
+    quoted = ['"' + field.replace('"', '""') + '"' if field else "" for field in fields]
+    return mark.join(quoted).encode() + b"\n", len(fields)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Name every column, and no two alike."""
+    seen: set[str] = set()
+    unique = []
+    for number, name in enumerate(names, start=1):
+        name = name or nameless(number)
+        while name in seen:
+            name = f"{name} {number}"
+        seen.add(name)
+        unique.append(name)
+    return unique
+
+
+def nameless(number: int) -> str:
+    """Name a column that has none, by its number from 1."""
+    return f"column {number}"
 
 
 def find_column(names: Iterable[str], accepted: Iterable[str]) -> str | None:
@@ -171,12 +189,17 @@ def find_column(names: Iterable[str], accepted: Iterable[str]) -> str | None:
 
 def plain_name(name: str) -> str:
     """Reduce a column name to lower case and underscores: `#Gene stable ID` to `gene_stable_id`."""
-    return re.sub(r"[\s.\-/]+", "_", name.strip().lstrip("#").strip()).lower()
+    return re.sub(r"[\s.\-/()]+", "_", name.strip().lstrip("#").strip()).strip("_").lower()
 
 
-def without_version(name: str) -> pl.Expr:
-    """Strip the version of Ensembl ids in a column; other ids stay as they are."""
-    return pl.col(name).str.replace(_ENSEMBL_VERSION, "${1}${2}")
+def strands(text: pl.Series) -> pl.Series:
+    """Read strands as `+`, `-`, or `.` for unknown; what is no strand stays as it is."""
+    return text.fill_null(".").str.strip_chars().replace(_STRANDS)
+
+
+def is_strand(text: str) -> bool:
+    """Whether a field is a strand in one of its usual spellings."""
+    return text in _STRANDS
 
 
 def whole_numbers(frame: pl.DataFrame, name: str, *, path: Path) -> pl.Series:
@@ -191,10 +214,11 @@ def whole_numbers(frame: pl.DataFrame, name: str, *, path: Path) -> pl.Series:
     decimal = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
     whole = pl.when(decimal == decimal.floor()).then(decimal).cast(pl.Int64, strict=False)
     number = text.cast(pl.Int64, strict=False).fill_null(frame.select(whole)[name])
+    number = number.set((number > _LARGEST_NUMBER) | (number < -_LARGEST_NUMBER), None)
     wrong = text.filter(number.is_null() & text.is_not_null() & ~text.is_in(_MISSING))
     if len(wrong):
         raise TableError(
-            f"column {name!r} of {path} must hold whole numbers (bp); it holds {', '.join(map(repr, wrong[:5]))}; "
+            f"column {name!r} of {path} must hold whole numbers (bp); it holds {listed([repr(w) for w in wrong[:5]])}; "
             "mend these values, or leave them empty"
         )
     return number
@@ -235,42 +259,6 @@ def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def listed(names: Sequence[object]) -> str:
-    """List the first few of many, for messages."""
-    return ", ".join(map(str, names[:8])) + (f", ... ({len(names):,})" if len(names) > 8 else "")
-
-
-@contextmanager
-def _opened(named: Path) -> Iterator[BinaryIO]:
-    path = local_path(named)
-    if path is None or not path.is_file():
-        raise FileNotFoundError(f"no table at {path or named}; give the path of a text file, plain or gzipped")
-    with path.open("rb") as file:
-        head = file.read(8)
-    for magic, name in _UNSUPPORTED.items():
-        if head.startswith(magic):
-            raise TableError(f"{path} is {name}-compressed; unpack it, and compress it with gzip or leave it plain")
-    try:
-        with gzip.open(path) if head.startswith(b"\x1f\x8b") else path.open("rb") as file:
-            yield cast("BinaryIO", file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise TableError(f"{path} is a truncated or damaged gzip file ({error}); fetch it again") from error
-
-
-def _after_comments(path: Path) -> Iterator[bytes]:
-    """Skip the leading comments; later lines may begin with `#`."""
-    is_body = False
-    for line in read_lines(path):
-        is_body = is_body or not line.startswith(COMMENTS)
-        if is_body:
-            yield line
-
-
-def _text(line: bytes, path: Path) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path} is not UTF-8 text ({error}); export it again in UTF-8") from error
-
-
-def _shown(line: bytes) -> str:
-    return repr(line[:80].decode(errors="replace"))
+    """List the first few of many, for messages; a long one is cut."""
+    shown = [name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..." for name in map(str, names[:8])]
+    return ", ".join(shown) + (f", ... ({len(names):,})" if len(names) > 8 else "")

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from catalog import TableError
-from catalog.genes.formats import GENE_ID_NAMES
+from catalog.genes.identifiers import find_gene_ids, is_no_gene, plain_ids
 from catalog.runtime import tables
 from catalog.runtime.tables import listed
 from model.evaluation.metrics import Difference, Estimate, Scores, bootstrap
@@ -181,16 +181,16 @@ def evaluate_table(predictions: pl.DataFrame, targets: pl.DataFrame, *, draws: i
 
 
 def _read(path: Path, frame: pl.DataFrame, columns: Sequence[str] | None) -> pl.DataFrame:
-    key = tables.find_column(frame.columns, GENE_ID_NAMES)
+    key = find_gene_ids(frame)
     if key is None:
         raise TableError(
             f"{path} has no column that names the genes: it has {listed(frame.columns)}; name one of them gene_id"
         )
-    frame = frame.filter((pl.col(key).str.len_bytes() > 0).fill_null(value=False))
+    frame = frame.filter((pl.col(key).str.len_bytes() > 0).fill_null(value=False) & ~is_no_gene(key))
     others = [name for name in frame.columns if name != key]
     chosen = [name for name in others if name in columns] if columns else [n for n in others if _is_model(frame[n])]
     numbers = [_numbers(frame, key, name, path) for name in chosen]
-    made = pl.DataFrame([frame[key].alias("gene_id"), *numbers]).with_columns(tables.without_version("gene_id"))
+    made = pl.DataFrame([frame[key].alias("gene_id"), *numbers]).with_columns(plain_ids("gene_id"))
     table = made.unique(maintain_order=True)
     twice = table.filter(pl.col("gene_id").is_duplicated())["gene_id"].unique(maintain_order=True)
     if len(twice):

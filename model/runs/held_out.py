@@ -13,7 +13,7 @@ import polars as pl
 
 from catalog import Split
 from catalog.genes import splits
-from catalog.genes.formats import GENE_ID_NAMES
+from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
@@ -108,7 +108,7 @@ def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
     lines = [line for line in lines if line and not line.startswith("#")]
     if lines and ("\t" in lines[0] or "," in lines[0]):
         table = tables.read_table(path)
-        column = tables.find_column(table.columns, GENE_ID_NAMES)
+        column = find_gene_ids(table)
         if column is None:
             raise TableError(
                 f"{path} has no column of genes: it has {listed(table.columns)}; name one of them gene_id, or write "

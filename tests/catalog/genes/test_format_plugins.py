@@ -66,7 +66,7 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_other_files_are_read_all
 
 
 def test_formats_are_listed_with_those_of_plug_ins() -> None:
-    assert format_names() == ["mane", "gtf", "gff3", "bed", "table", "broken", "lacking", "other", "piped"]
+    assert format_names() == ["mane", "gtf", "gff3", "bed", "saf", "table", "broken", "lacking", "other", "piped"]
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,13 @@ def test_plus_clinical_transcripts_are_dropped_and_counted(tmp_path: Path, caplo
         pytest.param("gene_id,chr,TSS\nA,chr1,0\n", "read as 1-based, but holds 0; name it tss if", id="base 0 of 1"),
         pytest.param("gene_id,chr,tss,strand\nA,chr1,7,f\n", "strands 'f'; write them as", id="odd strand"),
         pytest.param(
-            "gene_id\tchr\ttss\nA\tchr1\t7\nB\tch", "row 2 .* has 2 fields, expected 3.*truncated", id="cut row"
+            "gene_id\tchr\ttss\nA\tchr1\t7\nB\tch", "line 3 .* has 2 fields, expected 3.*truncated", id="cut row"
         ),
-        pytest.param("gene_id,chr,tss\nA,chr1,7,8\n", "cannot be read as 3 columns .*export it again", id="wide row"),
+        pytest.param(
+            "gene_id,chr,tss\nA,chr1,7,8\n",
+            "line 2 .* has 4 fields, expected 3 .*name the first column too",
+            id="wide row",
+        ),
         pytest.param("chr1\t200\t100\tA\n", "hold no base, first chr1, 200, 100; BED is 0-based", id="backwards"),
         pytest.param("chr1\t100\t100\tA\n", "hold no base.*written p-1, p", id="no base"),
         pytest.param(
@@ -240,7 +244,7 @@ def test_a_table_with_start_and_end_is_read_as_bed_if_told_so(tmp_path: Path) ->
 
 
 def test_a_wrong_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="format must be one of mane, gtf, gff3, bed, table or None"):
+    with pytest.raises(ValueError, match="format must be one of mane, gtf, gff3, bed, saf, table or None"):
         read_text(tmp_path, "x", format="vcf")
     with pytest.raises(TableError, match="is no MANE summary: it lacks Ensembl_Gene"):
         read_text(tmp_path, "gene_id\tchrom\ttss\nA\tchr1\t5\n", format="mane")
