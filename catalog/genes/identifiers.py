@@ -1,7 +1,7 @@
 """Gene ids in one spelling, so that tables of different programs meet.
 
 Belongs here: which column names the genes, what is no gene, and what belongs to an Ensembl id. Does not: joining tables
-(`loaders.join_report`), symbols and families (`catalog.genes.families`).
+(`loaders.genes`), symbols and families (`catalog.genes.families`).
 
 | written | read as | by |
 |---|---|---|
