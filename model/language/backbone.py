@@ -2,8 +2,9 @@
 
 Belongs here: running the first blocks of any Hugging Face model on embeddings. Does not: its files
 (`model.language.directory`), what the data tokens are (`model.networks.alignment`), attention masks
-(`model.language.data_attention`), the KV cache of prompts (`model.language.prefix_cache`), adapters
-(`model.language.lora`), making a small untrained one (`model.language.untrained`).
+(`model.language.data_attention`), what is measured of a model (`model.language.measured`), the KV cache of prompts
+(`model.language.prefix_cache`), adapters (`model.language.lora`), making a small untrained one
+(`model.language.untrained`).
 """
 
 import inspect
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.device import choose_dtype
-from model.language.data_attention import attention_windows, check_masks_are_obeyed, data_mask
+from model.language.data_attention import OtherMasks, attention_windows, check_masks_are_obeyed, data_mask
 from model.language.directory import (
     UNTRAINED_MARK,
     BackboneError,
@@ -26,7 +27,9 @@ from model.language.directory import (
     find_directory,
     load_model,
     load_tokenizer,
+    refused,
 )
+from model.language.measured import N_PADDING, N_TOKENS, PROBE, check_reading, embedding_scale
 
 DataAttention = Literal["causal", "bidirectional"]
 _ROWS_KEPT = 1 << 16
@@ -48,9 +51,10 @@ class Backbone(nn.Module):
     ----------
     directory
         A Hugging Face model directory: `config.json`, safetensors weights, a tokenizer. Causal (Llama, Mistral, Qwen,
-        GPT-2, ...) and encoder (BERT, ...) models both do; which it is, is measured. No code of the directory runs, and
-        pickled weights are refused. An id `owner/model` that is no folder here is looked up in the local cache of the
-        Hugging Face Hub, and downloaded where the network allows.
+        GPT-2, ...) and encoder (BERT, ...) models both do; which it is, is measured, and so is that it reads our
+        embeddings as it reads tokens. No code of the directory runs, and pickled weights are refused. An id
+        `owner/model` that is no folder here is looked up in the local cache of the Hugging Face Hub, and downloaded
+        where the network allows.
     max_layers
         Keep at most this many blocks (the paper: 8 of 32); None keeps all. Only these are read from disk.
     max_positions
@@ -63,8 +67,8 @@ class Backbone(nn.Module):
     Raises
     ------
     BackboneError
-        If the directory lacks the configuration, the weights or the tokenizer, or holds a model of another kind, or one
-        whose attention cannot be made bidirectional.
+        If the directory lacks the configuration, the weights or the tokenizer, or holds a model of another kind, one
+        that reads embeddings otherwise than tokens, or one whose attention cannot be made bidirectional.
     """
 
     def __init__(
@@ -91,7 +95,6 @@ class Backbone(nn.Module):
         self.tokenizer = load_tokenizer(self.directory)
         config = self.model.config
         self.layers: int = config.num_hidden_layers
-        self.width: int = config.hidden_size
         self.is_untrained: bool = bool(getattr(config, UNTRAINED_MARK, False))
         self._first_position = _first_position(self.model)
         own = getattr(config, "max_position_embeddings", None)
@@ -100,7 +103,11 @@ class Backbone(nn.Module):
         self.is_adapted = False
         """Whether something trainable was put into it (`model.language.lora`)."""
         self._windows: dict[str, int | None] = {}
-        self.is_causal = self._measured_causal()
+        self.embedding_scale: float
+        """By how much the model multiplies `embeddings` when it looks tokens up."""
+        self.width: int
+        """Components of a token that comes out."""
+        self._measure()
         self.data_attention = data_attention
         if data_attention == "bidirectional":
             self._open_data_attention()
@@ -109,10 +116,18 @@ class Backbone(nn.Module):
 
     @property
     def embeddings(self) -> Tensor:
-        """The frozen token embeddings, shape `(vocabulary, embedding_width)`."""
+        """The frozen token embeddings as they are stored, shape `(vocabulary, embedding_width)`.
+
+        The model reads them times `embedding_scale`, as `embed` gives them.
+        """
         weight = self.model.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Give the vectors that the model reads for tokens, shape `(..., embedding_width)`."""
+        embedded: Tensor = self.model.get_input_embeddings()(ids)
+        return embedded
 
     @property
     def embedding_width(self) -> int:
@@ -202,7 +217,7 @@ class Backbone(nn.Module):
             If the bins leave no room for a prompt.
         """
         tokens = self.encode_prompts(prompts, data.shape[1])
-        prompt = self.embeddings[tokens.ids]
+        prompt = self.embed(tokens.ids)
         mask = torch.cat([tokens.mask, tokens.mask.new_ones(data.shape[:2])], dim=1)
         n_data = data.shape[1]
         hidden = self.run(torch.cat([prompt, data.to(prompt.dtype)], dim=1), mask, n_data=n_data).last_hidden_state
@@ -247,11 +262,26 @@ class Backbone(nn.Module):
         return ids
 
     @torch.no_grad()
-    def _measured_causal(self) -> bool:
-        """Measure that a token's output is the same whatever follows it: no configuration says so reliably."""
-        embedded, changed, mask = self._probe()
-        before, after = (self.run(x, mask).last_hidden_state[:, 0].float() for x in (embedded, changed))
-        return bool(torch.allclose(before, after, rtol=1e-4, atol=1e-5))
+    def _measure(self) -> None:
+        """Run a few tokens: how wide they come out, which way they see, and whether embeddings are read as tokens."""
+        try:
+            ids = torch.tensor(self.tokenize(PROBE)[:N_TOKENS])
+            self.embedding_scale = embedding_scale(self.model.get_input_embeddings(), ids)
+            alone = self.model(input_ids=ids[None], use_cache=False).last_hidden_state[0]
+            padding = torch.zeros(N_PADDING, dtype=ids.dtype)
+            embedded = self.embed(torch.cat([padding, ids]))[None]
+            mask = (torch.arange(embedded.shape[1]) >= N_PADDING)[None]
+            padded = self.run(embedded, mask).last_hidden_state[0, N_PADDING:]
+            check_reading(alone, padded, embedded.dtype)
+            # Causal: a token's output is the same whatever follows it.
+            embedded, changed, mask = self._probe()
+            before, after = (self.run(x, mask).last_hidden_state[:, 0].float() for x in (embedded, changed))
+        except BackboneError:
+            raise
+        except Exception as error:  # another kind of model may fail in any way
+            raise refused(self.directory, self.model.config, error) from error
+        self.width = int(alone.shape[-1])
+        self.is_causal = bool(torch.allclose(before, after, rtol=1e-4, atol=1e-5))
 
     def _probe(self) -> tuple[Tensor, Tensor, Tensor]:
         """Give embeddings of five tokens, the same with another last one, and their mask."""
@@ -275,10 +305,11 @@ class Backbone(nn.Module):
             check_masks_are_obeyed(
                 lambda x, n_data: self.run(x, mask, n_data=n_data).last_hidden_state[0].float(), embedded, changed
             )
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # a family that makes its masks itself may fail in any way
+            reason = error if isinstance(error, OtherMasks) else "it takes no attention mask but its own"
             raise BackboneError(
                 f"{self.directory.name} ({self.model.config.model_type}) does not support "
-                f"`data_attention='bidirectional'`: {error}; use `data_attention='causal'`, a model of the "
+                f"`data_attention='bidirectional'`: {reason}; use `data_attention='causal'`, a model of the "
                 "Llama, Mistral, Qwen or GPT-2 families, or an encoder"
             ) from error
 

@@ -17,6 +17,10 @@ from torch import Tensor
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
+class OtherMasks(ValueError):
+    """A model whose attention cannot be set by masks of ours."""
+
+
 def attention_windows(config: Any, positions: int) -> dict[str, int | None]:
     """Give the window of each kind of block in a model: tokens that one sees back, itself included; None for all.
 
@@ -29,14 +33,14 @@ def attention_windows(config: Any, positions: int) -> dict[str, int | None]:
 
     Raises
     ------
-    ValueError
+    OtherMasks
         If some blocks are of a kind that has no such window.
     """
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or [_FULL if window is None else _SLIDING])
     unknown = sorted(kinds - {_FULL, _SLIDING})
     if unknown:
-        raise ValueError(f"it has blocks of {', '.join(unknown)}")
+        raise OtherMasks(f"it has blocks of {', '.join(unknown)}")
     if window is None or window >= positions:
         return {_FULL: None}
     return {kind: window if kind == _SLIDING else None for kind in sorted(kinds)}
@@ -84,7 +88,7 @@ def check_masks_are_obeyed(run: Callable[[Tensor, int], Tensor], embedded: Tenso
 
     Raises
     ------
-    ValueError
+    OtherMasks
         If it does not.
     """
     plain = run(embedded, 0)
@@ -92,9 +96,9 @@ def check_masks_are_obeyed(run: Callable[[Tensor, int], Tensor], embedded: Tenso
     rounding = 0.05 * float(plain.abs().max())
     # A single data token has no other to look ahead to, so our mask must give what the model's own does.
     if (run(embedded, 1) - plain).abs().max() > rounding:
-        raise ValueError("it reads otherwise under the mask that should change nothing")
+        raise OtherMasks("it reads otherwise under the mask that should change nothing")
     before, after = run(embedded, 3), run(changed, 3)
     if (before - after)[:-3].abs().max() > rounding:
-        raise ValueError("its prompt sees data")
+        raise OtherMasks("its prompt sees data")
     if torch.equal(before[-3], after[-3]):
-        raise ValueError("its data do not see what follows")
+        raise OtherMasks("its data do not see what follows")

@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from catalog.runtime.weight_files import cut_short, refuse_pointer
 from model.language.hub import fetch_model, is_hub_id
 
 UNTRAINED_MARK = "featurestore_untrained"
 """Attribute of `config.json` that says: these weights are random, made on the spot."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "vocab.bpe")
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_TAKE = "use a causal model (Llama, Mistral, Qwen, GPT-2, ...) or an encoder (BERT, ...)"
 
 
 class BackboneError(ValueError):
@@ -82,6 +86,11 @@ def check_files(directory: Path) -> None:
             f"{directory} has no weights in safetensors (found {found}); download the .safetensors files too, or "
             "convert once where you trust the file: AutoModel.from_pretrained(...).save_pretrained(...)"
         )
+    try:
+        for path in (*directory.glob("*.safetensors"), *directory.glob("tokenizer*")):
+            refuse_pointer(path)
+    except ValueError as error:
+        raise BackboneError(str(error)) from error
     if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
         raise BackboneError(
             f"{directory} has no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); copy the tokenizer files of the "
@@ -95,21 +104,17 @@ def load_model(directory: Path, max_layers: int | None, dtype: torch.dtype) -> A
     Raises
     ------
     BackboneError
-        If it is no model of a kind that Transformers knows by itself, an encoder-decoder, or not whole.
+        If it is no model of a kind that Transformers knows by itself, not a language model alone, or not whole.
     """
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, KeyError) as error:
+        except Exception as error:  # Transformers runs into errors of any kind on a configuration that is none
             raise BackboneError(
                 f"{directory} holds a model that Transformers does not know without running code from the directory: "
-                f"{error}"
+                f"{_first_line(error)}"
             ) from error
-        if config.is_encoder_decoder:
-            raise BackboneError(
-                f"{directory} holds an encoder-decoder ({config.model_type}); use a causal model (Llama, GPT-2, ...) "
-                "or an encoder (BERT, ...)"
-            )
+        _check_kind(directory, config)
         if max_layers is not None and max_layers < config.num_hidden_layers:
             if max_layers < 1:
                 raise BackboneError(f"a backbone keeps at least 1 block, got max_layers={max_layers}")
@@ -127,16 +132,65 @@ def load_model(directory: Path, max_layers: int | None, dtype: torch.dtype) -> A
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        except (ValueError, OSError, RuntimeError) as error:
-            raise BackboneError(f"the weights in {directory} cannot be loaded: {error}") from error
+        except Exception as error:  # of Transformers, safetensors, libraries of quantisation, ...
+            raise _not_loaded(directory, config, error) from error
     # A pooler (BERT) sits after the hidden states, which are all that is used here.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
+        reads_text = config.model_type in {**MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_MASKED_LM_MAPPING_NAMES}
         raise BackboneError(
-            f"the weights in {directory} lack {len(missing)} tensors that its config.json asks for ({missing[0]}, ...);"
-            " download all of its .safetensors files again"
+            f"the weights in {directory} ({config.model_type}) lack {len(missing)} tensors that its config.json asks "
+            f"for ({missing[0]}, ...); {'download all of its .safetensors files again' if reads_text else _TAKE}"
         )
     return model.eval().requires_grad_(False)
+
+
+def refused(directory: Path, config: Any, error: Exception) -> BackboneError:
+    """Make the error of a model that was loaded, but does not read embeddings as a language model does."""
+    return BackboneError(
+        f"{directory} holds a {config.model_type}, which does not serve as a backbone: {_first_line(error)}; {_TAKE}"
+    )
+
+
+def _check_kind(directory: Path, config: Any) -> None:
+    """Refuse what is no language model alone, before its weights are read."""
+    kind = config.model_type
+    if config.is_encoder_decoder:
+        raise BackboneError(f"{directory} holds an encoder-decoder ({kind}); {_TAKE}")
+    if _is_multimodal(config):
+        raise BackboneError(
+            f"{directory} holds a multimodal model ({kind}); take a release of its language model alone, or save that "
+            "once: AutoModel.from_pretrained(...).language_model.save_pretrained(FOLDER), with the tokenizer's files"
+        )
+    for name in ("num_hidden_layers", "hidden_size"):
+        if not isinstance(getattr(config, name, None), int):
+            raise BackboneError(f"{directory} holds no language model: its config.json ({kind}) has no {name}; {_TAKE}")
+
+
+def _is_multimodal(config: Any) -> bool:
+    try:
+        return config.get_text_config() is not config
+    except ValueError:  # it holds several
+        return True
+
+
+def _not_loaded(directory: Path, config: Any, error: Exception) -> BackboneError:
+    """Say why weights cannot be loaded, and what to take instead."""
+    for path in sorted(directory.glob("*.safetensors")):
+        try:
+            safe_open(path, framework="pt").__enter__()
+        except SafetensorError as fault:
+            return BackboneError(cut_short(path, fault))
+    reason = f"the weights in {directory} cannot be loaded: {_first_line(error)}"
+    if getattr(config, "quantization_config", None):
+        return BackboneError(f"{reason}; they are quantised: take the release of the model that is not")
+    if getattr(config, "_attn_implementation", None) not in (None, "eager", "sdpa"):
+        return BackboneError(f"{reason}; take `attn_implementation` out of its config.json, or set it to sdpa")
+    return BackboneError(f"{reason}; download all of its files again, or take another model")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -144,7 +198,8 @@ def load_tokenizer(directory: Path) -> Any:
     with quiet_transformers():
         try:
             return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, ImportError) as error:
+        except Exception as error:  # the tokenizers library raises bare ones
             raise BackboneError(
-                f"the tokenizer in {directory} cannot be loaded: {error}; copy the model's tokenizer.json into it"
+                f"the tokenizer in {directory} cannot be loaded: {_first_line(error)}; copy the model's tokenizer.json "
+                "into it"
             ) from error

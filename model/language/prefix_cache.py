@@ -22,8 +22,9 @@ from model.language.backbone import Backbone
 from model.language.directory import BackboneError
 from model.language.prefix_store import PrefixStore
 
-_FORMAT = 1
-"""Of the entries of a store; another number invalidates all of them."""
+_FORMAT = 2
+"""Of the entries of a store; another number invalidates all of them. Those of 1 were computed from embeddings without
+the scale that Gemma and its kin give them."""
 
 
 class PrefixCache:
@@ -108,6 +109,12 @@ class PrefixCache:
                 "training; leave `prefix_cache=` out, or train without adapters"
             )
 
+    def _other_cache(self) -> BackboneError:
+        return BackboneError(
+            f"{self.backbone.directory.name} does not keep the same keys and values in each of its "
+            f"{self.backbone.layers} blocks; set prefix_cache=False in the model's configuration"
+        )
+
     def _from_store(self, key: bytes) -> Tensor | None:
         return None if self.store is None else self.store.get(self._name(key))
 
@@ -125,13 +132,13 @@ class PrefixCache:
         # A model does not run on zero tokens; keys and values of this one are cut off below.
         tokens = self.backbone.pad(rows if any(map(len, rows)) else [np.zeros(1, dtype=np.int32)] * len(rows))
         past: Any = DynamicCache()
-        self.backbone.run(self.backbone.embeddings[tokens.ids], tokens.mask, past=past)
-        pairs = [torch.stack([layer.keys, layer.values], dim=1) for layer in past.layers if layer.is_initialized]
+        try:
+            self.backbone.run(self.backbone.embed(tokens.ids), tokens.mask, past=past)
+            pairs = [torch.stack([layer.keys, layer.values], dim=1) for layer in past.layers if layer.is_initialized]
+        except Exception as error:  # a family with a cache of its own may fail in any way
+            raise self._other_cache() from error
         if len(pairs) != self.backbone.layers or len({pair.shape for pair in pairs}) > 1:
-            raise BackboneError(
-                f"{self.backbone.directory.name} does not keep the same keys and values in each of its "
-                f"{self.backbone.layers} blocks; set prefix_cache=False in the model's configuration"
-            )
+            raise self._other_cache()
         stacked = torch.stack(pairs, dim=1)
         # A slice would keep the whole padded batch in memory.
         return [

@@ -29,7 +29,8 @@ from model.language.loading import LanguageSettings, load_backbone
 
 Pooling = Literal["mean", "last"]
 
-_VERSION = 1
+_VERSION = 2
+"""Of the vectors in a cache. Those of 1 were read without the scale that Gemma and its kin give their embeddings."""
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 1 << 16}
 """Tokens of a batch, padding included. On a CPU more make it slower: activations no longer stay in cache."""
 
@@ -136,7 +137,7 @@ def _embed(backbone: Backbone, prompts: Sequence[str], pooling: Pooling) -> Prom
     budget = _BATCH_TOKENS[backbone.embeddings.device.type]
     for batch in _batches(np.minimum(lengths, backbone.positions), budget):
         tokens = backbone.encode_prompts([prompts[index] for index in batch], 0)
-        hidden = backbone.run(backbone.embeddings[tokens.ids], tokens.mask).last_hidden_state
+        hidden = backbone.run(backbone.embed(tokens.ids), tokens.mask).last_hidden_state
         values[batch] = _pooled(hidden.float(), tokens.mask, pooling).cpu().numpy()
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
     return PromptEmbeddings(values, lengths, seconds)

@@ -84,11 +84,14 @@ class TextPrototypes(nn.Module):
         self.name_mix = nn.Linear(len(distinct), of_names, bias=not normalise)
         self.normalise = normalise
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Mix the frozen embeddings `(vocabulary, width)` into prototypes `(prototypes, width)`, float32."""
+    def forward(self, embeddings: Tensor, *, scale: float = 1.0) -> Tensor:
+        """Mix the frozen embeddings `(vocabulary, width)` into prototypes `(prototypes, width)`, float32.
+
+        They are mixed as the language model reads them: times a scale (`Backbone.embedding_scale`).
+        """
         mixed = [
-            _mix(self.vocabulary_mix, embeddings),
-            _mix(self.name_mix, embeddings[self.name_tokens]),
+            _mix(self.vocabulary_mix, embeddings, scale),
+            _mix(self.name_mix, embeddings[self.name_tokens], scale),
         ]
         prototypes = torch.cat(mixed)
         # A mix of embeddings of 0.01 has a variance near 1e-5, which the usual epsilon would drown.
@@ -195,7 +198,7 @@ def _largest(weights: Tensor, top: int) -> list[list[tuple[int, float]]]:
     return [list(zip(*row, strict=True)) for row in zip(chosen.tolist(), values.tolist(), strict=True)]
 
 
-def _mix(mix: nn.Linear, embeddings: Tensor) -> Tensor:
-    # In the precision of the frozen embeddings: a float32 copy of 128,256 x 4,096 takes 2 GB.
-    mixed = (mix.weight.to(embeddings.dtype) @ embeddings).float()
+def _mix(mix: nn.Linear, embeddings: Tensor, scale: float) -> Tensor:
+    # In the precision of the frozen embeddings: a float32 copy of 128,256 x 4,096 takes 2 GB. Scaled when they are few.
+    mixed = (mix.weight.to(embeddings.dtype) @ embeddings).float() * scale
     return mixed if mix.bias is None else mixed + mix.bias[:, None]

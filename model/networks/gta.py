@@ -136,7 +136,7 @@ class GTA(ExpressionModel):
         """Give the prototypes that bins attend to, shape `(prototypes, width)`."""
         if self.backbone is None:
             return self.free_prototypes
-        mixed: Tensor = self.text_prototypes(self.backbone.embeddings)
+        mixed: Tensor = self.text_prototypes(self.backbone.embeddings, scale=self.backbone.embedding_scale)
         return mixed
 
     def align(self, features: Tensor) -> Tensor:

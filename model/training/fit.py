@@ -193,10 +193,17 @@ def _identity(
         "n_bins": train.n_bins,
         **({} if train.orient == "forward" else {"orient": train.orient}),
         **({"jitter": train.jitter} if any(train.jitter) else {}),
+        **_embedding_scale(model),
         "training genes": digest_of([*train.gene_ids, *train.prompts, train.targets]),
         "validation genes": digest_of([*validation.gene_ids, *validation.prompts, validation.targets]),
         "initial weights": digest_of(item for name in sorted(state) for item in (name, state[name])),
     }
+
+
+def _embedding_scale(model: ExpressionModel) -> dict[str, float]:
+    """Give the scale at which the language model reads its embeddings, unless it is 1; earlier versions left it out."""
+    scale = 1.0 if model.backbone is None else model.backbone.embedding_scale
+    return {} if scale == 1 else {"embedding scale": scale}
 
 
 def _check_count(device: torch.device, config: TrainConfig) -> None:

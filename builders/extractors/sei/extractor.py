@@ -19,6 +19,7 @@ from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.classes import N_CLUSTERS, class_channels
 from builders.extractors.sei.settings import SeiSettings
 from catalog import Channel
+from catalog.runtime.weight_files import refuse_pointer
 
 try:
     import torch
@@ -126,6 +127,9 @@ class SeiExtractor:
         # Bins a call. A GPU takes them in several batches, so that copies of one overlap with computing the next.
         self.batch_size = 1024 if is_gpu else 8
         self._results = RESULTS[results or ("float16" if is_gpu else "float32")]
+        for path in (weights, projector, names):
+            if path is not None and path.is_file():
+                refuse_pointer(path)
         self.n_profiles = len(read_checkpoint(weights)["classifier.2.bias"])
         self._directions = None if projector is None else _read_directions(projector, self.n_profiles)
         makers = {

@@ -292,7 +292,8 @@ def _read_safetensors(path: Path) -> object:
         return load_file(path)
     except SafetensorError as error:
         raise SeiCheckpointError(
-            f"{path} is truncated, or no safetensors file ({error}); fetch it again, or name a .pth file .pth"
+            f"{path} ({path.stat().st_size:,} bytes) is truncated, or no safetensors file ({error}); fetch it again, "
+            "or name a .pth file .pth"
         ) from error
 
 
@@ -315,4 +316,6 @@ def _read_pickle(path: Path) -> object:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise SeiCheckpointError(f"{path} is truncated or damaged ({reason}); fetch it again") from error
+        raise SeiCheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) is truncated or damaged ({reason}); fetch it again"
+        ) from error

@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from sei_files import hollow_state, published, rule_value, saved, shapes_of
+from sei_files import hollow_state, projector, published, rule_value, saved, shapes_of
 
+from builders.extractors.sei.extractor import SeiExtractor
 from builders.extractors.sei.network import (
     SeiCheckpointError,
     load_sei,
@@ -100,6 +102,16 @@ def test_a_truncated_safetensors_file_is_told_from_a_whole_one(tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SeiCheckpointError, match="truncated, or no safetensors file"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("file", ["sei.pth", "sei.safetensors", "projvec_targets.npy", "target.names"])
+def test_a_file_that_git_lfs_has_not_fetched_is_named(tmp_path: Path, file: str) -> None:
+    files = {"weights": saved(hollow_state(), tmp_path), "projector": projector(tmp_path, np.eye(61, 8) + 1)}
+    pointer = tmp_path / file
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    files |= {{"projvec_targets.npy": "projector", "target.names": "names"}.get(file, "weights"): pointer}
+    with pytest.raises(ValueError, match=rf"{file} \(\d+ bytes\) is a git-lfs pointer.*`git lfs pull`"):
+        SeiExtractor(**files)
 
 
 class Payload:

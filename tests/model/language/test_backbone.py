@@ -1,8 +1,10 @@
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -328,3 +330,68 @@ def test_the_digest_follows_the_weights(directories: dict[Family, Path], tmp_pat
     changed[-1] ^= 1
     weights.write_bytes(changed)
     assert directory_digest(directory) != before
+
+
+def _with_config(source: Path, target: Path, **changes: Any) -> Path:
+    directory = _copy(source, target, leave_out="nothing")
+    document = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(document | changes))
+    return directory
+
+
+_TEXT = {"model_type": "gemma3_text", "hidden_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "mend"),
+    [
+        pytest.param({"model_type": "gemma3", "text_config": _TEXT}, "its language model alone", id="multimodal"),
+        pytest.param({"model_type": "t5", "is_encoder_decoder": False}, "use a causal model", id="half a T5"),
+        pytest.param({"model_type": "vit"}, "use a causal model", id="pictures"),
+        pytest.param({"model_type": "clip"}, "language model alone|use a causal model", id="pictures and text"),
+        pytest.param(
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}}, "release of the model that is not", id="gptq"
+        ),
+        pytest.param(
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            "release of the model that is not",
+            id="bitsandbytes",
+        ),
+        pytest.param({"attn_implementation": "flash_attention_2"}, "attn_implementation.*sdpa", id="attention"),
+        pytest.param({"hidden_size": "wide"}, "does not know", id="no number"),
+        pytest.param({"num_hidden_layers": None}, "no num_hidden_layers|does not know", id="no layers"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_is_refused_with_what_to_take_instead(
+    directories: dict[Family, Path], tmp_path: Path, changes: dict[str, Any], mend: str
+) -> None:
+    directory = _with_config(directories["llama"], tmp_path / "model", **changes)
+    with pytest.raises(BackboneError, match=mend) as refused:
+        Backbone(directory, max_layers=2)
+    assert str(directory) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [
+        pytest.param(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "`git lfs pull`", id="lfs"),
+        pytest.param(b"", r"\(0 bytes\) is cut short", id="empty"),
+        pytest.param(b"\xff" * 100, r"\(100 bytes\) is cut short", id="no safetensors"),
+    ],
+)
+@pytest.mark.parametrize("file", ["model.safetensors"])
+def test_weights_that_are_not_there_are_named_with_their_size(
+    directories: dict[Family, Path], tmp_path: Path, file: str, content: bytes, mend: str
+) -> None:
+    directory = _copy(directories["llama"], tmp_path / "model", leave_out="nothing")
+    (directory / file).write_bytes(content)
+    with pytest.raises(BackboneError, match=rf"{file} \(.*bytes\)") as refused:
+        Backbone(directory)
+    assert re.search(mend, str(refused.value))
+
+
+def test_a_tokenizer_that_git_lfs_has_not_fetched_is_named(directories: dict[Family, Path], tmp_path: Path) -> None:
+    directory = _copy(directories["llama"], tmp_path / "model", leave_out="nothing")
+    (directory / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
+    with pytest.raises(BackboneError, match=r"tokenizer.json .* `git lfs pull`"):
+        Backbone(directory)

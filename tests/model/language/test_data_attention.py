@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import write_family
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -127,3 +128,10 @@ def test_a_model_that_does_not_obey_a_mask_is_refused(tmp_path: Path, kind: str)
 def test_an_unknown_kind_of_attention_is_refused(directories: dict[Family, Path]) -> None:
     with pytest.raises(BackboneError, match=r"causal, bidirectional; got 'both'"):
         Backbone(directories["llama"], data_attention="both")  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize(("family", "settings"), [("bloom", {}), ("falcon", {"alibi": True})])
+def test_a_family_that_makes_its_own_masks_says_so(family: str, settings: dict[str, bool], tmp_path: Path) -> None:
+    directory = write_family(tmp_path, family, **settings)
+    with pytest.raises(BackboneError, match=r"does not support `data_attention='bidirectional'`: it .*; use"):
+        Backbone(directory, data_attention="bidirectional")
