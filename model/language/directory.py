@@ -178,7 +178,8 @@ def _not_loaded(directory: Path, config: Any, error: Exception) -> BackboneError
     """Say why weights cannot be loaded, and what to take instead."""
     for path in sorted(directory.glob("*.safetensors")):
         try:
-            safe_open(path, framework="pt").__enter__()
+            with safe_open(path, framework="pt"):
+                continue
         except SafetensorError as fault:
             return BackboneError(cut_short(path, fault))
     reason = f"the weights in {directory} cannot be loaded: {_first_line(error)}"
