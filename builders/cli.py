@@ -85,6 +85,7 @@ def plan(
         return
     sets = ", ".join(f"{item.name} ({len(item.channels):,} channels)" for item in made.feature_sets)
     print(f"{sets} in bins of {request.bin_size:,} bp, offsets {', '.join(map(str, request.offsets))} bp")
+    _note(made.notes)
     print(f"{len(made.todo):,} of {len(made.tasks):,} shards to build: {made.bins_todo:,} of {made.n_bins:,} bins")
     print(f"at most {made.bytes:,} bytes (before compression) in about {made.objects:,} objects")
     if made.flops_per_bin:
@@ -140,7 +141,13 @@ def build_anchors(
     raise typer.Exit(0 if report.is_complete else 1)
 
 
+def _note(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"of the genome's letters, {note}")
+
+
 def _show(report: "BuildReport") -> None:
+    _note(report.notes)
     for task, reason in report.failed.items():
         print(f"failed: {task}: {reason}", file=sys.stderr)
     print(

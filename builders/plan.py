@@ -32,6 +32,8 @@ class BuildPlan:
     flops_per_bin: float
     measured_speed: float = 0.0
     """Of the last run that built these feature sets in this store, all workers (bins/s); 0 if none did."""
+    notes: tuple[str, ...] = ()
+    """Sentences on letters of the genome that are read as others."""
 
     @property
     def n_bins(self) -> int:
@@ -72,6 +74,7 @@ class BuildPlan:
             "objects": self.objects,
             "flops": self.n_bins * self.flops_per_bin,
             "flops_todo": self.bins_todo * self.flops_per_bin,
+            "notes": list(self.notes),
         }
 
 
@@ -146,14 +149,14 @@ def plan_build(store_url: str, request: BuildRequest) -> BuildPlan:
     made = make_plan(
         described, assembly, chosen, offsets=request.offsets, store=store, flops_per_bin=source.flops_per_bin
     )
-    if store is not None and described[0].name in known:
-        return replace(made, measured_speed=last_run_speed(store, described[0].name))
-    return made
+    is_known = store is not None and described[0].name in known
+    speed = last_run_speed(store, described[0].name) if store is not None and is_known else 0.0
+    return replace(made, measured_speed=speed, notes=spec.notes)
 
 
 def chosen_contigs(assembly: Assembly, contigs: Sequence[str] | None) -> list[str]:
-    """Give the assembly's own names of the contigs to build; all where none are named."""
-    return [assembly.resolve(contig) for contig in contigs] if contigs else list(assembly.lengths)
+    """Give the assembly's own names of the contigs to build, each once; all where none are named."""
+    return list(dict.fromkeys(map(assembly.resolve, contigs))) if contigs else list(assembly.lengths)
 
 
 def existing_store(

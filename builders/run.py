@@ -121,7 +121,7 @@ def run_build(store_url: str, request: BuildRequest, *, progress: Progress | Non
         plan = make_plan(agreed, assembly, chosen, offsets=grid.offsets, store=into, flops_per_bin=source.flops_per_bin)
         return Work(into, plan.tasks, plan.todo)
 
-    report = BuildReport(run=started.job.run)
+    report = BuildReport(run=started.job.run, notes=started.job.source.notes)
     carry_out(started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress)
     return report
 

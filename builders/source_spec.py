@@ -17,6 +17,7 @@ from builders.factories import Factory, find_factory
 from builders.request import FeaturesRequest
 from builders.source import GROUP, Source, SourceOptions
 from catalog import Assembly, Fasta
+from catalog.assembly import read_genome
 from catalog.runtime.locations import absolute
 from catalog.runtime.plugins import plugins
 from catalog.runtime.settings import settings_table
@@ -36,6 +37,8 @@ class SourceSpec:
     assembly: Assembly
     genome: GenomeFile | None
     """What an extractor reads; None for a source that is not sequence."""
+    notes: tuple[str, ...] = ()
+    """Sentences on letters of the genome that an extractor reads as others."""
 
     def make(self, *, device: str | None = None) -> Source:
         """Make the source.
@@ -78,9 +81,11 @@ def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = Non
         If the genome cannot be read, or a setting does not fit.
     """
     genome: GenomeFile | None = None
+    notes: list[str] = []
     if request.fasta is not None:
         with Fasta(request.fasta, storage_options=request.fasta_options) as fasta:
-            assembly = Assembly.from_fasta(fasta)
+            assembly, letters = read_genome(fasta)
+            notes = letters.notes()
             genome = GenomeFile(
                 url=absolute(request.fasta),
                 storage_options=dict(request.fasta_options or {}),
@@ -99,6 +104,7 @@ def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = Non
         settings=factory_of(source=request.source, extractor=request.extractor).plain(request.settings),
         assembly=assembly,
         genome=genome if request.source is None else None,
+        notes=tuple(notes) if request.source is None else (),
     )
 
 

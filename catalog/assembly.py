@@ -7,16 +7,19 @@ import base64
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.fasta.file import Fasta
-from catalog.runtime.documents import parse_json
-from catalog.runtime.files import write_atomic
+from catalog.fasta.letters import UnusualLetters, unusual
+from catalog.runtime.documents import parse_object
+
+_KEPT = "contigs.json"
 
 
 class UnknownContig(KeyError):
@@ -94,18 +97,12 @@ class Assembly(BaseModel):
         FastaChanged
             If the file changed while it was read.
         FastaError
-            If the file is empty, truncated, or not FASTA.
+            If the file is empty, truncated, not FASTA, or no nucleotide sequence.
         """
         if not isinstance(fasta, Fasta):
             with Fasta(fasta, storage_options=storage_options) as opened:
                 return cls.from_fasta(opened, name=name)
-        kept = fasta.cache / "contigs.json"
-        contigs = _remembered(kept)
-        if contigs is None or {contig.name: contig.length for contig in contigs} != fasta.lengths:
-            contigs = _digested(fasta)
-            fasta.check_unchanged()
-            _remember(kept, contigs)
-        return cls.of(name or _stem(fasta.url), contigs)
+        return read_genome(fasta, name=name).assembly
 
     @cached_property
     def lengths(self) -> dict[str, int]:
@@ -126,6 +123,28 @@ class Assembly(BaseModel):
                 return spelling
         shown = ", ".join(list(lengths)[:8]) + (", ..." if len(lengths) > 8 else "")
         raise UnknownContig(f"{self.name} has no contig {contig!r}; it has {shown}")
+
+
+class Genome(NamedTuple):
+    """What one pass over a FASTA file tells."""
+
+    assembly: Assembly
+    letters: UnusualLetters
+
+
+def read_genome(fasta: Fasta, *, name: str | None = None) -> Genome:
+    """Read contigs, digests and unusual letters of a FASTA file; as `Assembly.from_fasta`, which gives the first two.
+
+    U counts as T in the digests, so that a sequence is one assembly as RNA and as DNA.
+    """
+    kept = _remembered(fasta)
+    if kept is None or {contig.name: contig.length for contig in kept[0]} != fasta.lengths:
+        kept = _digested(fasta)
+        fasta.check_unchanged()
+        _remember(fasta, *kept)
+    contigs, letters = kept
+    letters.require_nucleotides(fasta.lengths, shown=fasta.url)
+    return Genome(Assembly.of(name or _stem(fasta.url), contigs), letters)
 
 
 def sha512t24u(data: bytes) -> str:
@@ -149,14 +168,20 @@ def _json_digest(value: list[str] | dict[str, str]) -> str:
     return sha512t24u(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def _digested(fasta: Fasta) -> tuple[Contig, ...]:
+def _digested(fasta: Fasta) -> tuple[tuple[Contig, ...], UnusualLetters]:
     digests = {contig: hashlib.sha512() for contig in fasta.lengths}
+    letters: dict[str, Counter[str]] = {}
     for contig, bases in fasta.pieces():
-        digests[contig].update(bases.tobytes().upper())
-    return tuple(
+        upper = bases.tobytes().upper()
+        found = unusual(upper)
+        if found:
+            letters.setdefault(contig, Counter()).update(found)
+        digests[contig].update(upper.replace(b"U", b"T") if "U" in found else upper)
+    contigs = tuple(
         Contig(name=contig, length=length, digest=f"SQ.{_t24u(digests[contig].digest())}")
         for contig, length in fasta.lengths.items()
     )
+    return contigs, UnusualLetters(letters)
 
 
 def _other_spellings(contig: str) -> tuple[str, ...]:
@@ -173,14 +198,18 @@ def _stem(url: str) -> str:
     return name
 
 
-def _remembered(path: Path) -> tuple[Contig, ...] | None:
+def _remembered(fasta: Fasta) -> tuple[tuple[Contig, ...], UnusualLetters] | None:
     try:
-        kept = parse_json(path.read_bytes(), where=str(path), mend="it is made anew")
-        return tuple(Contig.model_validate(entry) for entry in kept)
-    except (OSError, ValueError, TypeError):
-        return None  # an unreadable cache is recomputed
+        document = parse_object(fasta.derived(_KEPT) or b"", where=_KEPT, mend="it is made anew")
+        letters = {
+            str(contig): {str(letter): int(number) for letter, number in counts.items()}
+            for contig, counts in document["letters"].items()
+        }
+        return tuple(Contig.model_validate(entry) for entry in document["contigs"]), UnusualLetters(letters)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None  # an unreadable cache is recomputed, and so is that of a version that counted no letters
 
 
-def _remember(path: Path, contigs: tuple[Contig, ...]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps([contig.model_dump() for contig in contigs]).encode())
+def _remember(fasta: Fasta, contigs: tuple[Contig, ...], letters: UnusualLetters) -> None:
+    document = {"contigs": [contig.model_dump() for contig in contigs], "letters": letters.counts}
+    fasta.keep(_KEPT, json.dumps(document).encode())

@@ -161,7 +161,7 @@ def run_anchor_build(store_url: str, request: AnchorRequest, *, progress: Progre
             )
         return Work(into, *plan_anchors(into, arrays, table))
 
-    report = AnchorReport(run=started.job.run, anchors=len(table))
+    report = AnchorReport(run=started.job.run, notes=started.job.source.notes, anchors=len(table))
     carry_out(started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress)
     return report
 

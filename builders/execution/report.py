@@ -38,6 +38,8 @@ class BuildReport:
     """For each worker, when its first shard began and its last one ended (s since 1970, its own clock)."""
     failed: dict[str, str] = field(default_factory=dict)
     """Shards that could not be built, tried twice, and why."""
+    notes: tuple[str, ...] = ()
+    """Sentences on letters of the genome that are read as others."""
     _began: float = field(default_factory=time.perf_counter)
 
     @property
@@ -96,4 +98,5 @@ class BuildReport:
             "busy_share": self.busy_share,
             "workers": len(self.workers),
             "failed": self.failed,
+            "notes": list(self.notes),
         }

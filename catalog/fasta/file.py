@@ -11,7 +11,9 @@ access), go to the cache directory.
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -19,14 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.fasta import bgzf
-from catalog.fasta.index import FastaIndex, FastaRecord, make_index
+from catalog.fasta.index import FastaIndex, make_index
+from catalog.fasta.letters import as_dna
 from catalog.fasta.packing import Packing, packing_of, unpack
+from catalog.fasta.scan import FastaRecord, NotIndexable, names_of_headers
 from catalog.fasta.source import STEP_BYTES, FastaChanged, FastaError, Source, open_local, open_source
 from catalog.runtime.files import replacing, write_atomic
 from catalog.runtime.folders import cache_directory
 
+_INDEX, _UNPACKED = "index.json", "unpacked.fa"
 _TAIL_BYTES = 1 << 16
-_IS_BREAK = np.array([byte in b"\r\n" for byte in range(256)])
+_NEAR_BYTES = 1 << 16
+"""A header that lies so near to the bases wanted is read with them."""
+_IS_BREAK = np.array([byte in b"\r\n \t" for byte in range(256)])
 _AFTER_A_CHANGE = (
     "what is committed was computed from the former file: put that back and start again, or build the other assembly "
     "into a store of its own"
@@ -81,8 +88,8 @@ class Fasta:
                 f"{self.url} is not the file that was indexed: that had {index.version}, this one has {self.version}; "
                 "open it without the index if it holds the same sequences, or put the former file back"
             )
-        identity = f"{self.url}\n{self.version}"
-        self.cache = cache_directory() / "fasta" / hashlib.sha256(identity.encode()).hexdigest()[:24]
+        identity = f"{self.url}\n{self.version}".encode(errors="surrogateescape")
+        self.cache = cache_directory() / "fasta" / hashlib.sha256(identity).hexdigest()[:24]
         """Cache folder of this version of the file; created on first use."""
         was_derived = self.cache.exists()
         try:
@@ -108,15 +115,24 @@ class Fasta:
             self.lengths: dict[str, int] = self.index.lengths
             """Contig lengths in bp, in the order of the file."""
             self._records = {record.name: record for record in self.index.records}
+            ends = [record.position(record.length - 1) + 1 for record in self.index.records]
+            self._unchecked = dict(zip(self._records, [0, *ends], strict=False))
+            """Where the header of each sequence begins (bytes), until it has been seen to be that."""
             self._blocks = bgzf.BlockTable(self.index.gzi) if packing == "bgzf" else None
             self._check_the_index_fits(is_given=index is not None)
+            if index is None and self.index.empty:
+                names, number = ", ".join(self.index.empty[:5]), len(self.index.empty)
+                more = f", ... ({number:,})" if number > 5 else ""
+                warnings.warn(
+                    f"{self.url} has no bases for some headers, which are left out: {names}{more}", stacklevel=3
+                )
         except BaseException:
             if self._text is not self._source:
                 self._text.close()
             raise
 
     def fetch(self, contig: str, start: int, end: int) -> NDArray[np.uint8]:
-        """Read bases `[start, end)` as ASCII, shape `(end - start,)`, uint8, in the case of the file.
+        """Read bases `[start, end)` as ASCII, shape `(end - start,)`, uint8, in the case of the file; U is read as T.
 
         Raises
         ------
@@ -129,10 +145,10 @@ class Fasta:
         """
         if not 0 <= start < end <= self.lengths[contig]:
             raise ValueError(f"[{start}, {end}) does not lie in {contig}, which has {self.lengths[contig]} bases")
-        return self._bases(self._records[contig], start, end, self._read)
+        return as_dna(self._bases(self._records[contig], start, end, self._read))
 
     def pieces(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Iterate over all contigs in bounded pieces: contig and bases, as `fetch` returns them.
+        """Iterate over all contigs in bounded pieces: contig and bases, in the letters of the file (U where it has U).
 
         Reads are buffered, so their number does not grow with that of the contigs.
         """
@@ -190,32 +206,49 @@ class Fasta:
                     f"{self.url} cannot be indexed by the files next to it: {error}; the file is truncated, or the "
                     f"index is, or belongs to another file: fetch the file again, or {self._mend}, it is made again"
                 ) from error
-        kept = self.cache / "index.json"
         self._mend = f"remove {self.cache}"
         try:
-            return FastaIndex.from_json(kept.read_text())
-        except (OSError, ValueError, KeyError, TypeError):
+            return FastaIndex.from_json((self.derived(_INDEX) or b"").decode())
+        except (ValueError, KeyError, TypeError, OverflowError):
             made = self._made_index(packing)  # there is none, or it is damaged
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, made.to_json().encode())
+        self.keep(_INDEX, made.to_json().encode())
         return made
+
+    def derived(self, name: str) -> bytes | None:
+        """Read a file of the cache folder; None if there is none, or it is older than the file."""
+        try:
+            return (self.cache / name).read_bytes() if self._is_derived(name) else None
+        except OSError:
+            return None
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Write a file of the cache folder, atomically."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.cache / name, data)
+
+    def _is_derived(self, name: str) -> bool:
+        """Tell whether a file of the cache was made since the file took its name or content.
+
+        Time stamps that were set back, as by `cp -p`, hide a change from the version, not from this.
+        """
+        with suppress(OSError):
+            return (self.cache / name).stat().st_mtime_ns >= self._source.changed_ns
+        return False
 
     def _made_index(self, packing: Packing) -> FastaIndex:
         try:
             made = make_index(self._text, version=self.version, packing=packing)
         except ValueError as error:
             self.check_unchanged()
-            raise FastaError(
-                f"{self.url} cannot be indexed as FASTA: {error}; fetch it again if it is damaged; else give each "
-                "sequence a name of its own, and lines of one width (`seqkit seq -w 60` rewraps them)"
-            ) from error
+            mend = "" if isinstance(error, NotIndexable | FastaError) else "; fetch it again"
+            raise FastaError(f"{self.url} cannot be indexed as FASTA: {error}{mend}") from error
         self.check_unchanged()
         return made
 
     def _unpacked(self) -> Source:
         """Decompress a gzip file once; the copy is written atomically."""
-        copy = self.cache / "unpacked.fa"
-        if not copy.exists():
+        copy = self.cache / _UNPACKED
+        if not self._is_derived(_UNPACKED):
             copy.parent.mkdir(parents=True, exist_ok=True)
             with replacing(copy) as partial, partial.open("wb") as file:
                 unpack(self._source, file)
@@ -230,7 +263,7 @@ class Fasta:
             return
         # More than the last base, so that a file which continues is noticed too.
         tail = bytes(self._read(position, position + _TAIL_BYTES)) if position < limit else b""
-        if not tail or tail[1:].strip():
+        if not tail or names_of_headers(tail[1:]) != []:
             raise FastaError(
                 f"{self.url} ({self._source.size} bytes) {'goes on after' if tail else 'ends before'} the last base in "
                 "its index; the file is truncated, or the index is, or belongs to another file: fetch the file again "
@@ -242,7 +275,15 @@ class Fasta:
     ) -> NDArray[np.uint8]:
         first, last = record.position(start), record.position(end - 1) + 1
         try:
-            data = np.frombuffer(read(first, last), dtype=np.uint8)
+            header = self._unchecked.get(record.name)
+            if header is not None and first - header > _NEAR_BYTES:
+                self._check_header(record, read(max(header, record.offset - STEP_BYTES), record.offset))
+                header = None
+            begin = first if header is None else header
+            whole = read(begin, last)
+            if header is not None:
+                self._check_header(record, whole[: record.offset - begin])
+            data = np.frombuffer(whole, dtype=np.uint8)[first - begin :]
             bases = _without_breaks(data, record, start, end) if len(data) == last - first else data[:0]
             # Printable, and no header.
             if not bases.size or bases.min() <= ord(" ") or bases.max() > ord("~") or (bases == ord(">")).any():
@@ -255,6 +296,16 @@ class Fasta:
             self.check_unchanged()  # a changed file is not a damaged one
             raise
         return bases
+
+    def _check_header(self, record: FastaRecord, text: bytes | memoryview) -> None:
+        """Check that what lies between a sequence and the one before is its header, and those of empty ones."""
+        names = names_of_headers(bytes(text))
+        if not names or names[-1] != record.name:
+            raise FastaError(
+                f"{self.url} does not have the header of {record.name} right before its bases, where its index says; "
+                f"the index is of another file, or one of the two is damaged: {self._mend}, or fetch the file again"
+            )
+        self._unchecked.pop(record.name, None)
 
     def _read(self, start: int, end: int) -> bytes | memoryview:
         """Read bytes `[start, end)` of the decompressed text, clipped to its end."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from catalog.fasta import bgzf
+from catalog.fasta.scan import BYTE_ORDER_MARK
 from catalog.fasta.source import FastaError, Source, as_file
 
 Packing = Literal["plain", "bgzf", "gzip"]
@@ -54,7 +55,11 @@ def _packing_of(head: bytes, shown: str) -> Packing:
             )
     if head.startswith(b"\x1f\x8b"):
         return "bgzf" if bgzf.is_header(head) else "gzip"
-    if not head.lstrip().startswith(b">"):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FastaError(f"{shown} is text in UTF-16; save it as plain text (`iconv -f UTF-16 -t UTF-8`)")
+    if head.startswith(b"@"):
+        raise FastaError(f"{shown} begins with '@', as FASTQ does; give the genome's .fa, not reads")
+    if not head.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b">"):
         raise FastaError(
             f"{shown} is not FASTA: it begins with {head[:10]!r}, expected '>'; give a .fa, or a .fa.gz made by bgzip"
         )

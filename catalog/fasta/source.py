@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 STEP_BYTES = 1 << 24
 """Block size of sequential reads (bytes): memory, and the size of a request."""
+LARGEST_SIBLING_BYTES = 1 << 26
+"""A `.fai` of more than a million sequences, or a `.gzi` of 250 GB, is not read."""
 _REQUEST_BYTES = 1 << 27
 """Largest range of one request (bytes): a shard of 67 Mbp is one request, a whole chromosome is two."""
 _BOTOCORE_CONNECTION_ERRORS = {
@@ -52,6 +54,8 @@ class Source(ABC):
     """Size when it was opened (bytes)."""
     version: str
     """Version when it was opened."""
+    changed_ns: int = 0
+    """When its content or its name last changed (ns since 1970), on a disk: no program sets that back."""
 
     @abstractmethod
     def read(self, start: int, end: int) -> bytes:
@@ -63,7 +67,7 @@ class Source(ABC):
 
     @abstractmethod
     def sibling(self, suffix: str) -> bytes | None:
-        """Read the file at this path plus `suffix`; None if it does not exist or is older."""
+        """Read the file at this path plus `suffix`; None if it does not exist, is older, or is far too large."""
 
     @abstractmethod
     def close(self) -> None:
@@ -95,7 +99,7 @@ class _LocalSource(Source):
         self._file = path.open("rb")
         self._lock = threading.Lock()
         stat = os.fstat(self._file.fileno())
-        self.size, self.version = stat.st_size, _local_version(stat)
+        self.size, self.version, self.changed_ns = stat.st_size, _local_version(stat), stat.st_ctime_ns
 
     def read(self, start: int, end: int) -> bytes:
         with self._lock:
@@ -117,7 +121,7 @@ class _LocalSource(Source):
         path = Path(f"{self._path}{suffix}")
         if not path.is_file() or path.stat().st_mtime_ns < self._path.stat().st_mtime_ns:
             return None
-        return path.read_bytes()
+        return path.read_bytes() if path.stat().st_size <= LARGEST_SIBLING_BYTES else None
 
     def close(self) -> None:
         self._file.close()
@@ -179,7 +183,10 @@ class _RemoteSource(Source):
             return None  # a query, and often a signature for this one file
         path = f"{self._path}{suffix}"
         try:
-            modified = _modified(self._info(path))
+            info = self._info(path)
+            modified = _modified(info)
+            if (info.get("size") or 0) > LARGEST_SIBLING_BYTES:
+                return None
             if modified is not None and self._modified is not None and modified < self._modified:
                 return None
             return self._retried(lambda: bytes(self._fs.cat_file(path)))
@@ -252,13 +259,6 @@ class _ChunkFile(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        # pyfaidx asks where it begins, and rewinds at the end; it does not read after that.
-        return offset
-
     def readinto(self, buffer: Any) -> int:
         while not self._held:
             chunk = next(self._chunks, None)
@@ -304,9 +304,15 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
         if not isinstance(fs, LocalFileSystem):
             return _RemoteSource(fs, inner, shown=_shown(text))
         local = Path(inner)  # `local://`, as fsspec also calls a disk
+    if local.exists() and not local.is_file() and not local.is_dir():
+        raise FastaError(
+            f"{local} is a pipe or a device, which is read once and in order, and a genome is read in many places; "
+            f"write it to a file first (`cat {local} > genome.fa`)"
+        )
     local = local.resolve()
     if not local.is_file():
-        raise FileNotFoundError(f"no FASTA file at {local}; give the path of a .fa or a bgzipped .fa.gz")
+        what = ", which is a folder" if local.is_dir() else ""
+        raise FileNotFoundError(f"no FASTA file at {local}{what}; give the path of a .fa or a bgzipped .fa.gz")
     return open_local(local)
 
 

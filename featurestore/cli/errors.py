@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from typer.core import TyperOption
 
-_EXTRA_OF = dict.fromkeys(("dask", "distributed", "pyfaidx"), "build") | dict.fromkeys(
+_EXTRA_OF = dict.fromkeys(("dask", "distributed"), "build") | dict.fromkeys(
     ("lightning", "matplotlib", "safetensors", "scipy", "torch", "transformers"), "model"
 )
 """Extra that installs a library, by its module."""

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 import featurestore
 from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.extractors.source import ExtractorSource
-from builders.plan import describe, make_plan
-from builders.run import build
+from builders.plan import describe, make_plan, plan_build
+from builders.request import BuildRequest
+from builders.run import build, run_build
 from builders.sequence import bases, is_unknown, span_sequences
 from builders.source import Span, pad_rows
 from builders.testing import CompositionExtractor
@@ -99,6 +101,24 @@ def test_contigs_and_phases_can_be_added_and_what_is_there_stays(fasta: Path, tm
         store["composition"].window("chr1", 8, n_bins=1)
     assert store["composition"].window("chr1", 1, n_bins=1).residual == 0
     assert verify(store, crc=True).is_sound
+
+
+def test_letters_read_as_others_are_said_by_the_plan_and_the_report(tmp_path: Path) -> None:
+    dna = random_sequences({"chr1": 300})["chr1"]
+    path = write_fasta(tmp_path / "rna.fa", {"chr1": dna.replace("T", "U") + "RY"})
+    notes = (f"U is read as T ({dna.count('T')} bases)", "2 IUPAC codes count as N (R 1, Y 1)")
+    request = BuildRequest(fasta=str(path), extractor=COMPOSITION, bin_size=16, device="cpu", workers=1)
+    assert plan_build(str(tmp_path / "s"), request).notes == notes
+    report = run_build(str(tmp_path / "s"), request)
+    assert (report.is_complete, report.notes, report.to_json()["notes"]) == (True, notes, list(notes))
+    first = featurestore.open(tmp_path / "s")["composition"].window("chr1", 8, n_bins=1)
+    assert first.values.tolist() == [[dna[:16].count(base) for base in "ACGTN"]]
+
+
+def test_a_contig_named_twice_is_planned_and_counted_once(fasta: Path, tmp_path: Path) -> None:
+    request = BuildRequest(fasta=str(fasta), extractor=COMPOSITION, bin_size=16, contigs=("chr1", "1", "chr1"))
+    once = replace(request, contigs=("chr1",))
+    assert plan_build(str(tmp_path / "s"), request).to_json() == plan_build(str(tmp_path / "s"), once).to_json()
 
 
 def test_a_poisoned_shard_is_reported_and_the_rest_is_built(tmp_path: Path) -> None:

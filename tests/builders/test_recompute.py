@@ -1,5 +1,7 @@
 """Bins that are computed again tell whether a store holds what its extractor gives."""
 
+import os
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from builders.request import BuildRequest
 from builders.run import build
 from builders.source_spec import describe_source
 from builders.throughput import measure
-from catalog import AssemblyMismatch
+from catalog import AssemblyMismatch, Fasta, FastaError
 from featurestore import ContigLayout, FingerprintMismatch, Store, verify, write_shard
 from featurestore.format import layout
 from featurestore.testing import ORIGIN, random_sequences, write_fasta
@@ -78,6 +80,30 @@ def test_another_genome_or_extractor_is_refused(
         recompute(store, 1, fasta=str(fasta), extractor="newer_composition:Newer.from_options")
     with pytest.raises(ValueError, match="at least 1 bin"):
         recompute(store, 0, fasta=str(fasta), extractor=COMPOSITION)
+
+
+def test_an_index_newer_than_the_genome_but_of_another_file_is_no_witness(
+    store: Store, fasta: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "g.fa"
+    path.write_bytes(fasta.read_bytes())
+    renamed = fasta.read_text().replace(">chr1", ">x").replace(">chr2", ">chr1").replace(">x", ">chr2")
+    (tmp_path / "other.fa").write_text(renamed)
+    with Fasta(tmp_path / "other.fa") as other:
+        Path(f"{path}.fai").write_text("".join("\t".join(map(str, record)) + "\n" for record in other.index.records))
+    with pytest.raises(FastaError, match=r"does not have the header of chr2.*remove .*g\.fa\.fai"):
+        recompute(store, 5, fasta=str(path), extractor=COMPOSITION, device="cpu")
+
+
+def test_a_genome_whose_time_stamp_was_set_back_is_digested_anew(store: Store, fasta: Path, tmp_path: Path) -> None:
+    path = tmp_path / "g.fa"
+    shutil.copy2(fasta, path)
+    assert recompute(store, 5, fasta=str(path), extractor=COMPOSITION, device="cpu") == []
+    stamp = path.stat().st_mtime_ns
+    write_fasta(path, random_sequences({"chr1": 9000, "chr2": 333}, seed=5))
+    os.utime(path, ns=(stamp, stamp))
+    with pytest.raises(AssemblyMismatch):
+        recompute(store, 5, fasta=str(path), extractor=COMPOSITION, device="cpu")
 
 
 def test_a_plan_reckons_with_the_speed_of_the_last_run_or_one_tried_out(

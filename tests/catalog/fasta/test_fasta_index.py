@@ -12,10 +12,11 @@ import numpy as np
 import pyfaidx
 import pytest
 from Bio import bgzf as bio
+from fasta_server import PLACES, FastaServer, Place, bgzip, names, on_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog import Fasta, FastaIndex
+from catalog import Fasta, FastaError, FastaIndex
 from catalog.fasta.bgzf import END, BlockTable, gzi_of, inflated
 from catalog.fasta.index import FastaRecord
 
@@ -186,3 +187,45 @@ def test_a_genome_of_many_contigs_is_read_through_piece_by_piece(
         assert {contig: bases.tobytes().decode() for contig, bases in fasta.pieces()} == contigs
         whole = np.concatenate([fasta.fetch(contig, 0, length) for contig, length in fasta.lengths.items()])
     assert whole.tobytes().decode() == "".join(contigs.values())
+
+
+# An index of another file
+
+
+TWO = {"chr1": "ACGT" * 60_000, "chr2": "TTTTG" * 48_000}
+OTHER_ORDER = dict(reversed(TWO.items()))
+
+
+def lines_of(sequences: dict[str, str]) -> bytes:
+    return "".join(f">{name} of length {len(bases)}\n{bases}\n" for name, bases in sequences.items()).encode()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "bgzip"])
+@pytest.mark.parametrize("start", [0, 1, 200_000], ids=["the first base", "the second", "far from the header"])
+def test_the_index_of_a_file_with_the_sequences_in_another_order_gives_no_bases(
+    place: Place, packed: bool, start: int, server: FastaServer, tmp_path: Path
+) -> None:
+    name = f"{next(names)}.fa"
+    content = bgzip(lines_of(TWO)) if packed else lines_of(TWO)
+    with Fasta(on_disk("alone.fa", content, tmp_path, server)) as alone:
+        gzi = alone.index.gzi
+    with Fasta(on_disk("other.fa", lines_of(OTHER_ORDER), tmp_path, server)) as other:
+        fai = "".join("\t".join(map(str, record)) + "\n" for record in other.index.records)
+    url = place(name, content, tmp_path, server)
+    for suffix, data in ((".fai", fai.encode()), (".gzi", gzi)):
+        place(f"{name}{suffix}", data, tmp_path, server)
+    with Fasta(url) as fasta:
+        for read in (lambda: fasta.fetch("chr1", start, start + 9), lambda: list(fasta.pieces())):
+            with pytest.raises(FastaError, match=rf"{name} does not have the header of chr.*remove .*{name}\.fai"):
+                read()
+
+
+def test_an_index_that_lacks_a_sequence_in_the_middle_gives_no_bases_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.fa"
+    path.write_bytes(b">c\nACGT\n>d\nGG\n>e\nTTT\n")
+    Path(f"{path}.fai").write_text("c\t4\t3\t4\t5\ne\t3\t17\t3\t4\n")
+    with Fasta(path) as fasta:
+        assert fasta.fetch("c", 0, 4).tobytes() == b"ACGT"
+        with pytest.raises(FastaError, match="does not have the header of e right before its bases"):
+            fasta.fetch("e", 0, 3)
