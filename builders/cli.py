@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest
+from catalog.runtime.progress import bar
 from featurestore.cli.derived import lists_settings, takes, value_of
+from featurestore.cli.errors import in_one_line
 from featurestore.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -70,13 +72,16 @@ def plan(
 
     if bins_per_second is not None and not bins_per_second > 0:
         raise ValueError(f"`bins_per_second=` is a speed, above 0; got {bins_per_second:g}")
-    made = plan_build(store, request)
-    if bins_per_second is not None:
-        speed, source = bins_per_second, "as given"
-    elif measure:
-        speed, source = measure_request(store, request), "measured here, one worker"
-    else:
-        speed, source = made.measured_speed, "the last run in this store"
+    with bar("plan", unit="bins") as shown:
+        shown.stage(f"reading {request.fasta or request.source}")
+        made = plan_build(store, request)
+        if bins_per_second is not None:
+            speed, source = bins_per_second, "as given"
+        elif measure:
+            shown.stage("measuring the source")
+            speed, source = measure_request(store, request), "measured here, one worker"
+        else:
+            speed, source = made.measured_speed, "the last run in this store"
     if as_json:
         figures = made.to_json()
         if speed:
@@ -108,10 +113,9 @@ def build(
 ) -> None:
     """Compute features of a genome into a store. Run it again to resume; exits 0 only when all is committed."""
     from builders.run import run_build
-    from featurestore.cli.progress import bar
 
-    with bar("build", unit="bins") as advance:
-        report = run_build(store, request, progress=advance)
+    with bar("build", unit="bins") as shown:
+        report = run_build(store, request, progress=shown, stage=shown.stage)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     else:
@@ -126,10 +130,9 @@ def build_anchors(
 ) -> None:
     """Compute windows centred exactly on genes or other positions. Run it again to resume, as with build."""
     from builders.anchored.run_anchors import run_anchor_build
-    from featurestore.cli.progress import bar
 
-    with bar("build-anchors", unit="bins") as advance:
-        report = run_anchor_build(store, request, progress=advance)
+    with bar("build-anchors", unit="bins") as shown:
+        report = run_anchor_build(store, request, progress=shown, stage=shown.stage)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     else:
@@ -149,9 +152,13 @@ def _note(notes: Sequence[str]) -> None:
 def _show(report: "BuildReport") -> None:
     _note(report.notes)
     for task, reason in report.failed.items():
-        print(f"failed: {task}: {reason}", file=sys.stderr)
+        print(in_one_line(f"failed: {task}: {reason}"), file=sys.stderr)
+    counts = f"{report.was_there + report.built} of {report.planned} shards committed, {report.built} by this run"
+    if not report.work_seconds:
+        print(f"{counts}; nothing was left to compute")
+        return
     print(
-        f"{report.was_there + report.built} of {report.planned} shards committed, {report.built} by this run: "
-        f"{report.bins:,} bins in {report.seconds:.1f} s ({report.bins_per_second:,.3g} bins/s), "
-        f"{report.bytes:,} bytes; workers computed {report.busy_share:.0%} of their time"
+        f"{counts}: {report.bins:,} bins in {report.work_seconds:.1f} s ({report.bins_per_second:,.3g} bins/s), "
+        f"{report.seconds:.1f} s with the workers' start and end, {report.bytes:,} bytes; workers computed "
+        f"{report.busy_share:.0%} of their time"
     )

@@ -9,16 +9,17 @@ annotated with their frozen dataclass, whose field documentation is their help (
     def from_options(options: ExtractorOptions, settings: SeiSettings) -> SeiExtractor: ...
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import EntryPoint
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import JsonValue
 
-from catalog.runtime.plugins import load_plugin, plugins
+from catalog.runtime.locations import required_path
+from catalog.runtime.plugins import UnfitPlugin, load_plugin, plugins
 from catalog.runtime.settings import apply_settings, plain_settings
 
 
@@ -39,11 +40,13 @@ class Factory:
         ------
         ValueError
             If a value does not fit its setting, or there is no such setting.
+        UnfitPlugin
+            If it cannot be called so.
         """
         if self.settings is None:
             self._refuse(values)
-            return self.make(options)
-        return self.make(options, apply_settings(self.settings, values))
+            return self._made(options)
+        return self._made(options, apply_settings(self.settings, values))
 
     def plain(self, values: Mapping[str, object]) -> dict[str, JsonValue]:
         """Check values of its settings and give all settings as plain JSON, with files by their absolute paths.
@@ -55,13 +58,25 @@ class Factory:
             return {}
         made: Any = apply_settings(self.settings, values)
         paths = {item.name: getattr(made, item.name) for item in fields(made)}
-        files = {name: path.expanduser().absolute() for name, path in paths.items() if isinstance(path, Path)}
+        files = {name: required_path(path) for name, path in paths.items() if isinstance(path, Path)}
         return plain_settings(replace(made, **files))
 
     def recorded(self, options: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Pick its settings out of the options that a feature set has on record."""
         names = {item.name for item in fields(self.settings)} if self.settings is not None else set()
         return {name: value for name, value in options.items() if name in names}
+
+    def _made(self, *arguments: Any) -> Any:
+        try:
+            signature(self.make).bind(*arguments)
+        except TypeError as error:
+            raise UnfitPlugin(
+                f"{self.name} cannot be called with the options that a factory gets ({error}); name a function or "
+                "class that takes options, or options and a dataclass of settings"
+            ) from error
+        except ValueError:  # a builtin without a signature
+            pass
+        return self.make(*arguments)
 
     def _refuse(self, values: Mapping[str, object]) -> None:
         if values:
@@ -104,9 +119,9 @@ def find_factory(group: str, name: str) -> Factory:
 
 def _settings_of(factory: Callable[..., Any]) -> type[Any] | None:
     """Find the dataclass that a factory's second parameter is annotated with."""
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     try:
-        parameters = [item for item in inspect.signature(factory).parameters.values() if item.kind in positional]
+        parameters = [item for item in signature(factory).parameters.values() if item.kind in positional]
     except (TypeError, ValueError):  # not callable, or a builtin without a signature
         return None
     if len(parameters) < 2:

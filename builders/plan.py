@@ -155,8 +155,18 @@ def plan_build(store_url: str, request: BuildRequest) -> BuildPlan:
 
 
 def chosen_contigs(assembly: Assembly, contigs: Sequence[str] | None) -> list[str]:
-    """Give the assembly's own names of the contigs to build, each once; all where none are named."""
-    return list(dict.fromkeys(map(assembly.resolve, contigs))) if contigs else list(assembly.lengths)
+    """Give the assembly's own names of the contigs to build, each once; all where none are named.
+
+    Raises
+    ------
+    UnknownContig
+        If the assembly has no such contig.
+    ValueError
+        If the name of one is too long for a store.
+    """
+    chosen = list(dict.fromkeys(map(assembly.resolve, contigs))) if contigs else list(assembly.lengths)
+    layout.require_contig_keys(chosen)
+    return chosen
 
 
 def existing_store(

@@ -16,7 +16,7 @@ from distributed import Client
 
 from builders.execution.cluster import outcomes
 from builders.execution.report import BuildReport
-from builders.execution.scheduling import Progress, ShardScheduler, workers_of
+from builders.execution.scheduling import Progress, ShardScheduler, Stage, workers_of
 from builders.execution.shard import Job
 from builders.execution.tasks import Task
 from builders.execution.worker import pad_rows_on_worker
@@ -86,7 +86,9 @@ def build(
     return run_build(store_url, request, progress=progress)
 
 
-def run_build(store_url: str, request: BuildRequest, *, progress: Progress | None = None) -> BuildReport:
+def run_build(
+    store_url: str, request: BuildRequest, *, progress: Progress | None = None, stage: Stage | None = None
+) -> BuildReport:
     """Compute features of an assembly and write them into a store. Idempotent: a second run does only what is missing.
 
     Parameters
@@ -95,6 +97,8 @@ def run_build(store_url: str, request: BuildRequest, *, progress: Progress | Non
         Where the store is, or is to be made: a local path or any fsspec URL, the same for every worker.
     progress
         Called whenever a shard is done.
+    stage
+        Called with the name of each stage that begins.
 
     Raises
     ------
@@ -105,8 +109,9 @@ def run_build(store_url: str, request: BuildRequest, *, progress: Progress | Non
     BuildStopped
         If no shard can be built any more: the genome has changed, the disk is full, the credentials have expired.
     """
+    say = stage or silent
     grid = Grid(bin_size=request.bin_size, offsets=request.offsets)
-    started = start_job(store_url, request)
+    started = start_job(store_url, request, stage=say)
     source, assembly = started.source, started.job.source.assembly
     chosen = chosen_contigs(assembly, request.contigs)
     described = describe(source, grid, shard_bins=request.shard_bins, dtype=request.dtype)
@@ -122,7 +127,9 @@ def run_build(store_url: str, request: BuildRequest, *, progress: Progress | Non
         return Work(into, plan.tasks, plan.todo)
 
     report = BuildReport(run=started.job.run, notes=started.job.source.notes)
-    carry_out(started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress)
+    carry_out(
+        started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress, stage=say
+    )
     return report
 
 
@@ -143,8 +150,9 @@ class Work(NamedTuple):
     """Those that are not committed."""
 
 
-def start_job(store_url: str, request: FeaturesRequest) -> Started:
+def start_job(store_url: str, request: FeaturesRequest, *, stage: Stage) -> Started:
     """Check the genome and the source, and make the configuration for the workers; nothing is written."""
+    stage(f"reading {request.fasta or request.source}")
     spec = describe_source(request, assembly=assembly_of(store_url, request))
     source = spec.make()
     job = Job(
@@ -166,6 +174,7 @@ def carry_out(
     declare_and_plan: Callable[[Pads | None], Work],
     report: BuildReport,
     progress: Progress | None,
+    stage: Stage,
 ) -> None:
     """Run a job, on workers that are started only if there is work.
 
@@ -185,12 +194,14 @@ def carry_out(
         client: Client | None = None
 
         def start() -> Client:
+            stage("starting workers" if request.scheduler is None else f"joining {request.scheduler}")
             cluster = workers_of(job, source, workers=request.workers, scheduler=request.scheduler)
             return stack.enter_context(cluster)
 
         pads: Pads | None = None
         if store is None or not set(job.feature_sets) <= set(store.feature_sets()):
             client = start()
+            stage("loading the source on a worker")
             # On a worker, where the weights are used, and before anything is written: a bad file leaves no store.
             ((_, outcome),) = outcomes(client, pad_rows_on_worker, [job.run], on_gpu=on_gpu)
             if isinstance(outcome, BaseException):
@@ -201,8 +212,13 @@ def carry_out(
         if work.todo:
             client = client or start()
             work.store.unseal()
+            stage(f"computing {len(work.todo):,} shards")
             ShardScheduler(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
     report.seconds = time.perf_counter() - started
+
+
+def silent(stage: str) -> None:
+    """Say nothing."""
 
 
 def _refined(store: Store | None, feature_sets: Sequence[FeatureSet], url: str) -> Grid:

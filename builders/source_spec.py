@@ -6,7 +6,7 @@ Belongs here: from a request to the description, and from the description to a s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import JsonValue
 
@@ -19,7 +19,7 @@ from builders.source import GROUP, Source, SourceOptions
 from catalog import Assembly, Fasta
 from catalog.assembly import read_genome
 from catalog.runtime.locations import absolute
-from catalog.runtime.plugins import plugins
+from catalog.runtime.plugins import plugins, require_members
 from catalog.runtime.settings import settings_table
 from featurestore import open as open_store
 
@@ -52,6 +52,8 @@ class SourceSpec:
         ------
         ValueError
             If there is no such factory, or the options do not suit it.
+        UnfitPlugin
+            If what it makes is no source or extractor; the message lists what it lacks.
         """
         options = self.options if device is None else replace(self.options, device=device)
         if self.kind == "extractor":
@@ -62,9 +64,8 @@ class SourceSpec:
             bin_size=options.bin_size, outputs=options.outputs, device=options.device, assembly=self.assembly
         )
         made = find_factory(GROUP, self.name)(common, self.settings)
-        if not isinstance(made, Source):
-            raise TypeError(f"{self.name} makes a {type(made).__name__}, which is no source (builders/source.py)")
-        return made
+        require_members(made, Source, name=self.name)
+        return cast("Source", made)
 
 
 def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = None) -> SourceSpec:

@@ -6,17 +6,15 @@ r"""Verbs that fetch what a catalog needs.
 Belongs here: options and printing. Does not: logic that a Python user could not call (`catalog.ncbi.fetch`).
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from catalog.ncbi import client as eutils
 from catalog.ncbi import fetch as entrez
 from catalog.ncbi.annotations import write_annotations
+from catalog.runtime.progress import bar
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -54,8 +52,8 @@ def fetch_annotations(
         asks = entrez.read_asks(genes)
     else:
         asks = {name: None for part in (symbols or "").split(",") if (name := part.strip())}
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as shown:
-        task = shown.add_task("genes", total=None)
+    with bar("fetch-annotations", unit="genes", resumes=True) as shown:
+        shown.stage("asking NCBI")
         fetched = entrez.fetch_annotations(
             asks,
             cache=cache,
@@ -66,7 +64,7 @@ def fetch_annotations(
             batch=batch,
             base_url=base_url,
             retry_s=retry_s,
-            progress=lambda done, total: shown.update(task, completed=done, total=total),
+            progress=shown,
         )
     write_annotations(fetched.annotations, out)
     print(f"{out}: {fetched.annotations.height:,} genes")

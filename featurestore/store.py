@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from catalog import Assembly, AssemblyMismatch, FeatureSet, KnownSet, StoreSummary
 from catalog.registry import UNKNOWN
 from catalog.runtime.documents import parse_object
+from catalog.runtime.locations import absolute
 from featurestore.display import Display, Displayed, in_bytes, percent, some
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
@@ -193,8 +194,11 @@ class Store(Displayed):
         ------
         FingerprintMismatch
             If the store has a set of that name made with other weights, code, settings, channels, bins or dtype.
+        ValueError
+            If the name of a contig is too long for a folder; nothing is written then.
         """
         wanted = list(contigs)
+        layout.require_contig_keys(wanted)
         log = DeclarationLog(self.objects, self.assembly, feature_set.name)
         while True:
             newest = log.newest()
@@ -268,7 +272,7 @@ StorePlace = str | os.PathLike[str] | Store
 
 
 def place_of(store: StorePlace, storage_options: StorageOptions | None) -> tuple[str, StorageOptions | None]:
-    """Return the URL and the options that open a store again, also in another process.
+    """Return the URL and the options that open a store again, also in another process or working directory.
 
     Raises
     ------
@@ -276,7 +280,7 @@ def place_of(store: StorePlace, storage_options: StorageOptions | None) -> tuple
         If options are given for an open store, which has its own.
     """
     if not isinstance(store, Store):
-        return os.fspath(store), storage_options
+        return absolute(store), storage_options
     if storage_options is not None:
         raise ValueError(f"{store.url} is open already, with options of its own; leave `storage_options=` out")
     return store.url, store.storage_options

@@ -7,7 +7,6 @@ Belongs here: `WindowSettings`, without torch. Does not: which windows (`loaders
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from catalog.runtime.settings import library_options
@@ -51,8 +50,6 @@ class WindowSettings(ResidenceOptions):
         object.__setattr__(self, "seed", whole_number(self.seed, name="seed", least=-MOST_SEED, most=MOST_SEED))
         object.__setattr__(self, "storage_options", library_options(self.storage_options))
         object.__setattr__(self, "channels", named_channels(self.channels))
-        if self.cache_dir is not None:
-            object.__setattr__(self, "cache_dir", Path(self.cache_dir))
         super(WindowSettings, self).__post_init__()
         check_n_bins(self.n_bins)
         residence_kind(self.residence)

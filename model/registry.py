@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
-from catalog.runtime.plugins import load_plugin, load_plugins, plugins
+from catalog.runtime.plugins import UnfitPlugin, load_plugin, load_plugins, plugins
 
 GROUP = "featurestore.models"
 Role = Literal["model", "control", "baseline"]
@@ -37,10 +37,10 @@ class ModelSpec:
     """Controls that are this model with a part left out: they show what each part contributes to its score."""
 
     def load(self) -> Any:
-        """Give the factory."""
+        """Give the factory; PluginError if it cannot be imported."""
         if not isinstance(self.factory, str):
             return self.factory
-        return EntryPoint(self.name, self.factory, GROUP).load()
+        return load_plugin(EntryPoint(self.name, self.factory, GROUP))
 
 
 _GTA, _PARTS = "model.predictors.gta", ("gta-prompt-only", "gta-sequence-only")
@@ -95,7 +95,7 @@ def find_model(name: str) -> ModelSpec:
     ------
     ValueError
         If there is none of that name (those that there are are listed).
-    PluginError, TypeError
+    PluginError
         If it is another distribution's and cannot be loaded, or is no `ModelSpec` of that name.
     """
     if name in _OURS:
@@ -111,14 +111,14 @@ def models_of(role: Role) -> list[str]:
     for name, found in load_plugins(GROUP).items():
         try:
             others.append(_checked(name, found))
-        except TypeError as error:
+        except UnfitPlugin as error:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
     return [spec.name for spec in (*SHIPPED, *others) if spec.role == role]
 
 
 def _checked(name: str, found: Any) -> ModelSpec:
     if not isinstance(found, ModelSpec) or found.name != name:
-        raise TypeError(
+        raise UnfitPlugin(
             f"the entry {name!r} of {GROUP} names {found!r}; it has to name a model.registry.ModelSpec(name={name!r})"
         )
     return found

@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 from builders.anchored.anchors import AnchorTask, plan_anchors, sources_of
 from builders.execution.report import BuildReport
-from builders.execution.scheduling import Progress
+from builders.execution.scheduling import Progress, Stage
 from builders.execution.shard import Receipt
 from builders.extractors.base import ExtractorOptions
 from builders.plan import DEFAULT_SHARD_BINS, describe, existing_store
 from builders.request import AnchorRequest
-from builders.run import Pads, Work, carry_out, start_job
+from builders.run import Pads, Work, carry_out, silent, start_job
 from catalog import FeatureSet, Grid
 from catalog.genes.anchors import read_anchors
 from catalog.value_type import Dtype
@@ -115,7 +115,9 @@ def build_anchors(
     return run_anchor_build(store_url, request, progress=progress)
 
 
-def run_anchor_build(store_url: str, request: AnchorRequest, *, progress: Progress | None = None) -> AnchorReport:
+def run_anchor_build(
+    store_url: str, request: AnchorRequest, *, progress: Progress | None = None, stage: Stage | None = None
+) -> AnchorReport:
     """Compute windows around anchors and write them into a store. Idempotent: a second run does only what is missing.
 
     The store need not have a grid, nor exist. Contigs that were chosen are part of what the anchors' name stands for.
@@ -128,7 +130,8 @@ def run_anchor_build(store_url: str, request: AnchorRequest, *, progress: Progre
     AnchorsMismatch
         If the store has other anchors of that name.
     """
-    started = start_job(store_url, request)
+    say = stage or silent
+    started = start_job(store_url, request, stage=say)
     source, assembly = started.source, started.job.source.assembly
     table = read_anchors(request.anchors, assembly, contigs=request.contigs)
     grid = Grid(bin_size=request.bin_size)
@@ -162,7 +165,9 @@ def run_anchor_build(store_url: str, request: AnchorRequest, *, progress: Progre
         return Work(into, *plan_anchors(into, arrays, table))
 
     report = AnchorReport(run=started.job.run, notes=started.job.source.notes, anchors=len(table))
-    carry_out(started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress)
+    carry_out(
+        started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress, stage=say
+    )
     return report
 
 

@@ -22,6 +22,8 @@ from featurestore import CommitConflict, Failure, FailureLog, FingerprintMismatc
 
 Progress = Callable[[int, int], None]
 """Called with the bins that are done and the bins that were to do."""
+Stage = Callable[[str], None]
+"""Called with what a build does next, in a few words."""
 
 _MOST_FAILURES_IN_A_ROW = 16
 """Consecutive failures before a build stops; fewer where the store does not answer: each then used up its retries."""

@@ -7,7 +7,7 @@ one), how a factory is found (`builders.factories`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from builders.factories import find_factory
 from builders.source import CommonOptions
 from catalog import Channel
+from catalog.runtime.plugins import require_members
 
 GROUP = "featurestore.extractors"
 """Entry-point group; a distribution adds an extractor by naming its factory there."""
@@ -88,8 +89,9 @@ def load_extractor(
     ------
     ValueError
         If there is none of that name, it cannot be loaded, or the options or settings do not suit it.
+    UnfitPlugin
+        If what is made is no extractor; the message lists what it lacks.
     """
     made = find_factory(GROUP, name)(options, settings)
-    if not isinstance(made, Extractor):
-        raise TypeError(f"{name} makes a {type(made).__name__}, which is no extractor (builders/extractors/base.py)")
-    return made
+    require_members(made, Extractor, name=name)
+    return cast("Extractor", made)

@@ -4,15 +4,17 @@ Belongs here: what such a format is, detecting that of a file, validating what a
 that this distribution reads itself (`catalog.genes.formats`).
 """
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from catalog.genes.formats import READERS, Dropped, built_in_format_of
 from catalog.runtime import tables
-from catalog.runtime.plugins import PluginError, load_plugin, load_plugins, plugins
+from catalog.runtime.plugins import PluginError, UnfitPlugin, load_plugin, load_plugins, plugins
 from catalog.runtime.tables import Opening, listed
 
 GROUP = "featurestore.gene_formats"
@@ -42,8 +44,11 @@ def format_of(path: Path) -> str:
     """Detect the format of a file from its first lines."""
     opening = tables.opening(path)
     for name, format_ in load_plugins(GROUP).items():
-        if isinstance(format_, GeneFormat) and format_.recognises(opening):
-            return name
+        try:
+            if _checked(name, format_).recognises(opening):
+                return name
+        except UnfitPlugin as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
     return built_in_format_of(path, opening)
 
 
@@ -59,10 +64,7 @@ def read_as(name: str, path: Path) -> tuple[pl.DataFrame, Dropped]:
     """
     if name in READERS:
         return READERS[name](path)
-    found = load_plugin(plugins(GROUP)[name])
-    if not isinstance(found, GeneFormat):
-        raise PluginError(f"the plug-in {name!r} ({GROUP}) is a {type(found).__name__}, expected a GeneFormat")
-    frame = found.read(path)
+    frame = _checked(name, load_plugin(plugins(GROUP)[name])).read(path)
     wrong = [column for column, dtype in _COLUMNS.items() if frame.schema.get(column) != dtype]
     if wrong:
         expected = ", ".join(f"{column} ({dtype})" for column, dtype in _COLUMNS.items())
@@ -73,3 +75,13 @@ def read_as(name: str, path: Path) -> tuple[pl.DataFrame, Dropped]:
     if "biotype" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("biotype"))
     return frame, {}
+
+
+def _checked(name: str, found: Any) -> GeneFormat:
+    if isinstance(found, GeneFormat):
+        return found
+    lacking = [item.name for item in fields(GeneFormat) if not hasattr(found, item.name)]
+    raise UnfitPlugin(
+        f"the plug-in {name!r} ({GROUP}) is a {type(found).__name__}, which is no {GeneFormat.__module__}.GeneFormat"
+        f"{': it lacks ' if lacking else ''}{', '.join(lacking)}; name a GeneFormat(recognises=..., read=...)"
+    )

@@ -21,6 +21,7 @@ from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
 from catalog.genes.report import GeneReport, GeneTable, Group
 from catalog.genes.table import place_genes
 from catalog.runtime import tables
+from catalog.runtime.plugins import how_to_install
 from catalog.runtime.tables import TableError, listed
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def open_chain(path: str | os.PathLike[str]) -> Chain:
     try:
         from liftover import ChainFile
     except ImportError as error:
-        raise ModuleNotFoundError(
-            "lifting over needs the library liftover: pip install 'genomic-featurestore[catalog]'"
-        ) from error
+        raise ModuleNotFoundError(f"lifting over needs the library liftover: {how_to_install('catalog')}") from error
     path = Path(path)
     source: dict[str, int] = {}
     target: dict[str, int] = {}

@@ -19,6 +19,7 @@ import polars as pl
 
 from catalog.ncbi.client import GeneRecord
 from catalog.runtime.files import write_atomic
+from catalog.runtime.locations import required_path
 
 CACHE_SCHEMA = pl.Schema(
     {
@@ -63,7 +64,7 @@ class AnnotationCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = required_path(folder)
         self.records: dict[int, GeneRecord | None] = {}
         self.names: dict[tuple[str, int], list[int]] = {}
         if self.folder.is_file():

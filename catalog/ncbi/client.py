@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from catalog.runtime.documents import DamagedDocument, parse_json
+from catalog.runtime.plugins import how_to_install
 from catalog.runtime.retry import Backoff, is_transient_status
 
 BASE_URL = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
@@ -110,9 +111,7 @@ class Eutils:
         try:
             from Bio import Entrez
         except ModuleNotFoundError as error:
-            raise ImportError(
-                "asking NCBI needs Biopython: pip install 'genomic-featurestore[catalog]'", name=error.name
-            ) from error
+            raise ImportError(f"asking NCBI needs Biopython: {how_to_install('catalog')}", name=error.name) from error
         self._request: Callable[[str, dict[str, object]], Request] = Entrez._build_request
         self._base_url = base_url.rstrip("/")
         self._retry_s = retry_s

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from catalog.runtime.locations import required_path
+
 PARTIAL = ".partial"
 """Suffix of temporary files."""
 
@@ -32,17 +34,20 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
     Raises
     ------
     OSError
-        If it cannot be written; the temporary file is removed.
+        If it cannot be written; the error names `path`, and the temporary file is removed.
     """
-    target = Path(path)
+    target = required_path(path)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         yield partial
         if durable:
             _flush(partial)
         os.replace(partial, target)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        # A full disk is told without any name, another trouble with that of the temporary file.
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(partial)):
+            error.filename = str(target)
         raise
     if durable and hasattr(os, "O_DIRECTORY"):
         _flush(target.parent)

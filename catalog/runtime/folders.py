@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from catalog.runtime.locations import required_path
+
 CACHE_VARIABLE = "FEATURESTORE_CACHE"
 
 
@@ -18,7 +20,7 @@ def cache_directory() -> Path:
     `~/.cache`; on macOS `~/Library/Caches`.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("genomic-featurestore")
+    return required_path(chosen) if chosen else platformdirs.user_cache_path("genomic-featurestore")
 
 
 def data_directory() -> Path:

@@ -13,6 +13,8 @@ _FILE_URL = re.compile(r"file:/", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 """Scheme of a URL, or first protocol of a chain as fsspec writes it (`simplecache::s3://...`)."""
 
+_SERVER = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/", re.IGNORECASE)
+
 
 def local_path(place: str | os.PathLike[str]) -> Path | None:
     """Return the absolute path of a local place; None for a URL of another kind.
@@ -35,6 +37,20 @@ def absolute(place: str | os.PathLike[str]) -> str:
     """Name a place so that a process with another working directory finds it; a URL of a server stays as it is."""
     path = local_path(place)
     return os.fspath(place) if path is None else str(path)
+
+
+def required_path(place: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of what must lie on a disk of this machine.
+
+    Raises
+    ------
+    ValueError
+        If `place` is a URL of a server, also as `pathlib` writes it: `Path("s3://a")` is `s3:/a`.
+    """
+    path = None if _SERVER.match(os.fspath(place)) else local_path(place)
+    if path is None:
+        raise ValueError(f"{place} is a URL, and a path on this machine is expected; fetch the file, or name a folder")
+    return path
 
 
 def _decoded(url: str) -> Path:

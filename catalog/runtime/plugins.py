@@ -1,7 +1,7 @@
-"""Plug-ins: what installed distributions add to this one through entry points.
+"""Plug-ins: what installed distributions add to this one through entry points; and installing optional parts of ours.
 
-Belongs here: finding and loading them, and the error for one that cannot be loaded. Does not: what a group's plug-ins
-are (`catalog.genes.format_plugins`, `builders.extractors.base`).
+Belongs here: finding and loading them, and the errors for one that cannot be loaded or lacks something. Does not: what
+a group's plug-ins are (`catalog.genes.format_plugins`, `builders.extractors.base`).
 
 A plug-in that cannot be imported is an error only where it is requested by name; everything else works without it.
 """
@@ -13,6 +13,15 @@ from typing import Any
 
 class PluginError(ImportError):
     """A plug-in that cannot be loaded."""
+
+
+class UnfitPlugin(PluginError, TypeError):
+    """A plug-in that lacks what its kind must have."""
+
+
+def how_to_install(extra: str) -> str:
+    """Name the command that installs an extra; no package index has this distribution, so it is one for a checkout."""
+    return f"pip install '.[{extra}]' in the checkout of genomic-featurestore"
 
 
 def plugins(group: str) -> dict[str, EntryPoint]:
@@ -47,3 +56,28 @@ def load_plugins(group: str) -> dict[str, Any]:
         except PluginError as error:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
     return loaded
+
+
+def require_members(made: object, protocol: type, *, name: str) -> None:
+    """Check that an object has every member of a protocol; none of its properties is evaluated.
+
+    Parameters
+    ----------
+    name
+        Of what made it, for the error.
+
+    Raises
+    ------
+    UnfitPlugin
+        If it lacks some; the message lists them.
+    """
+    members = {*getattr(protocol, "__annotations__", {}), *vars(protocol)}
+    wanted = sorted(member for member in members if not member.startswith("_") or member == "__call__")
+    of_class = {member for base in type(made).__mro__ for member in vars(base)}
+    lacking = [member for member in wanted if member not in of_class and not hasattr(made, member)]
+    if lacking:
+        kind = protocol.__name__
+        raise UnfitPlugin(
+            f"{name} makes a {type(made).__name__}, which is no {kind.lower()}: it lacks {', '.join(lacking)}; add "
+            f"what {protocol.__module__}.{kind} says of them"
+        )

@@ -29,6 +29,7 @@ from catalog.runtime.headers import split as split
 from catalog.runtime.lines import LONGEST_LINE, Line
 from catalog.runtime.lines import TableError as TableError
 from catalog.runtime.lines import read_lines as read_lines
+from catalog.runtime.locations import required_path
 
 LARGEST_TABLE = 2 << 30
 """Bytes of the rows that are kept."""
@@ -243,7 +244,7 @@ def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
     ValueError
         If a text holds a tab or a line break, which such a file cannot.
     """
-    target = Path(path)
+    target = required_path(path)
     for name, dtype in frame.schema.items():
         if dtype == pl.String:
             broken = frame.filter(pl.col(name).str.contains(r"[\t\r\n\x00]"))

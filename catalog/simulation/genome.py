@@ -19,7 +19,11 @@ biologically plausible; they were not tuned to any model's advantage.
 
 import json
 import math
+import os
+import shutil
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -31,6 +35,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from catalog.motifs import IUPAC, find_motif
+from catalog.runtime.files import PARTIAL
 from catalog.simulation.grammar import DISTAL, ELEMENT_BP, GRAMMAR, PROXIMAL, SITE_SLOT_BP, SimulationConfig
 
 _BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
@@ -105,7 +110,7 @@ def simulate(out: Path, config: SimulationConfig | None = None) -> Simulation:
     """Make a genome and everything that a model of expression needs, with the ground truth.
 
     The same config gives the same bytes. The default takes seconds and 85 MB of disk. Files that are there already are
-    replaced.
+    replaced, all of them or, after an error, none.
 
     Parameters
     ----------
@@ -118,12 +123,33 @@ def simulate(out: Path, config: SimulationConfig | None = None) -> Simulation:
     ------
     NotADirectoryError
         If `out` is a file.
+    OSError
+        If it cannot be written; `out` is left as it was.
     """
     config = config or SimulationConfig()
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder for the simulated genome")
+    was_there = out.is_dir()
     out.mkdir(parents=True, exist_ok=True)
-    files = _files_in(out)
+    files, partial = _files_in(out), out / f".{uuid.uuid4().hex}{PARTIAL}"
+    try:
+        partial.mkdir()
+        _write(_files_in(partial), config)
+        for written, path in zip(_files_in(partial), files, strict=True):
+            os.replace(written, path)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not was_there:
+            with suppress(OSError):  # another process may have written there
+                out.rmdir()
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(out)  # a full disk is told without any name
+        raise
+    partial.rmdir()
+    return files
+
+
+def _write(files: Simulation, config: SimulationConfig) -> None:
     # One random stream for each purpose: more noise or other annotations leave the genome unchanged.
     layout_rng, sequence_rng, noise_rng, text_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
@@ -153,7 +179,6 @@ def simulate(out: Path, config: SimulationConfig | None = None) -> Simulation:
         "grammar": list(GRAMMAR),
     }
     files.description.write_text(json.dumps(description, indent=2) + "\n")
-    return files
 
 
 def _files_in(out: Path) -> Simulation:

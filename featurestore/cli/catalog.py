@@ -8,17 +8,14 @@ Belongs here: parsing and printing. Does not: logic that a Python user could not
 """
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from catalog.registry import KnownStore
 from featurestore.cli.options import AsJson, StoreUrl
+from featurestore.cli.tables import print_table
 from featurestore.display import in_bytes, percent, plain
 from featurestore.upkeep.registry_file import (
     VARIABLE,
@@ -41,6 +38,7 @@ Place = Annotated[
 ]
 StoreName = Annotated[str, typer.Argument(metavar="NAME", help="Of a store, as `featurestore catalog list` has it.")]
 
+_COLUMNS = ("name", "assembly", "feature sets (channels)", "built", "size", "looked at", "state")
 _WIDTH = 100
 
 
@@ -136,23 +134,13 @@ def remove(name: StoreName, catalog: Place = None) -> None:
 
 
 def _print_table(stores: Iterable[KnownStore], reasons: Mapping[str, str]) -> None:
-    table = Table("name", "assembly", "feature sets (channels)", "built", "size", "looked at", "state", box=None)
-    table.columns[3].justify = table.columns[4].justify = "right"
+    rows = []
     for one in stores:
         sets = ", ".join(f"{item.name} ({len(item.channels):,})" for item in one.feature_sets)
         state = "not reached" if one.name in reasons else "sealed" if one.top_hash else "not sealed"
-        cells = (
-            one.name,
-            one.assembly,
-            sets,
-            percent(one.share),
-            in_bytes(one.size_bytes),
-            f"{one.as_of:%Y-%m-%d}",
-            state,
-        )
-        # As `Text`, since rich would parse markup in strings.
-        table.add_row(*(Text(plain(cell), overflow="fold") for cell in cells))
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+        size, looked_at = in_bytes(one.size_bytes), f"{one.as_of:%Y-%m-%d}"
+        rows.append((one.name, one.assembly, sets, percent(one.share), size, looked_at, state))
+    print_table(_COLUMNS, rows, width=_WIDTH, right=("built", "size"))
 
 
 def _as_json(store: KnownStore) -> dict[str, Any]:

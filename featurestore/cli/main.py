@@ -17,36 +17,30 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from obstore.exceptions import BaseError
-from rich.console import Console
-from rich.table import Table
 
 from catalog.runtime.plugins import PluginError, load_plugin, plugins
+from catalog.runtime.progress import bar
 from catalog.simulation.genome import simulate as simulate_genome
 from catalog.simulation.grammar import SimulationConfig
 from featurestore.cli.catalog import app as catalog_app
-from featurestore.cli.errors import explain, verb_of, warn, warnings_in_one_line
+from featurestore.cli.errors import DEBUG_VARIABLE, explain, in_one_line, verb_of, warn, warnings_in_one_line
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
+from featurestore.cli.tables import print_table
 from featurestore.cli.upkeep import app as upkeep_app
+from featurestore.cli.wrapped import wrap_verbs
+from featurestore.display import plain
 from featurestore.distribution.version import __version__
 from featurestore.reader import parse_place
 from featurestore.store import Store, open_store
-from featurestore.upkeep.status import status_of
+from featurestore.upkeep.status import Work, status_of
 
 GROUP = "featurestore.commands"
 """Entry-point group; each entry is a Typer application whose verbs are added to this one."""
-_MISTAKES = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ImportError,
-    MemoryError,
-)
-"""Errors that the user can mend, besides the object store's `BaseError`: no bucket, no answer."""
 _INTERRUPTED = 130
+_WORK = ("built by", "on", "run", "feature set", "shards", "bins/s", "last shard")
+_WIDTH = 160
+_LONG_WORD = 200
+"""Characters of an argument that the usage would repeat whole."""
 
 app = typer.Typer(
     name="featurestore",
@@ -65,20 +59,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_verbs()
     words = sys.argv[1:] if argv is None else list(argv)
     command = typer.main.get_command(app)
+    wrap_verbs(command)
     try:
         with warnings_in_one_line():
             # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
             status: int = command(args=words, prog_name="featurestore", standalone_mode=False) or 0
-    except (*_MISTAKES, BaseError) as error:
-        if os.environ.get("FEATURESTORE_DEBUG"):
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of a library in Rust is no Exception
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "show"):
+            if max(map(len, words), default=0) > _LONG_WORD:
+                error.message = in_one_line(error.message)  # type: ignore[attr-defined]  # click's own
+            error.show()
+            return 2
+        if os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"error: {explain(error, verb_of(command, words))}", file=sys.stderr)
         return 2
-    except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")):  # a wrong option: the usage is the mend
-            error.show()  # type: ignore[attr-defined]
-            return 2
-        raise
     if status == _INTERRUPTED:
         print("stopped; the same command goes on from here", file=sys.stderr)
     return status
@@ -123,24 +120,19 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(described, indent=1))
         return
-    console = Console()
-    console.print(f"{opened.url}\n{opened.assembly.name}  {opened.assembly.digest}", highlight=False)
-    console.print(
-        f"{len(opened.assembly.contigs)} contigs, {sum(opened.assembly.lengths.values()):,} bp", highlight=False
-    )
+    print(plain(opened.url))
+    print(f"{plain(opened.assembly.name)}  {opened.assembly.digest}")
+    print(f"{len(opened.assembly.contigs)} contigs, {sum(opened.assembly.lengths.values()):,} bp")
     sealed = described["sealed"]
-    console.print(f"sealed, top hash {sealed['top_hash']}" if sealed else "not sealed", highlight=False, soft_wrap=True)
+    print(f"sealed, top hash {sealed['top_hash']}" if sealed else "not sealed")
     for item in described["feature_sets"]:
-        console.print(
+        print(
             f"\n{item['name']}: {len(item['channels'])} channels, bins of {item['bin_size']:,} bp, "
             f"{item['dtype']}, offsets {', '.join(map(str, item['offsets']))} bp, "
-            f"by {item['extractor']} {item['fingerprint'][:12]}",
-            highlight=False,
+            f"by {plain(item['extractor'])} {plain(item['fingerprint'])[:12]}"
         )
-        console.print(
-            f"  {', '.join(item['channels'][:12])}{', ...' if len(item['channels']) > 12 else ''}", highlight=False
-        )
-        console.print(f"  licence: {item['licence'] or 'not stated'}", highlight=False)
+        print(f"  {plain(', '.join(item['channels'][:12]))}{', ...' if len(item['channels']) > 12 else ''}")
+        print(f"  licence: {plain(item['licence']) or 'not stated'}")
 
 
 def describe_store(store: Store) -> dict[str, Any]:
@@ -180,35 +172,30 @@ def status(store: StoreUrl, as_json: AsJson = False) -> None:
 
     Exits 1 while any shard is missing.
     """
-    found = status_of(open_store(store))
+    with bar("status", unit="records") as shown:
+        shown.stage("reading the records")
+        found = status_of(open_store(store))
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
         raise typer.Exit(0 if found.is_complete else 1)
     columns = ("feature_set", "contig", "offset", "shards", "committed", "failed")
-    table = Table(*(name.replace("_", " ") for name in columns), "bins/s a worker", box=None)
-    for row in found.phases:
-        table.add_row(*(str(getattr(row, name)) for name in columns), _speed(row.bins_per_second))
-    built = Table("built by", "on", "run", "feature set", "shards", "bins/s", "last shard", box=None)
-    for item in found.work:
-        built.add_row(
-            item.worker or "?",
-            item.device,
-            item.run,
-            item.feature_set,
-            str(item.shards),
-            _speed(item.bins_per_second),
-            f"{item.ended:%Y-%m-%d %H:%M:%S} UTC",
-        )
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+    phases = [[str(getattr(row, name)) for name in columns] for row in found.phases]
+    print_table([name.replace("_", " ") for name in columns], phases, width=_WIDTH)
     if found.work:
-        console.print(built)
+        print_table(_WORK, [_work(item) for item in found.work], width=_WIDTH)
     for failure in found.failures:
-        print(f"failed {failure.attempts}x: {failure} (run {failure.run}, {failure.when:%Y-%m-%d %H:%M:%S} UTC)")
+        when = f"{failure.when:%Y-%m-%d %H:%M:%S} UTC"
+        print(f"failed {failure.attempts}x: {plain(str(failure))} (run {failure.run}, {when})")
     for fault in found.damaged:
-        print(f"damaged: {fault}")
+        print(f"damaged: {plain(fault)}")
     print("complete" if found.is_complete else "not complete: run the same `featurestore build` again")
     raise typer.Exit(0 if found.is_complete else 1)
+
+
+def _work(item: Work) -> tuple[str, ...]:
+    ended = f"{item.ended:%Y-%m-%d %H:%M:%S} UTC"
+    speed = _speed(item.bins_per_second)
+    return (item.worker or "?", item.device, item.run, item.feature_set, str(item.shards), speed, ended)
 
 
 def _speed(bins_per_second: float) -> str:

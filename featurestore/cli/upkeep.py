@@ -18,11 +18,12 @@ from typing import Annotated
 
 import typer
 
-from catalog.runtime.plugins import load_plugin
+from catalog.runtime.plugins import how_to_install, load_plugin
+from catalog.runtime.progress import bar
 from catalog.runtime.settings import split_assignments
 from featurestore.cli.diff_report import describe, write_changes
 from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
-from featurestore.cli.progress import bar
+from featurestore.display import plain
 from featurestore.format import layout
 from featurestore.format.manifest import MANIFEST
 from featurestore.store import open_store
@@ -105,9 +106,9 @@ def verify(
 
 def _print(found: Verification) -> None:
     for fault in found.faults:
-        print(f"fault: {fault}")
+        print(f"fault: {plain(str(fault))}")
     for key in found.strangers:
-        print(f"not of this store: {key}")
+        print(f"not of this store: {plain(key)}")
     print(
         f"{'sound' if found.is_sound else 'NOT sound'}: {found.shards} shards, {found.bytes:,} bytes, "
         f"{len(found.faults)} faults, {found.missing} shards not built yet, {len(found.orphans)} objects without record"
@@ -122,7 +123,7 @@ def _check(name: str) -> Callable[..., list[Fault]]:
     """Load a check of another package."""
     found = list(entry_points(group=CHECKS, name=name))
     if not found:
-        raise ImportError(f"--{name} is not installed: pip install 'genomic-featurestore[build]'")
+        raise ImportError(f"--{name} is not installed: {how_to_install('build')}")
     check: Callable[..., list[Fault]] = load_plugin(found[0])
     return check
 
@@ -139,11 +140,11 @@ def repair(store: StoreUrl, as_json: AsJson = False) -> None:
         print(json.dumps({**changed._asdict(), "left": left}, indent=1))
     else:
         for key in changed.removed:
-            print(f"removed: {key}")
+            print(f"removed: {plain(key)}")
         for key in changed.written:
-            print(f"written anew: {key}")
+            print(f"written anew: {plain(key)}")
         for fault in left:
-            print(f"cannot be mended here: {fault}")
+            print(f"cannot be mended here: {plain(fault)}")
         rebuild = any(layout.parse_commit_key(key) for key in changed.removed)
         todo = "; run the same `featurestore build` again" if rebuild else ""
         todo += "; then seal again" if any(changed) and (found.top_hash or MANIFEST in changed.removed) else ""

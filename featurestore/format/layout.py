@@ -24,6 +24,7 @@ format 1 reads every float16 store, and refuses the others by their format.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,8 @@ DIMENSIONS = ("phase", "bin", "channel")
 
 _MAX_SHARD_BYTES = 256 << 20
 _MAX_CHUNK_BYTES = 512 << 10
+_MAX_NAME_BYTES = 255
+"""Of a file or folder, on all common file systems."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 _TAKEN = {"offset", "channel", "zarr.json"}
 _COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<shard>\d+)\.json$")
@@ -75,6 +78,24 @@ def contig_key(contig: str) -> str:
     key = _UNSAFE.sub(_escaped, contig)
     # Names with another meaning in that folder.
     return key if key.strip(".") and key not in _TAKEN else _escaped(key[0]) + key[1:]
+
+
+def require_contig_keys(contigs: Iterable[str]) -> None:
+    """Check that a folder can be called after each contig.
+
+    Raises
+    ------
+    ValueError
+        If the folder of one would have a longer name than file systems allow.
+    """
+    for contig in contigs:
+        length = len(contig_key(contig))
+        if length > _MAX_NAME_BYTES:
+            raise ValueError(
+                f"the contig {contig[:40]!r}... has a name of {len(contig)} characters; the name of its folder in a "
+                f"store would have {length} bytes, and {_MAX_NAME_BYTES} is the most: shorten it in the FASTA, or "
+                "leave the contig out: name the others by `contigs=`"
+            )
 
 
 def _escaped(text: re.Match[str] | str) -> str:

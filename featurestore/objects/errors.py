@@ -39,7 +39,7 @@ class StoreUnavailable(OSError):
     """The store refused a request, or retries of a transient error did not help."""
 
 
-def wait_s(error: Exception, tried: str, backoff: Backoff) -> float:
+def wait_s(error: BaseException, tried: str, backoff: Backoff) -> float:
     """Return the wait before a failed operation is retried (s), or raise the final error.
 
     Parameters
@@ -52,7 +52,9 @@ def wait_s(error: Exception, tried: str, backoff: Backoff) -> float:
     FileNotFoundError, PermissionError, StoreUnavailable, OSError
         `error`, explained, if it is not transient or the time budget is spent.
     """
-    if is_mistake(error):
+    if _is_panic(error):
+        raise explained(error, tried) from error
+    if not isinstance(error, Exception) or is_mistake(error):
         raise error
     wait = backoff.wait_s() if is_transient(error) else None
     if wait is None:
@@ -60,8 +62,15 @@ def wait_s(error: Exception, tried: str, backoff: Backoff) -> float:
     return wait
 
 
-def is_transient(error: Exception) -> bool:
+def _is_panic(error: BaseException) -> bool:
+    """Tell whether a library in Rust broke down: that is no `Exception`, which only few programs would catch."""
+    return type(error).__name__ == "PanicException"
+
+
+def is_transient(error: BaseException) -> bool:
     """Tell whether the same request may succeed later."""
+    if _is_panic(error):
+        return False
     text = str(error)
     status, code = _status(text), _code(text)
     if code in _TRANSIENT_CODES:
@@ -80,7 +89,7 @@ def is_outage(error: Exception) -> bool:
     return _status(str(error)) is not None or _CURL.search(str(error)) is not None
 
 
-def explained(error: Exception, tried: str, *, elapsed_s: float | None = None) -> OSError:
+def explained(error: BaseException, tried: str, *, elapsed_s: float | None = None) -> OSError:
     """Make the error that names the operation, the answer, and the mend.
 
     Parameters
@@ -114,13 +123,13 @@ def explained(error: Exception, tried: str, *, elapsed_s: float | None = None) -
     return StoreUnavailable(f"{what}; check the URL, its endpoint and region, and whether the server can do this")
 
 
-def _is_refused(error: Exception, status: int | None, code: str | None) -> bool:
+def _is_refused(error: BaseException, status: int | None, code: str | None) -> bool:
     # The metadata service of cloud machines: requested only if there are no other credentials.
     lacks_credentials = "169.254.169.254" in str(error)
     return status in (401, 403) or code in _TOKEN_CODES or lacks_credentials or isinstance(error, PermissionError)
 
 
-def _reply(error: Exception) -> str:
+def _reply(error: BaseException) -> str:
     """Summarise the answer of the store, the network or the disk."""
     text = str(error)
     status, code, number = _status(text), _code(text), _errno(error)
@@ -148,7 +157,7 @@ def _code(text: str) -> str | None:
     return found[1] if found else None
 
 
-def _errno(error: Exception) -> int | None:
+def _errno(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = _OS_ERROR.search(str(error))

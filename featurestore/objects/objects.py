@@ -83,7 +83,7 @@ class Objects(ABC):
         while True:
             try:
                 is_ours = self._create(key, data)
-            except Exception as error:
+            except BaseException as error:
                 is_first = False
                 time.sleep(wait_s(error, tried, backoff))
             else:
@@ -133,7 +133,7 @@ class Objects(ABC):
         while True:
             try:
                 return action()
-            except Exception as error:
+            except BaseException as error:
                 time.sleep(wait_s(error, self._tried(verb, key), backoff))
 
 
@@ -287,7 +287,7 @@ class _RetryingStore(ObjectStore[Any]):
         while True:
             try:
                 return await action()
-            except Exception as error:
+            except BaseException as error:
                 await asyncio.sleep(wait_s(error, f"{verb} {self._location}/{key}", backoff))
 
 

@@ -12,10 +12,12 @@ unsigned requests.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from featurestore.objects.errors import KEYS_MEND
 
@@ -32,7 +34,8 @@ class Keys(NamedTuple):
 
     access_key: str
     secret_key: str
-    token: str | None
+    token: str
+    """Empty where there is none."""
 
 
 class S3Access:
@@ -49,9 +52,9 @@ class S3Access:
     Raises
     ------
     ValueError
-        If an option is unknown, or one of two keys is given.
+        If an option is unknown, one of two keys is given, or endpoint or region have another form.
     PermissionError
-        If there are no credentials, or the named ones cannot be obtained.
+        If there are no credentials, they are damaged, or the named ones cannot be obtained.
     """
 
     def __init__(self, place: str, options: Mapping[str, Any]) -> None:
@@ -59,19 +62,31 @@ class S3Access:
         self._place = place
         self.is_anonymous = bool(settings.get("anon", os.environ.get("AWS_SKIP_SIGNATURE", "").lower() == "true"))
         session = self._asked(lambda: _session(settings))
-        self.endpoint: str | None = settings.get("endpoint_url") or self._asked(lambda: _endpoint(session))
+        self.endpoint = _checked_endpoint(settings.get("endpoint_url") or self._asked(lambda: _endpoint(session)))
         """URL of a server other than Amazon's."""
-        self.region: str | None = (
+        self.region = _checked_region(
             settings.get("region") or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         )
         self._credentials: Any = None if self.is_anonymous else self._asked(session.get_credentials)
         if self._credentials is None and not self.is_anonymous:
             raise PermissionError(f"there are no credentials for {place}: {KEYS_MEND}")
+        if not self.is_anonymous:
+            self.keys()  # refuses damaged ones, before a request is made with them
 
     def keys(self) -> Keys:
         """Return the current keys: those of a role or of single sign-on are refreshed before they expire."""
         frozen = self._asked(self._credentials.get_frozen_credentials)
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        keys = Keys(*((key or "").strip() for key in (frozen.access_key, frozen.secret_key, frozen.token)))
+        if not keys.access_key or not keys.secret_key:
+            raise PermissionError(f"there are no credentials for {self._place}: {KEYS_MEND}")
+        for what, key in keys._asdict().items():
+            # The secret signs only, and a server may have given one with blanks; the others travel in headers.
+            if not (key.isascii() and key.isprintable()) or (what != "secret_key" and " " in key):
+                raise PermissionError(
+                    f"the {what.replace('_', ' ')} for {self._place} ({len(key)} characters) holds a line break, a "
+                    f"blank or a letter that no key has; copy it again: {KEYS_MEND}"
+                )
+        return keys
 
     def for_obstore(self) -> dict[str, Any]:
         """Return the settings of obstore's client."""
@@ -97,7 +112,7 @@ class S3Access:
         if self.is_anonymous:
             return spec | {"aws_credentials": {"type": "anonymous"}}
         keys = self.keys()
-        if not hasattr(os, "memfd_create") or any(set(key or "") & set(" \t\r\n#;") for key in keys):
+        if not hasattr(os, "memfd_create") or any(set(key) & set(" #;") for key in keys):
             return None
         path = _credentials_file(keys)
         # Both files are named explicitly: tensorstore's search for credentials would write to stderr.
@@ -112,7 +127,7 @@ class S3Access:
         return {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,
-            "token": keys.token,
+            "token": keys.token or None,
             "expires_at": datetime.now(UTC) + _ASK_AGAIN_AFTER if is_renewed else None,
         }
 
@@ -138,6 +153,33 @@ def _flattened(options: Mapping[str, Any]) -> dict[str, Any]:
     if ("key" in settings) != ("secret" in settings):
         raise ValueError("of the storage options `key` and `secret` there is only one; give both, or neither")
     return {_CLIENT_OPTIONS[name]: value for name, value in client.items()} | settings
+
+
+def _checked_endpoint(text: str | None) -> str | None:
+    endpoint = (text or "").strip().rstrip("/")
+    if not endpoint:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or not endpoint.isprintable() or " " in endpoint:
+        raise ValueError(
+            f"the endpoint {endpoint!r} is no URL of a server; write it as in https://s3.example.org:9000, in "
+            "AWS_ENDPOINT_URL or as `endpoint_url` of the storage options, or unset it for Amazon's"
+        )
+    return endpoint
+
+
+def _checked_region(text: str | None) -> str | None:
+    region = (text or "").strip()
+    if region and not re.fullmatch(r"[A-Za-z0-9._-]+", region):
+        raise ValueError(
+            f"the region {region!r} is no name of one; write it as in eu-central-1, in AWS_REGION or as `region` of "
+            "the storage options, or unset it"
+        )
+    return region or None
 
 
 def _session(settings: dict[str, Any]) -> Any:

@@ -50,8 +50,8 @@ class DamagedChunk(OSError):
 def damaged(what: str, place: str, reason: str) -> DamagedChunk:
     """Make the error for a shard that is damaged after a second fetch."""
     return DamagedChunk(
-        f"{what} of {place} was read twice and is not whole: {reason}; `featurestore verify --crc {place}` tells more, "
-        f"and `featurestore repair {place}`, then the same build again, mends it"
+        f"{what} of {place} was read twice and is not whole: {reason}; `featurestore verify --crc` tells more, and "
+        f"`featurestore repair {place}`, then the same build again, mends it"
     )
 
 

@@ -131,7 +131,7 @@ def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]
     if gridded is not None:
         contig, length = next(iter(lengths[gridded].items()))
         return [
-            "With `pip install genomic-featurestore`, 251 bins around a position (0-based bp), as `(bin, channel)`:",
+            "With genomic-featurestore installed, 251 bins around a position (0-based bp), as `(bin, channel)`:",
             _python(
                 "import featurestore",
                 f'store = featurestore.open("{PLACE}")',
@@ -149,7 +149,7 @@ def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]
         return []
     path = layout.anchored_path(anchored.name, anchored.anchors[0])
     return [
-        "With `pip install genomic-featurestore`, the window of the first anchor, as `(bin, channel)`:",
+        "With genomic-featurestore installed, the window of the first anchor, as `(bin, channel)`:",
         _python(
             "import featurestore",
             f'reader = featurestore.open_anchored(featurestore.open("{PLACE}"), "{anchored.name}", '

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from catalog import FeatureSet
 from catalog.registry import UNKNOWN, KnownSet, KnownStore, Registry, StoreSummary, parse_registry, refuse_secrets
 from catalog.runtime.folders import data_directory
+from catalog.runtime.locations import absolute
 from featurestore.anchored.declare import anchored_names, read_anchored
 from featurestore.anchored.layout import AnchorLayout
 from featurestore.format import layout
@@ -272,7 +273,7 @@ def add_store(
 
 
 def _parted(place: str | os.PathLike[str] | None) -> tuple[str, str]:
-    text = default_place() if place is None else os.fspath(place)
+    text = absolute(default_place() if place is None else place)
     if not text.endswith(".json"):
         raise ValueError(f"a catalog is one file of JSON, and {text} is not called so; give `place=` a name in .json")
     folder, slash, file = text.rpartition("/")

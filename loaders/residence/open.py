@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from numpy.typing import ArrayLike
 
 from catalog.runtime.folders import cache_directory
+from catalog.runtime.locations import required_path
 from catalog.runtime.whole_numbers import MOST_BYTES, whole_number
 from catalog.value_type import Values
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
@@ -48,6 +49,8 @@ class ResidenceOptions:
     def __post_init__(self) -> None:
         for name in ("memory_bytes", "cache_bytes", "stream_bytes"):
             object.__setattr__(self, name, whole_number(getattr(self, name), name=name, least=0, most=MOST_BYTES))
+        if self.cache_dir is not None:  # absolute: a worker may have another working directory
+            object.__setattr__(self, "cache_dir", required_path(self.cache_dir))
 
 
 def _held(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:

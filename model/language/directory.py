@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from catalog.runtime.locations import required_path
 from catalog.runtime.weight_files import cut_short, refuse_pointer
 from model.language.hub import fetch_model, is_hub_id
 
@@ -65,7 +66,7 @@ def quiet_transformers() -> Iterator[None]:
 def find_directory(directory: str | os.PathLike[str]) -> Path:
     """Give a folder as it is, and of a Hub id the folder that it was downloaded into."""
     if not is_hub_id(directory):
-        return Path(directory).resolve()
+        return required_path(directory).resolve()
     try:
         return fetch_model(os.fspath(directory))
     except OSError as error:

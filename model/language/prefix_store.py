@@ -6,11 +6,11 @@ tensors and names are (`model.language.prefix_cache`).
 
 import hashlib
 import os
-from pathlib import Path
 
 from safetensors.torch import load, save
 from torch import Tensor
 
+from catalog.runtime.locations import required_path
 from featurestore.disk_cache import DiskCache
 
 
@@ -37,7 +37,7 @@ class PrefixStore:
     def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int) -> None:
         if max_bytes < 1:
             raise ValueError(f"a prefix store holds at least 1 byte, got max_bytes={max_bytes}; leave the store out")
-        self.folder = Path(folder)
+        self.folder = required_path(folder)
         self.max_bytes = max_bytes
         try:
             self._cache = DiskCache(self.folder, max_bytes, setting="prefix_bytes")

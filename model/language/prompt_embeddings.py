@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from catalog.runtime.files import replacing
+from catalog.runtime.locations import required_path
 from catalog.runtime.tables import listed
 from model.device import choose_device, choose_dtype
 from model.language.backbone import Backbone
@@ -94,7 +95,7 @@ def embed_prompts(
             f"embedding takes at least 1 prompt and 1 token of each; got {len(prompts)} prompts and "
             f"max_tokens={max_tokens}"
         )
-    directory = Path(backbone_dir)
+    directory = required_path(backbone_dir)
     if not directory.is_dir():
         raise BackboneError(
             f"there is no model directory at {directory}; give the folder that `save_pretrained` or `hf download` wrote"
@@ -107,7 +108,7 @@ def embed_prompts(
     distinct = list(dict.fromkeys(prompts))
     place = {prompt: index for index, prompt in enumerate(distinct)}
     rows = [place[prompt] for prompt in prompts]
-    kept = None if cache is None else _kept_at(Path(cache), directory, options, distinct)
+    kept = None if cache is None else _kept_at(required_path(cache), directory, options, distinct)
     found = None if kept is None else _read(kept, len(distinct))
     if found is None:
         wanted = LanguageSettings(max_positions=max_tokens, precision=precision)

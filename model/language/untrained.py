@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from catalog.runtime.locations import required_path
 from model.language.directory import UNTRAINED_MARK, quiet_transformers
 
 _SPECIAL = ("<s>", "</s>")
@@ -65,7 +66,7 @@ def make_untrained_backbone(
         raise ValueError("a tokenizer is learned from texts; give the prompts of the genes")
     if hidden % (2 * heads):
         raise ValueError(f"hidden must be a multiple of 2 x heads = {2 * heads} (rotary positions), got {hidden}")
-    directory = Path(directory)
+    directory = required_path(directory)
     tokenizer = train_tokenizer(texts, vocabulary)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from catalog import FeatureIdentity
 from catalog.runtime.files import replacing, write_atomic
+from catalog.runtime.locations import required_path
 from loaders import GeneDataset
 from loaders.settings import Orientation
 
@@ -139,7 +139,7 @@ def write_checkpoint(
     tensors: Mapping[str, Tensor],
 ) -> None:
     """Write `model.safetensors` and `checkpoint.json`; the JSON comes last, so a broken write is no checkpoint."""
-    directory = Path(directory)
+    directory = required_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DOCUMENT).unlink(missing_ok=True)
     with replacing(directory / TENSORS) as partial:
@@ -162,7 +162,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         If the folder holds no checkpoint, a damaged one, or one of a later format.
     """
-    directory = Path(directory)
+    directory = required_path(directory)
     if not (directory / DOCUMENT).is_file():
         raise CheckpointError(
             f"{directory} holds no {DOCUMENT}; give the folder that a predictor's save(...) wrote, or fit and save"

@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from catalog.runtime.plugins import require_members
 from model.language.backbone import Backbone
 from model.language.loading import LanguageSettings
 from model.language.prefix_cache import PrefixCache
@@ -72,6 +73,14 @@ class ModelFactory(Protocol):
 
 
 def factory_of(name: str) -> ModelFactory:
-    """Give the factory of a registered model; raises like `model.registry.find_model`."""
-    found: ModelFactory = find_model(name).load()
-    return found
+    """Give the factory of a registered model.
+
+    Raises
+    ------
+    The errors of `model.registry.find_model`, and
+    UnfitPlugin
+        If it is no factory; the message lists what it lacks.
+    """
+    found = find_model(name).load()
+    require_members(found, ModelFactory, name=f"the model {name!r}")
+    return cast("ModelFactory", found)

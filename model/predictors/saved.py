@@ -5,8 +5,8 @@ Belongs here: telling what a folder holds. Does not: making it again (`model.pre
 """
 
 import os
-from pathlib import Path
 
+from catalog.runtime.locations import required_path
 from loaders import GeneDataset
 from model.predictors.build import restored_predictor
 from model.predictors.checkpoint import read_checkpoint
@@ -44,6 +44,6 @@ def load_predictor(
     if dataset is not None:
         checkpoint.trained_on.check(dataset, allow_other_store=allow_other_store)
     restored = restored_ensemble if checkpoint.kind == ENSEMBLE else restored_predictor
-    predictor: Predictor = restored(checkpoint, Path(directory), backbone)
+    predictor: Predictor = restored(checkpoint, required_path(directory), backbone)
     predictor.allow_other_store = allow_other_store
     return predictor

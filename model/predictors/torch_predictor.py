@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from catalog.runtime.locations import required_path
 from catalog.runtime.settings import plain_settings
 from loaders import GeneDataset, data_loader
 from model.device import choose_device
@@ -74,7 +75,7 @@ class TorchPredictor:
         """Train the model; see `model.training.fit.fit`."""
         trained_on = TrainedOn.of(train)
         trained_on.check(validation)
-        report = fit(self.model, train, validation, self.training, out=None if out is None else Path(out))
+        report = fit(self.model, train, validation, self.training, out=None if out is None else required_path(out))
         self.trained_on = trained_on
         return report
 
@@ -98,7 +99,7 @@ class TorchPredictor:
             directory,
             kind=self.name,
             trained_on=self.trained_on,
-            settings=_settings(self.model, self.training, Path(directory)),
+            settings=_settings(self.model, self.training, required_path(directory)),
             tensors=self.model.own_state(),
         )
 

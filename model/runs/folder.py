@@ -18,6 +18,7 @@ from typing import Any
 
 from catalog import Split
 from catalog.runtime.files import write_atomic
+from catalog.runtime.locations import required_path
 from model.device import precision_name
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.predictors.ensemble import members_of
@@ -139,7 +140,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
     CheckpointError
         If the folder is no run, or not a whole one.
     """
-    folder = Path(directory)
+    folder = required_path(directory)
     if (folder / _RUN).is_file() and not (folder / DOCUMENT).is_file():
         raise CheckpointError(
             f"{folder} holds a run that is not finished; the same `featurestore train` goes on with it"

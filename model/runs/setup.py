@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from catalog import Split
+from catalog.runtime.locations import local_path
 from catalog.runtime.settings import plain_settings
 from loaders import GeneDataset
 from model.device import choose_dtype, precision_name
@@ -70,7 +71,8 @@ def decided_by(
 
     A setting of the model whose name another entry has, such as `features`, stands under `shared_name` of it.
     """
-    backbone = request.backbone if not Path(request.backbone).is_dir() else str(Path(request.backbone).resolve())
+    folder = local_path(request.backbone)
+    backbone = str(folder.resolve()) if folder is not None and folder.is_dir() else request.backbone
     recipe = {} if training is None else training.to_json()
     decided = {
         "model": request.model,

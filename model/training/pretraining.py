@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from featurestore.cli.progress import bar
+from catalog.runtime.progress import bar
 from loaders import GeneDataset, WindowSource
 from model.networks.alignment import AlignsBins
 from model.networks.base import ExpressionModel

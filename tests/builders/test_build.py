@@ -3,8 +3,11 @@
 import contextlib
 import shutil
 import socket
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +23,8 @@ from builders.run import build, run_build
 from builders.sequence import bases, is_unknown, span_sequences
 from builders.source import Span, pad_rows
 from builders.testing import CompositionExtractor
-from catalog import Assembly, AssemblyMismatch, Fasta, FastaError, Grid, UnknownContig
+from catalog import Assembly, AssemblyMismatch, Channel, Fasta, FastaError, Grid, UnknownContig
+from catalog.runtime.plugins import UnfitPlugin
 from featurestore import FingerprintMismatch, NotBuilt, verify
 from featurestore.testing import grids, random_sequences, write_fasta
 
@@ -274,5 +278,45 @@ def test_an_extractor_that_breaks_its_promise_is_named(fasta: Path) -> None:
         extractor.result = np.zeros((1, 2))
         with pytest.raises(ValueError, match=r"gave \(1, 2\) for 'length', expected shape \(1, 1\)"):
             source.pad()
-    with pytest.raises(TypeError, match="is no extractor"):
-        load_extractor("builtins:repr", OPTIONS)
+
+
+class AlmostAnExtractor:
+    """All but two of the members; `fingerprint` would raise if it were asked."""
+
+    name, input_length, batch_size, flops_per_bin, citation = "almost", 16, 8, 0.0, ""
+    channels: ClassVar[dict[str, tuple[Channel, ...]]] = {}
+    options: ClassVar[dict[str, object]] = {}
+
+    def __init__(self, options: ExtractorOptions) -> None:
+        pass
+
+    @property
+    def fingerprint(self) -> str:
+        raise FileNotFoundError("no weights")
+
+
+def test_what_is_almost_an_extractor_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("almost")
+    module.almost, module.number = AlmostAnExtractor, 3  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "almost", module)
+    with pytest.raises(UnfitPlugin, match=r"almost makes a AlmostAnExtractor, .* it lacks __call__, licence; add what"):
+        load_extractor("almost:almost", OPTIONS)
+    with pytest.raises(UnfitPlugin, match=r"number cannot be called .*name a function or class"):
+        load_extractor("almost:number", OPTIONS)
+    with pytest.raises(UnfitPlugin, match=r"getcwd cannot be called with the options .*takes no arguments|too many"):
+        load_extractor("os:getcwd", OPTIONS)
+
+
+def test_a_contig_whose_folder_would_have_too_long_a_name_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    names = ["c" * 255, "d" * 256, "\N{GREEK SMALL LETTER BETA}" * 43]
+    path = write_fasta(tmp_path / "long.fa", random_sequences(dict.fromkeys(names, 64)))
+    request = {"fasta": str(path), "extractor": COMPOSITION, "bin_size": 16}
+    for name in names[1:]:
+        for run in (plan_build, run_build):
+            with pytest.raises(
+                ValueError, match=rf"the contig '{name[:40]}'\.\.\. has .* \d+ bytes, and 255 is the most"
+            ):
+                run(str(tmp_path / "s"), BuildRequest(contigs=(names[0], name), **request))  # type: ignore[arg-type]
+        assert list(tmp_path.iterdir()) == [path]
+    plan = plan_build(str(tmp_path / "s"), BuildRequest(contigs=(names[0],), **request))  # type: ignore[arg-type]
+    assert len(plan.todo) == 1

@@ -485,4 +485,4 @@ sys.exit(main(["train", {store.url!r}, "--genes", "g", "--targets", "t", "--out"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ran.stdout.startswith("(9, 3) 63"), ran.stderr
     assert ran.returncode == 2
-    assert "pip install 'genomic-featurestore[model]'" in ran.stderr
+    assert "pip install '.[model]' in the checkout" in ran.stderr

@@ -19,6 +19,7 @@ from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.classes import N_CLUSTERS, class_channels
 from builders.extractors.sei.settings import SeiSettings
 from catalog import Channel
+from catalog.runtime.plugins import how_to_install
 from catalog.runtime.weight_files import refuse_pointer
 
 try:
@@ -37,7 +38,7 @@ try:
     )
     from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, TOLERANCES, checked_precision
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("the sei extractor needs torch: pip install 'genomic-featurestore[torch]'") from error
+    raise ModuleNotFoundError(f"the sei extractor needs torch: {how_to_install('torch')}") from error
 
 __all__ = ["OUTPUTS", "SeiExtractor", "SeiNetwork", "encode", "load_sei"]
 

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from catalog.runtime.locations import required_path
+
 INPUT_LENGTH = 4096
 """Bases that the network reads (bp)."""
 N_PROFILES = 21_907
@@ -195,7 +197,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         If it is damaged, holds pickled code, or its parameters are not those of a Sei network; all that is wrong with
         them is listed at once.
     """
-    path = Path(path)
+    path = required_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; {_EXPECTED}")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)

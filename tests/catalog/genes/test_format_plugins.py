@@ -1,5 +1,6 @@
 """Gene tables in formats that other distributions read."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def piped(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore:the plug-in 'broken':RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:the plug-in '(broken|other)':RuntimeWarning")
 @pytest.mark.parametrize("format_", [None, "piped"])
 def test_a_file_in_a_plug_ins_format_is_read_by_it_and_held_to_the_rules_of_all_gene_tables(
     tmp_path: Path, format_: str | None
@@ -59,8 +60,11 @@ def test_a_file_in_a_plug_ins_format_is_read_by_it_and_held_to_the_rules_of_all_
 def test_a_plug_in_that_cannot_be_imported_is_named_and_other_files_are_read_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "genes.bed"
     path.write_text("chr1\t10\t20\tA\t0\t+\n")
-    with pytest.warns(RuntimeWarning, match=r"'broken' of piped-genes .*No module named 'no_such_module'"):
+    with pytest.warns(RuntimeWarning) as warned:
         assert read_gene_table(path).genes["gene_id"].to_list() == ["A"]
+    told = sorted(str(warning.message) for warning in warned)
+    assert re.search(r"'broken' of piped-genes .*No module named 'no_such_module'", told[0])
+    assert "the plug-in 'other' (featurestore.gene_formats) is a int, which is no catalog.genes" in told[1]
     with pytest.raises(PluginError, match="mend or uninstall it"):
         read_gene_table(path, format="broken")
 
@@ -71,7 +75,10 @@ def test_formats_are_listed_with_those_of_plug_ins() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("lacking", r"it read gene_id, where symbol, contig, strand, tss is missing"), ("other", "expected a GeneFormat")],
+    [
+        ("lacking", r"it read gene_id, where symbol, contig, strand, tss is missing"),
+        ("other", "it lacks recognises, read; name a GeneFormat"),
+    ],
 )
 def test_a_plug_in_that_breaks_its_promise_is_named(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(PluginError, match=message):

@@ -237,7 +237,7 @@ def test_a_missing_file_and_a_missing_library_are_named(tmp_path: Path, monkeypa
     with pytest.raises(FileNotFoundError, match=r"at .*hg38ToHg19\.over\.chain\.gz"):
         open_chain(tmp_path / "hg38ToHg19.over.chain.gz")
     monkeypatch.setitem(sys.modules, "liftover", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'genomic-featurestore\[catalog\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[catalog\]' in the checkout"):
         open_chain(write(tmp_path, FORWARD))
 
 

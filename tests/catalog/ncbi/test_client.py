@@ -83,7 +83,7 @@ def test_arguments_that_cannot_be_say_what_can(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(TypeError, match=r"a list of genes, got the text 'TP53'; write \['TP53'\]"):
         fetch_annotations("TP53", cache=cache, email=EMAIL)
     monkeypatch.setitem(sys.modules, "Bio", None)
-    with pytest.raises(ImportError, match=r"needs Biopython: pip install 'genomic-featurestore\[catalog\]'"):
+    with pytest.raises(ImportError, match=r"needs Biopython: pip install '\.\[catalog\]' in the checkout"):
         fetch_annotations([1], cache=cache, email=EMAIL)
     assert not cache.exists()
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from full_disk import limited_files
 
 from builders.extractors.motif import MotifExtractor
 from catalog.motifs import IUPAC, find_motif
@@ -260,3 +261,16 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(NotADirectoryError, match="give a folder"):
         simulate(path, SMALL)
+
+
+def test_a_full_disk_leaves_the_folder_as_it_was_and_is_named(
+    tmp_path: Path,
+) -> None:
+    kept = simulate(tmp_path / "kept", replace(SMALL, seed=5))
+    before = [path.read_bytes() for path in kept]
+    with limited_files(1_000_000):
+        for folder in (tmp_path / "kept", tmp_path / "new"):
+            with pytest.raises(OSError, match=rf"File too large: '{folder}'"):
+                simulate(folder, SMALL)
+    assert [path.read_bytes() for path in kept] == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["kept", *(path.name for path in kept)])

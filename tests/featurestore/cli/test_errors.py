@@ -1,15 +1,23 @@
 """Errors name parameters of Python below the command line, and options on it."""
 
 import ast
+import csv
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
 from checkout import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from obstore.exceptions import BaseError
 
-from featurestore.cli.errors import explain, in_options, verb_of
+from builders.execution.scheduling import BuildStopped
+from catalog import UnknownContig
+from featurestore.cli.errors import explain, in_one_line, in_options, verb_of
 
 app = typer.Typer()
 inner = typer.Typer()
@@ -65,12 +73,44 @@ def test_the_verb_that_ran_decides() -> None:
 def test_a_library_that_is_not_installed_is_told_by_its_extra_also_where_a_plug_in_needed_it() -> None:
     plugin_error = ImportError("the plug-in cannot be loaded")
     plugin_error.__cause__ = ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
-    assert explain(plugin_error, BUILD) == "this verb needs torch: pip install 'genomic-featurestore[model]'"
+    assert explain(plugin_error, BUILD) == (
+        "this verb needs torch: pip install '.[model]' in the checkout of genomic-featurestore"
+    )
     assert explain(ModuleNotFoundError("No module named 'x'", name="x"), BUILD) == "No module named 'x'"
 
 
 def test_an_error_without_words_is_told_by_its_kind() -> None:
     assert explain(MemoryError(), BUILD) == "MemoryError"
+
+
+@given(st.text())
+def test_a_message_is_one_short_line_that_keeps_its_beginning_and_its_end(part: str) -> None:
+    for text in (part, f"what is wrong: {part}{'x' * 600}{part}; how to mend it"):
+        line = in_one_line(text)
+        assert len(line) <= 500
+        assert line == "" or line.isprintable()
+    assert line.startswith("what is wrong: ")
+    assert line.endswith("; how to mend it")
+
+
+MISTAKES = (FileNotFoundError, ValueError, UnknownContig, BuildStopped, MemoryError, BaseError)
+BUGS = (TypeError, AttributeError, KeyError, IndexError, ZeroDivisionError, AssertionError, RecursionError)
+
+
+@pytest.mark.parametrize("kind", [*MISTAKES, *BUGS, csv.Error, zipfile.BadZipFile, zlib.error])
+def test_an_error_that_no_input_should_raise_says_where_it_arose_and_how_to_see_more(kind: type[Exception]) -> None:
+    try:
+        raise kind("two\nlines")
+    except kind as error:
+        shown = explain(error, BUILD)
+    if kind in MISTAKES:
+        assert shown == "two lines"
+    else:
+        assert re.fullmatch(
+            rf"a bug, not a mistake of yours: {kind.__name__}: two lines \(cli/test_errors.py, line \d+\); "
+            "run the same command with FEATURESTORE_DEBUG=1 in the environment for the traceback, and report that",
+            shown,
+        )
 
 
 def messages(path: Path) -> Iterator[str]:

@@ -184,13 +184,17 @@ def test_both_engines_ask_as_the_same_user(
 @pytest.mark.parametrize(
     ("environment", "options"),
     [
-        pytest.param({"AWS_ENDPOINT_URL": "URL"}, {}, id="AWS_ENDPOINT_URL"),
-        pytest.param({"AWS_ENDPOINT_URL_S3": "URL", "AWS_ENDPOINT_URL": "http://other"}, {}, id="that of S3 first"),
-        pytest.param({"AWS_ENDPOINT_URL": "http://other"}, {"endpoint_url": "URL"}, id="option first"),
-        pytest.param({}, {"client_kwargs": {"endpoint_url": "URL"}}, id="client_kwargs"),
-        pytest.param({"config": "[default]\nendpoint_url = URL\n"}, {}, id="profile"),
+        pytest.param({"AWS_ENDPOINT_URL": " http://mine/\n"}, {}, id="AWS_ENDPOINT_URL"),
         pytest.param(
-            {"config": "[default]\nservices = mine\n[services mine]\ns3 =\n  endpoint_url = URL\n"}, {}, id="service"
+            {"AWS_ENDPOINT_URL_S3": "http://mine", "AWS_ENDPOINT_URL": "http://other"}, {}, id="that of S3 first"
+        ),
+        pytest.param({"AWS_ENDPOINT_URL": "http://other"}, {"endpoint_url": "http://mine"}, id="option first"),
+        pytest.param({}, {"client_kwargs": {"endpoint_url": "http://mine"}}, id="client_kwargs"),
+        pytest.param({"config": "[default]\nendpoint_url = http://mine\n"}, {}, id="profile"),
+        pytest.param(
+            {"config": "[default]\nservices = mine\n[services mine]\ns3 =\n  endpoint_url = http://mine\n"},
+            {},
+            id="service",
         ),
     ],
 )
@@ -201,7 +205,25 @@ def test_the_endpoint_is_found(
     (home / "config").write_text(variables.pop("config", ""))
     for name, value in (ENV | variables).items():
         monkeypatch.setenv(name, value)
-    assert S3Access("s3://bucket", options).endpoint == "URL"
+    assert S3Access("s3://bucket", options).endpoint == "http://mine"
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_a_blank_endpoint_or_region_is_none(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    for name, value in (ENV | {"AWS_ENDPOINT_URL": blank, "AWS_REGION": blank}).items():
+        monkeypatch.setenv(name, value)
+    access = S3Access("s3://bucket", {})
+    assert (access.endpoint, access.region) == (None, None)
+
+
+def test_line_breaks_around_keys_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "k\n",
+        "AWS_SECRET_ACCESS_KEY": " s\r\n",
+        "AWS_SESSION_TOKEN": "\n",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert S3Access("s3://bucket", {"endpoint_url": "http://mine"}).keys() == ("k", "s", "")
 
 
 def test_keys_that_tensorstore_cannot_be_given_are_read_with_by_zarr(server: Doorman) -> None:
@@ -256,6 +278,23 @@ def test_keys_that_ran_out_are_renewed_in_the_midst_of_reading(server: Doorman) 
             ValueError,
             r"\['verify'\]; .*endpoint_url and region_name",
             id="of a client",
+        ),
+        *(
+            pytest.param(
+                ENV | {"AWS_ENDPOINT_URL": url},
+                {},
+                ValueError,
+                r"no URL of a server; write it as in https",
+                id=repr(url),
+            )
+            for url in ("minio:9000", "//minio", "http://", "ftp://minio", "http://a b", "http://a\nb", "http://a:port")
+        ),
+        pytest.param(ENV | {"AWS_REGION": "eu\nx"}, {}, ValueError, r"the region 'eu\\nx' is no name", id="region"),
+        pytest.param(
+            ENV | {"AWS_ACCESS_KEY_ID": "k\ney"}, {}, PermissionError, r"access key for .* \(4 char.*copy it", id="key"
+        ),
+        pytest.param(
+            ENV | {"AWS_SESSION_TOKEN": "t k"}, {}, PermissionError, r"the token for .* holds a line break", id="token"
         ),
     ],
 )

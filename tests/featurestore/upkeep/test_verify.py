@@ -211,7 +211,7 @@ def test_bins_are_recomputed_by_the_check_that_is_installed(
     assert "--fasta FILE" in capsys.readouterr().err
     monkeypatch.setattr(upkeep_cli, "entry_points", lambda **_: EntryPoints())
     assert main(["verify", store.url, "--recompute", "5", "--fasta", "g.fa"]) == 2
-    assert "pip install 'genomic-featurestore[build]'" in capsys.readouterr().err
+    assert "pip install '.[build]' in the checkout" in capsys.readouterr().err
     entry = EntryPoint("recompute", f"{__name__}:recompute_nothing", "featurestore.checks")
     monkeypatch.setattr(EntryPoint, "load", lambda _: recompute_nothing)
     monkeypatch.setattr(upkeep_cli, "entry_points", lambda **wanted: [entry] if wanted["name"] == entry.name else [])
