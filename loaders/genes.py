@@ -5,7 +5,6 @@ models (`model`).
 """
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, overload
@@ -27,6 +26,7 @@ from featurestore import Store
 from featurestore import open as open_store
 from featurestore.display import Display, Displayed, heading, some
 from featurestore.store import StorePlace
+from loaders.joining import JoinReport, join_targets
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.windows.aligned import aligned_dataset
@@ -35,8 +35,6 @@ from loaders.windows.grid import WindowDataset
 from loaders.windows.indexing import checked_indices
 from loaders.windows.source import WindowSource
 from loaders.windows.stacked import StackedDataset
-
-_LOG = logging.getLogger(__name__)
 
 
 class GeneBatch(NamedTuple):
@@ -81,6 +79,8 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
     targets
         Expression of each gene, >= 0, shape `(genes,)`, or `(genes, tasks)` for several cell types; NaN where it is not
         known.
+    joined
+        How the tables met, where they were joined by `gene_dataset`.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         *,
         prompts: Sequence[str],
         targets: Sequence[float] | Sequence[Sequence[float]],
+        joined: JoinReport | None = None,
     ) -> None:
         if not len(windows) == len(genes) == len(prompts) == len(targets):
             raise ValueError(
@@ -100,6 +101,7 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         self.genes = genes
         self.prompts = list(prompts)
         self.targets = torch.tensor(targets, dtype=torch.float32)
+        self.joined = joined
 
     @property
     def n_bins(self) -> int:
@@ -194,6 +196,7 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
             self.genes[keep],
             prompts=[self.prompts[place] for place in keep],
             targets=self.targets[keep].tolist(),
+            joined=self.joined,
         )
 
     def _display(self) -> Display:
@@ -249,7 +252,8 @@ def gene_dataset(
         Table of `catalog.ncbi.annotations.read_annotations`; None for prompts of what the gene table knows.
     targets
         Table of `catalog.expression.targets.read_targets`, or one with `gene_id` and a column for each of several
-        tasks. Genes that are not in it are left out; None keeps all, with NaN.
+        tasks. Genes that are not in it are left out, and counted with those targets that have no gene in
+        `GeneDataset.joined`; None keeps all, with NaN. Ids may be spelled as `catalog.genes.identifiers` has it.
     settings
         How windows are cut, read and shown; None for the defaults.
     changes
@@ -258,37 +262,33 @@ def gene_dataset(
     Raises
     ------
     ValueError
-        If no gene lies on the store's assembly, or none has a target (both sides' names are shown); if the anchors lack
-        a gene, or have another position for it.
+        If no gene lies on the store's assembly, or none has a target (both sides' names are shown); if a gene has two
+        targets; if the anchors lack a gene, or have another position for it.
+
+    Warns
+    -----
+    UserWarning
+        If fewer than half of the genes, or of the targets if these are fewer, meet the other; or fewer than half have
+        an annotation.
     """
     settings = replace(settings or WindowSettings(), **changes)
     store = url if isinstance(url, Store) else open_store(url, storage_options=settings.storage_options)
     assembly = store.assembly
     placed = gene_tables.match_contigs(genes, assembly)
+    report = JoinReport(genes=len(genes), on_assembly=len(placed), kept=len(placed))
     values: list[Any] = [float("nan")] * len(placed)
     if targets is not None:
-        placed, values = _measured(placed, targets)
-    if annotations is None:
-        annotations = pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA)
+        placed, values, of_genes, of_targets = join_targets(genes, placed, targets)
+        report = replace(report, kept=len(placed), genes_with_target=of_genes, targets_with_gene=of_targets)
+    told = ncbi.annotate(placed, pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA) if annotations is None else annotations)
+    if annotations is not None:
+        is_told = pl.any_horizontal(pl.col("ncbi_gene_id", "name", "summary").is_not_null())
+        report = replace(report, annotated=told.filter(is_told).height)
+    report.warn(stacklevel=3)
     # Models compute with floats, whatever the store holds.
     windows = _windows_of(url, feature_set, placed, anchors, replace(settings, dtype=settings.dtype or "float32"))
-    return GeneDataset(windows, placed, prompts=ncbi.prompts_for(placed, annotations), targets=values)
-
-
-def _measured(placed: pl.DataFrame, targets: pl.DataFrame) -> tuple[pl.DataFrame, list[Any]]:
-    """Keep the genes that have a target; give them and their targets."""
-    joined = placed.join(targets, on="gene_id", how="inner", maintain_order="left")
-    if joined.is_empty():
-        raise ValueError(
-            f"no gene has a target: genes are named like {placed['gene_id'][0]}, targets like "
-            f"{targets['gene_id'][0] if len(targets) else 'nothing'}; give both the same identifiers"
-        )
-    if len(joined) < len(placed):
-        _LOG.info("%d of %d genes have no target and are left out", len(placed) - len(joined), len(placed))
-    # Renamed by the join where the gene table has a column of that name.
-    measured = joined.select(joined.columns[len(placed.columns) :]).fill_null(float("nan")).to_numpy()
-    values = (measured[:, 0] if measured.shape[1] == 1 else measured).tolist()
-    return joined.select(placed.columns), values
+    prompts = [ncbi.prompt(row) for row in told.iter_rows(named=True)]
+    return GeneDataset(windows, placed, prompts=prompts, targets=values, joined=report)
 
 
 def _windows_of(

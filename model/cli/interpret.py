@@ -6,6 +6,7 @@ Belongs here: options. Does not: logic that a Python user could not call.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,7 @@ def interpret(
         anchors=anchors,
         windows=windows,
     )
+    print(dataset.joined, file=sys.stderr)
     written = run_interpret(
         opened,
         dataset,

@@ -123,6 +123,7 @@ def train(
         windows=windows,
         seed=request.seed,
     )
+    say(str(dataset.joined))
     chosen = replace(held_out, seed=request.seed).of(dataset)
     say(shared_bases(chosen, dataset, refuse=refuse_overlap))
     try:
@@ -185,6 +186,7 @@ def sweep(
         n_bins=max(lengths),
         seed=request.seed,
     )
+    print(dataset.joined, file=sys.stderr)
     plan = Sweep(models=names_in(models) or (), n_bins=lengths, layers=_whole("layers", layers or ""))
     try:
         found = run_sweep(

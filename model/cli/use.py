@@ -7,6 +7,7 @@ Belongs here: options. Does not: logic that a Python user could not call.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -114,6 +115,7 @@ def evaluate(
         anchors=anchors,
         windows=windows,
     )
+    print(dataset.joined, file=sys.stderr)
     scores = run_evaluate(
         opened,
         dataset,
@@ -210,6 +212,7 @@ def predict(
         anchors=anchors,
         windows=windows,
     )
+    print(dataset.joined, file=sys.stderr)
     frame = run_predict(opened, dataset, allow_other_store=allow_other_store)
     out.parent.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(out)

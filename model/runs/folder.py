@@ -107,9 +107,13 @@ def begin_run(
     windows: WindowRecord,
     split: Split,
     tasks: Sequence[str] = (),
+    joined: Mapping[str, Any] | None = None,
     restart: bool = False,
 ) -> None:
-    """Write the request into the folder; `restart` removes the run that is there first."""
+    """Write the request into the folder; `restart` removes the run that is there first.
+
+    `joined` says how genes, targets and annotations met (`loaders.joining`).
+    """
     if restart:
         _remove(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -117,6 +121,7 @@ def begin_run(
         "feature_set": feature_set,
         "windows": windows.to_json(),
         "tasks": list(tasks),
+        "joined": joined and dict(joined),
         "split": json.loads(split.to_json()),
     }
     _write(out, document | {"asked": dict(decided)})

@@ -3,6 +3,7 @@
 Belongs here: choosing one of the ways of `catalog.genes.splits`, what the parts share. Does not: those ways.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from catalog import Split
 from catalog.genes import splits
 from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids
 from catalog.runtime import tables
-from catalog.runtime.tables import TableError, listed
+from catalog.runtime.headers import header_of
+from catalog.runtime.lines import TableError, read_lines
+from catalog.runtime.tables import listed
 
 if TYPE_CHECKING:  # torch comes with it, and the command line takes its options from here
     from loaders import GeneDataset
 
 _VALIDATION = 0.1
+_log = logging.getLogger(__name__)
 
 
 class SharedBases(ValueError):
@@ -78,7 +82,9 @@ class HeldOut:
         """
         genes = dataset.genes
         if self.split is not None:
-            return Split.read(self.split)
+            split = Split.read(self.split)
+            _say_what_lacks(split, genes, self.split)
+            return split
         if self.test_genes is not None:
             listed_genes = read_gene_list(self.test_genes)
             return splits.by_gene_list(genes, listed_genes, validation_fraction=_VALIDATION, seed=self.seed)
@@ -95,6 +101,19 @@ class HeldOut:
         return splits.by_contig(genes, test=test, validation=[resolve(contig) for contig in self.validation_contigs])
 
 
+def _say_what_lacks(split: Split, genes: pl.DataFrame, path: Path) -> None:
+    """Warn of genes that a split names and the dataset lacks, and the reverse: neither are trained on."""
+    named = [*split.train, *split.validation, *split.test]
+    for ids, others, what in (
+        (named, genes["gene_id"].to_list(), f"genes of {path} are not in the gene table or have no target"),
+        (genes["gene_id"].to_list(), named, f"genes are in no part of {path}"),
+    ):
+        known = set(others)
+        lacking = [gene for gene in ids if gene not in known]
+        if lacking:
+            _log.warning("%d of %d %s, and are left out: %s", len(lacking), len(ids), what, listed(lacking))
+
+
 def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
     """Read a file with a gene a line, or the gene column of a table with a header.
 
@@ -104,9 +123,7 @@ def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
         If it names no gene, or is a table without a column of genes.
     """
     path = Path(path)
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if lines and ("\t" in lines[0] or "," in lines[0]):
+    if len(header_of(path).names) > 1:
         table = tables.read_table(path)
         column = find_gene_ids(table)
         if column is None:
@@ -115,8 +132,9 @@ def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
                 "one gene a line"
             )
         lines = table[column].drop_nulls().to_list()
-    elif lines and tables.plain_name(lines[0]) in GENE_ID_NAMES:
-        lines = lines[1:]
+    else:
+        lines = [line.decoded(path).strip() for line in read_lines(path) if not line.startswith(b"#")]
+        lines = lines[tables.plain_name(lines[0]) in GENE_ID_NAMES :]
     if not lines:
         raise TableError(f"{path} names no gene; write one gene a line")
     return lines

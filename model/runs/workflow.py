@@ -155,6 +155,7 @@ def _train_one(
         windows=WindowRecord.of(dataset.windows),
         split=split,
         tasks=request.tasks,
+        joined=None if dataset.joined is None else dataset.joined.to_json(),
         restart=request.restart,
     )
     for line in _parameters(_models(predictor)):

@@ -1,5 +1,6 @@
 """Genes as training examples: windows, prompts and targets that belong together."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -145,11 +146,56 @@ def test_a_subset_of_genes_keeps_their_rows_together(url: str) -> None:
 
 
 def test_targets_of_other_genes_are_refused_with_names_of_both(url: str) -> None:
-    other = TARGETS.with_columns(gene_id=pl.lit("TSPAN6"))
-    with pytest.raises(ValueError, match="named like ENSG1, targets like TSPAN6; give both the same identifiers"):
+    other = TARGETS.with_columns(gene_id="TSPAN" + pl.col("gene_id").str.slice(4)).sort("gene_id")
+    with pytest.raises(ValueError, match="named like ENSG1, targets like TSPAN1; give both the same identifiers"):
         genes(url, targets=other)
     with pytest.raises(ValueError, match="targets like nothing"):
         genes(url, targets=TARGETS.clear())
+
+
+def test_how_genes_targets_and_annotations_met_is_counted_both_ways(url: str) -> None:
+    joined = genes(url).joined
+    assert joined is not None
+    assert str(joined).splitlines() == [
+        "genes: 4 of 5 lie on the store's assembly, 3 are taken",
+        "targets: 4 of 5 genes have a target (without: ENSG5); 4 of 5 targets have a gene (without: ENSG77)",
+        "annotations: 2 of 3 genes have one",
+    ]
+    assert json.loads(json.dumps(joined.to_json())) == {
+        "genes": 5,
+        "on_assembly": 4,
+        "kept": 3,
+        "genes_with_target": {"total": 5, "found": 4, "without": ["ENSG5"]},
+        "targets_with_gene": {"total": 5, "found": 4, "without": ["ENSG77"]},
+        "annotated": 2,
+    }
+    assert genes(url).subset(["ENSG1"]).joined == joined
+    assert str(genes(url, targets=None, annotations=None).joined) == (
+        "genes: 4 of 5 lie on the store's assembly, 4 are taken"
+    )
+
+
+def test_targets_meet_genes_however_programs_spell_the_ids(url: str) -> None:
+    spelled = ["ENST9.1|ENSG4.5|x|", "ENSG1_AAA", "ENSG77", "ENSG2.3_BBB", "ENSG3.1"]
+    assert genes(url, targets=TARGETS.with_columns(gene_id=pl.Series(spelled))).targets.tolist() == [0.0, 2.25, 4.5]
+
+
+def test_a_warning_says_when_most_genes_and_targets_do_not_meet(url: str) -> None:
+    other = pl.Series([f"AT{number}" for number in range(4)] + ["ENSG1"])
+    with pytest.warns(
+        UserWarning, match=r"do not meet: 1 of 5 genes have a target \(without: ENSG2, ENSG3, ENSG4, \.\.\.\)"
+    ):
+        assert len(genes(url, targets=TARGETS.with_columns(gene_id=other))) == 1
+    # A table of few genes, all of which meet, is no cause for one.
+    assert len(genes(url, targets=TARGETS.filter(gene_id="ENSG2"))) == 1
+    with pytest.warns(UserWarning, match="only 0 of 3 genes have an annotation"):
+        genes(url, annotations=ANNOTATIONS.clear())
+
+
+def test_a_gene_with_two_targets_is_refused(url: str) -> None:
+    twice = pl.concat([TARGETS, TARGETS.head(1).with_columns(gene_id=pl.lit("ENSG4.2"))])
+    with pytest.raises(ValueError, match="the targets have 1 genes twice: ENSG4; keep one row a gene"):
+        genes(url, targets=twice)
 
 
 def test_genes_of_another_assembly_are_refused(url: str) -> None:
