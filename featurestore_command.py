@@ -22,9 +22,12 @@ def main() -> int:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
-    from featurestore.cli.main import main as run
+    try:
+        from featurestore.cli.main import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # while modules are imported: no verb has begun
+        return 130
 
 
 def _is_hidden(package: str) -> bool:

@@ -31,7 +31,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPAT
 
 from benchmarks.machine import machine, versions  # noqa: E402
 from benchmarks.null_extractor import CHANNELS, pool  # noqa: E402
-from builders.execution.cluster import local_cluster, outcomes  # noqa: E402
+from builders.execution.cluster import outcomes  # noqa: E402
+from builders.execution.local_workers import local_cluster  # noqa: E402
 from builders.execution.shard import Receipt  # noqa: E402
 from builders.execution.tasks import ShardTask  # noqa: E402
 from builders.extractors.base import ExtractorOptions, load_extractor  # noqa: E402

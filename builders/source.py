@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from catalog import Assembly, Channel
+from catalog.value_type import all_finite
 
 GROUP = "featurestore.sources"
 """Entry-point group; a distribution adds a source by naming its factory there."""
@@ -196,7 +197,7 @@ def checked(source: Source, rows: Rows, n_bins: int | None) -> Rows:
             raise ValueError(
                 f"source {source.name} gave {values.shape} for {name!r}, expected shape {(n_bins, len(channels))}"
             )
-        if not np.isfinite(values).all():
+        if not all_finite(values):
             raise ValueError(
                 f"source {source.name} gave NaN or infinity in {name!r}; NaN means never built, so it is no value: "
                 "check its weights and its input"

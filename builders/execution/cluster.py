@@ -1,11 +1,10 @@
-"""The Dask cluster of a build: workers of this machine, or a running scheduler.
+"""The Dask cluster of a build: joining a running scheduler, and submitting tasks a few at a time (backpressure).
 
-Belongs here: starting, joining, and submitting tasks a few at a time (backpressure). Does not: what a task is
-(`builders.execution.worker`), what is built (`builders.run`).
+Belongs here: what holds for any cluster. Does not: workers of this machine (`builders.execution.local_workers`), what a
+task is (`builders.execution.worker`), what is built (`builders.run`).
 """
 
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +13,8 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
-import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
-from tornado.ioloop import PeriodicCallback
-
-from builders.execution.worker import gpu_count
 
 _TASKS_A_WORKER = 6
 """Tasks in flight a worker: three in its pipeline, and some so that none waits for the scheduler."""
@@ -47,46 +42,6 @@ class SchedulerLost(ConnectionError):
 
 
 @contextmanager
-def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> Iterator[Client]:
-    """Start workers on this machine: one process each.
-
-    Parameters
-    ----------
-    workers
-        Worker processes; None for one a GPU, else one a core for a source that uses one core, else one.
-    one_core_each
-        Whether a worker's mathematics keeps to one core.
-    device
-        As in `CommonOptions`; `cpu` looks for no GPU.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers is None:
-        gpus = 0 if device == "cpu" or one_core_each else gpu_count()
-        workers = gpus or (cores if one_core_each else 1)
-    threads = 1 if one_core_each else max(1, cores // workers)
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "2s"}),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,  # a shard bounds the memory; Dask would pause workers with large weights for good
-            dashboard_address="127.0.0.1:0",  # any free port: None means 8787, which a second build finds taken
-            silence_logs=logging.CRITICAL,
-            env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        # A nanny whose worker dies while it starts gives up for good; the cluster then has to replace it.
-        keep = PeriodicCallback(lambda: cluster.scale(workers), 1000 * _POLL_S)
-        cluster.loop.add_callback(keep.start)
-        try:
-            yield client
-        finally:
-            cluster.loop.add_callback(keep.stop)
-
-
-@contextmanager
 def running_cluster(address: str) -> Iterator[Client]:
     """Join a cluster that runs already, and leave it running.
 
@@ -109,13 +64,13 @@ def running_cluster(address: str) -> Iterator[Client]:
                 _logger.warning("no worker has joined %s yet; the build begins when one does", address)
             yield client
     except OSError as error:
-        if _is_lost(error):  # while a plugin was handed out, or in leaving
+        if is_lost(error):  # while a plugin was handed out, or in leaving
             raise SchedulerLost(_GONE) from error
         raise
 
 
-def _is_lost(error: OSError) -> bool:
-    """Tell whether Dask says that it cannot reach its scheduler: other errors of that kind are a store's."""
+def is_lost(error: OSError) -> bool:
+    """Tell whether Dask says that it cannot reach another process of the cluster: other errors of that kind are a store's."""
     return isinstance(error, CommClosedError) or (
         type(error) is OSError and str(error).startswith("Timed out trying to connect")
     )

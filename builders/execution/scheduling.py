@@ -11,7 +11,8 @@ from functools import partial
 
 from distributed import Client
 
-from builders.execution.cluster import SchedulerLost, WorkerDied, local_cluster, outcomes, running_cluster
+from builders.execution.cluster import SchedulerLost, WorkerDied, is_lost, outcomes, running_cluster
+from builders.execution.local_workers import local_cluster
 from builders.execution.report import BuildReport
 from builders.execution.shard import Job, Receipt
 from builders.execution.tasks import Task
@@ -46,7 +47,12 @@ def workers_of(job: Job, source: Source, *, workers: int | None, scheduler: str 
     else:
         cluster = running_cluster(scheduler)
     with cluster as client:
-        client.register_plugin(BuildPlugin(job, spread=scheduler is None))
+        try:
+            client.register_plugin(BuildPlugin(job, spread=scheduler is None))
+        except OSError as error:
+            if scheduler is not None or not is_lost(error):
+                raise
+            # A worker died while it made the source; the one in its place makes it when it joins.
         try:
             yield client
         except SchedulerLost:

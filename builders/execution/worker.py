@@ -30,13 +30,19 @@ class BuildPlugin(WorkerPlugin):
         self._job = job
         self._spread = spread
         self.builder: ShardBuilder | None = None
+        self.failure: Exception | None = None
+        """Why there is no builder: of a worker that joins later, Dask tells nobody."""
 
     def setup(self, worker: Any) -> None:
         """Make the source on this worker's own device."""
         # The client reports a shard that fails; its traceback here would say the same again.
         logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
         device = self._own_device(worker)
-        source = self._job.source.make(device=device)
+        try:
+            source = self._job.source.make(device=device)
+        except Exception as error:
+            self.failure = error
+            raise
         self.builder = ShardBuilder(
             source,
             self._job,
@@ -83,7 +89,9 @@ def pad_rows_on_worker(run: str) -> dict[str, list[float]]:
 def _builder(run: str) -> ShardBuilder:
     plugin = get_worker().plugins[plugin_name(run)]
     assert isinstance(plugin, BuildPlugin)
-    assert plugin.builder is not None
+    if plugin.builder is None:
+        assert plugin.failure is not None
+        raise plugin.failure
     return plugin.builder
 
 

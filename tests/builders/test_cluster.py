@@ -16,7 +16,8 @@ import pytest
 from distributed import Client
 
 import featurestore
-from builders.execution.cluster import SchedulerLost, local_cluster, outcomes, resources_of, running_cluster
+from builders.execution.cluster import SchedulerLost, outcomes, resources_of, running_cluster
+from builders.execution.local_workers import local_cluster
 from builders.extractors.base import ExtractorOptions
 from builders.run import build
 from featurestore import verify

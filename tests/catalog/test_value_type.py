@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import from_dtype
 from numpy.typing import NDArray
 
-from catalog.value_type import value_type
+from catalog.value_type import all_finite, value_type
 
 DTYPES = ["float16", "float32", "uint8"]
 GIVEN = ["float16", "float32", "float64", "int8", "int64", "uint8", "uint16", "uint64", "bool"]
@@ -101,3 +101,11 @@ def test_measurements_are_rounded_and_counts_are_not() -> None:
 def test_an_unknown_type_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="stored as float16, float32, uint8; got dtype='int8'"):
         value_type("int8")
+
+
+def test_every_float16_is_finite_or_not_as_numpy_says() -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    assert [all_finite(every[i : i + 1]) for i in range(len(every))] == np.isfinite(every).tolist()
+    assert all_finite(every[np.isfinite(every)].reshape(-1, 2)[::3, ::-1])
+    assert all_finite(np.zeros((0, 4), np.float16))
+    assert not all_finite(np.float32([0, np.inf]))

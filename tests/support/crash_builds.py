@@ -94,6 +94,10 @@ class Command:
         except ProcessLookupError:
             return
 
+    def interrupt_all(self) -> None:
+        """Press Ctrl-C: a terminal sends SIGINT to the whole process group."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
     def wait(self, timeout_s: float = 120.0) -> Ended:
         """Wait for its end."""
         status = self._process.wait(timeout_s)
