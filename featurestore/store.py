@@ -73,6 +73,8 @@ class Store(Displayed):
         found = self._read_feature_set(name)
         if found is None:
             there = self.feature_sets()
+            if name in there:  # a builder has declared it meanwhile
+                return self.feature_set(name)
             raise NotBuilt(
                 f"{self.url} has no feature set {name!r}; it has {', '.join(there) or 'none yet'}. "
                 f"`featurestore build {self.url} --fasta {self.assembly.name}.fa --extractor NAME` builds one"

@@ -70,7 +70,7 @@ def running_cluster(address: str) -> Iterator[Client]:
 
 
 def is_lost(error: OSError) -> bool:
-    """Tell whether Dask says that it cannot reach another process of the cluster: other errors of that kind are a store's."""
+    """Tell whether Dask cannot reach another process of the cluster: other errors of that kind are a store's."""
     return isinstance(error, CommClosedError) or (
         type(error) is OSError and str(error).startswith("Timed out trying to connect")
     )

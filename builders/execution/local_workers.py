@@ -24,8 +24,8 @@ _REPLACE_EVERY_S = 0.5
 _MOST_DEATHS = 8
 """Deaths, one after the other with no worker alive, after which none is started any more."""
 _DIED = (
-    f"{_MOST_DEATHS} worker processes died one after the other while they started: the machine may be out of memory, or "
-    "a limit may kill them; free some or take fewer (`workers=1`), and run the same command again"
+    f"{_MOST_DEATHS} worker processes died one after the other while they started: the machine may be out of memory, "
+    "or a limit may kill them; free some or take fewer (`workers=1`), and run the same command again"
 )
 
 
@@ -74,7 +74,7 @@ def local_cluster(workers: int | None, *, one_core_each: bool, device: str) -> I
 
 
 class _Worker(Worker):
-    """Ends its process without a traceback where the scheduler or the nanny went first: the client says what happened."""
+    """Ends its process without a traceback where scheduler or nanny went first: the client says what happened."""
 
     async def close(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from distributed import Client
 import featurestore
 from builders.execution.cluster import SchedulerLost, outcomes, resources_of, running_cluster
 from builders.execution.local_workers import local_cluster
+from builders.execution.worker import BuildPlugin, pad_rows_on_worker
 from builders.extractors.base import ExtractorOptions
 from builders.run import build
 from featurestore import verify
@@ -209,3 +211,17 @@ def test_a_worker_with_another_extractor_computes_nothing_not_even_the_pad_rows(
         with processes(1) as (address, _):
             assert client(address).returncode == 0
     assert verify(featurestore.open(tmp_path / "s"), crc=True).is_sound
+
+
+def test_a_source_that_a_later_worker_cannot_make_is_what_its_tasks_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(device: str) -> None:
+        raise RuntimeError(f"no memory is left on {device}")
+
+    source = SimpleNamespace(make=make, options=SimpleNamespace(device="cuda:1"))
+    plugin = BuildPlugin(SimpleNamespace(run="r", source=source), spread=False)  # type: ignore[arg-type]
+    worker = SimpleNamespace(name="1", plugins={plugin.name: plugin})
+    with pytest.raises(RuntimeError):
+        plugin.setup(worker)  # of a worker that joins later, Dask drops this error
+    monkeypatch.setattr("builders.execution.worker.get_worker", lambda: worker)
+    with pytest.raises(RuntimeError, match="no memory is left on cuda:1"):
+        pad_rows_on_worker("r")

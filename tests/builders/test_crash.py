@@ -248,6 +248,27 @@ def test_eight_deaths_at_random_moments(trial: Trial, rng: random.Random, kind: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["worker", "client", "all"])
+def test_deaths_between_two_commits(trial: Trial, rng: random.Random, kind: str) -> None:
+    def has_committed(more: int) -> None:
+        wanted = len(trial.commits()) + more
+        until(lambda: len(trial.commits()) >= wanted)
+
+    for _ in range(2):
+        trial.order(Orders(pause=0.3))  # of the four calls of a shard each
+        with started(trial.notes, *trial.arguments("--workers", 1)) as command:
+            has_committed(2)
+            time.sleep(rng.uniform(0.1, 1.0))
+            if kind == "worker":
+                os.kill(command.workers()[0], signal.SIGKILL)
+                has_committed(2)
+            elif kind == "client":
+                command.kill()
+        assert trial.judge() < N_RECORDS
+    trial.finish()
+
+
+@pytest.mark.slow
 def test_deaths_around_a_remote_scheduler(trial: Trial, rng: random.Random) -> None:
     kinds = ["scheduler", "worker", "client", "all"] * 3
     rng.shuffle(kinds)

@@ -31,9 +31,7 @@ def notes(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_worker_that_is_killed_as_soon_as_it_is_there_is_replaced(
-    notes: Path, genome: Path, reference: Path
-) -> None:
+def test_a_worker_that_is_killed_as_soon_as_it_is_there_is_replaced(notes: Path, genome: Path, reference: Path) -> None:
     _kill_a_starting_worker(notes, genome, after_s=0.0)
     judge_complete(notes, notes / "store", reference)
 

@@ -459,6 +459,13 @@ def test_a_contig_with_an_unusual_name_is_one_folder_deep(tmp_path: Path) -> Non
     assert verify(featurestore.open(tmp_path), crc=True).is_sound
 
 
+def test_a_set_declared_while_it_is_looked_up_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, declared = featurestore.create(tmp_path / "s", assembly_of({"c": "ACGT"})), feature_set_of(Grid(bin_size=8))
+    listed = type(store).feature_sets
+    monkeypatch.setattr(type(store), "feature_sets", lambda self: [store.declare(declared, ["c"])] and listed(self))
+    assert store.feature_set(declared.name) == declared
+
+
 def test_reading_after_a_fork_is_refused_with_the_mend(
     store: featurestore.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
