@@ -87,14 +87,15 @@ class _Worker(Worker):
 class _Nanny(Nanny):
     """Reports a worker that dies while it starts by its status only, for `_kept_at` to replace it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, worker_class=_Worker, **kwargs)
+    def __init__(self, scheduler: str, **kwargs: Any) -> None:
+        super().__init__(scheduler, **kwargs, worker_class=_Worker)
 
-    async def start(self) -> Self:
+    async def start_unsafe(self) -> Self:
         try:
-            await super().start()
-        except (RuntimeError, TimeoutError):  # as Dask wraps whatever went wrong; the status is `failed` now
+            await super().start_unsafe()  # type: ignore[no-untyped-call]  # Dask is typed in part
+        except Exception:  # whatever the process died of; the nanny is closed then
             logging.getLogger("distributed.nanny").debug("a worker did not start", exc_info=True)
+            await self.close()
         return self
 
 
@@ -127,6 +128,9 @@ def _kept_at(workers: int, cluster: LocalCluster, client: Client) -> Iterator[No
         callback.start()
         return callback
 
+    async def stop(callback: PeriodicCallback) -> None:
+        callback.stop()
+
     callback = cluster.sync(begin)
     try:
         while not client.nthreads():
@@ -139,4 +143,4 @@ def _kept_at(workers: int, cluster: LocalCluster, client: Client) -> Iterator[No
             raise
         raise WorkersDied(_DIED) from error
     finally:
-        cluster.loop.add_callback(callback.stop)
+        cluster.sync(stop, callback)

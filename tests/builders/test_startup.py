@@ -82,7 +82,8 @@ def test_ctrl_c_at_any_moment_of_the_start_says_one_line(tmp_path: Path, genome:
         notes.mkdir()
         Orders(pause=0.05).give(notes)
         with started(notes, *build_arguments(notes / "store", genome, "--workers", n_workers)) as command:
-            time.sleep(rng.uniform(0.5, 5.0))
+            until(command.has_begun)
+            time.sleep(rng.uniform(0.0, 5.0))
             command.interrupt_all()
             ended = command.wait()
         assert ended.status == 130

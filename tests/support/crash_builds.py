@@ -83,6 +83,13 @@ class Command:
         except psutil.NoSuchProcess:
             return []
 
+    def has_begun(self) -> bool:
+        """Whether its own code runs: it has come to import numpy."""
+        try:
+            return any("numpy" in mapped.path for mapped in psutil.Process(self._process.pid).memory_maps())
+        except psutil.NoSuchProcess:
+            return True
+
     def kill(self) -> None:
         """Kill it alone; its workers are left orphans."""
         self._process.kill()
@@ -181,8 +188,9 @@ def write_genome(folder: Path, *, poisoned: Mapping[str, int] | None = None) -> 
 
 
 def shards_of(store: Path) -> dict[str, bytes]:
-    """Read every shard object of a store, by its key."""
-    return {str(path.relative_to(store)): path.read_bytes() for path in store.glob("features/*/*/values/c/*/*/*")}
+    """Read every shard object of a store, by its key; what a death in the midst of a write left has a # in its name."""
+    found = (path for path in store.glob("features/*/*/values/c/*/*/*") if "#" not in path.name)
+    return {str(path.relative_to(store)): path.read_bytes() for path in found}
 
 
 def records_of(store: Path) -> dict[str, dict[str, Any]]:
