@@ -4,10 +4,14 @@ Belongs here: from a saved document to a frozen dataclass, old names included. D
 settings as a command line writes them (`model.runs.settings`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from catalog.runtime.settings import apply_settings
+
 Config = TypeVar("Config")
+_MOST = 1 << 14
+"""Largest width or count in a configuration: a square of it is 1 GiB of float32."""
 
 
 def current_names(document: Mapping[str, Any], *classes: type) -> dict[str, Any]:
@@ -21,13 +25,16 @@ def from_json(cls: type[Config], document: Mapping[str, Any]) -> Config:
 
     Raises
     ------
-    TypeError
-        If the document has a name that the dataclass never had.
+    ValueError
+        If the document has a name that the dataclass never had, or a value of another type.
     """
-    # JSON has no tuples.
-    return cls(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in current_names(document, cls).items()
-        }
-    )
+    # mypy does not tell a class that is a type variable from an instance of one.
+    made: Config = apply_settings(cls, current_names(document, cls))  # type: ignore[arg-type]
+    return made
+
+
+def check_counts(config: object, names: Iterable[str], *, most: int = _MOST) -> None:
+    """Refuse, with a ValueError, a configuration whose counts are not from 1 to `most`."""
+    for name in names:
+        if not 1 <= getattr(config, name) <= most:
+            raise ValueError(f"{name} counts from 1 to {most:,}, got {getattr(config, name)}")

@@ -18,7 +18,7 @@ from model.networks.base import ExpressionModel, FeatureScale, TargetScale
 from model.networks.kernels import exponential_kernels
 from model.networks.positions import SinusoidalPositions
 from model.networks.readout import CentreReadout, PooledReadout
-from model.saved_config import from_json
+from model.saved_config import check_counts, from_json
 
 BinModelKind = Literal["mlp", "cnn", "transformer"]
 
@@ -56,6 +56,9 @@ class BinModelConfig:
     def __post_init__(self) -> None:
         if self.kind not in get_args(BinModelKind):
             raise ValueError(f"kind is one of {', '.join(get_args(BinModelKind))}; got {self.kind!r}")
+        check_counts(self, _COUNTS)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a fraction in [0, 1), got {self.dropout}")
         if self.kernel % 2 == 0 or self.width % self.heads:
             raise ValueError(
                 f"kernel is odd, so that it has a middle, and width a multiple of heads; got kernel={self.kernel}, "
@@ -71,6 +74,8 @@ class BinModelConfig:
         """Take back what `to_json` gave."""
         return from_json(cls, document)
 
+
+_COUNTS = ("width", "layers", "kernel", "heads", "queries", "hidden")
 
 BIN_MODELS: Mapping[str, BinModelConfig] = MappingProxyType(
     {kind: BinModelConfig(kind=kind) for kind in get_args(BinModelKind)}

@@ -18,7 +18,7 @@ from model.networks.alignment import Scale
 from model.networks.base import FeatureScale, TargetScale
 from model.networks.positions import PositionKind
 from model.networks.readout import SelectorGradient
-from model.saved_config import from_json
+from model.saved_config import check_counts, from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +97,16 @@ class GtaConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", precision_name(self.precision))
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        check_counts(self, _COUNTS)
+        check_counts(self, ("positions",), most=1 << 24)
         if self.attention_width % self.attention_heads:
             raise ValueError(
                 f"attention_width is shared by the heads, so it is a multiple of attention_heads; "
                 f"got {self.attention_width} and {self.attention_heads}"
             )
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a fraction in [0, 1), got {self.dropout}")
         if self.lora_rank < 0:
@@ -155,9 +154,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _COUNTS = (
     "layers",
-    "positions",
     "vocabulary_prototypes",
     "name_prototypes",
+    "attention_width",
     "attention_heads",
     "free_width",
     "top_k",

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from model.language.backbone import Backbone
+from model.language.directory import BackboneError
 from model.language.loading import load_backbone
 from model.language.prefix_cache import PrefixCache
-from model.predictors.checkpoint import Checkpoint, CheckpointError
+from model.predictors.checkpoint import Checkpoint, CheckpointError, damaged
 from model.predictors.factory import BackbonePlace, ModelFactory, ModelInputs, factory_of
 from model.predictors.predictor import Predictor
 from model.registry import SHIPPED, model_names
@@ -101,14 +102,23 @@ def restored_predictor(checkpoint: Checkpoint, directory: Path, backbone: Backbo
     Raises
     ------
     CheckpointError
-        If it is of a model that is not registered, or the language model is gone or another one.
+        If it is of a model that is not registered, the language model is gone or another one, or what it says makes no
+        such model.
+    BackboneError
+        If its language model does not serve.
     """
     if checkpoint.kind not in model_names():
         raise CheckpointError(
             f"{directory} holds a predictor {checkpoint.kind!r}, which this version does not know "
             f"({', '.join(model_names())}); update genomic-featurestore, or install the distribution that adds it"
         )
-    return factory_of(checkpoint.kind).restore(checkpoint, directory, backbone)
+    factory = factory_of(checkpoint.kind)
+    try:
+        return factory.restore(checkpoint, directory, backbone)
+    except (CheckpointError, BackboneError):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise damaged(directory, error) from error
 
 
 def _language_model(name: str, factory: ModelFactory, config: Any, place: BackbonePlace | None) -> Backbone | None:

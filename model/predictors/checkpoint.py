@@ -8,22 +8,43 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog import FeatureIdentity
-from catalog.runtime.files import replacing, write_atomic
+from catalog.runtime.files import replacing
 from catalog.runtime.locations import required_path
+from catalog.runtime.weight_files import cut_short, refuse_pointer
 from loaders import GeneDataset
 from loaders.settings import Orientation
+from model.saved_document import file_digest, read_document, write_document
 
 FORMAT = 2
 """Since 2 a checkpoint records the whole identity of the features, and which way the bins ran."""
 TENSORS, DOCUMENT = "model.safetensors", "checkpoint.json"
 _VERSIONS = ("genomic-featurestore", "torch", "transformers", "lightning", "numpy")
+
+
+_MEND = "fit and save it again"
+LONGEST = 1 << 20
+"""Bins a window: more than any genome has contigs for, few enough to make tables of."""
+
+
+class _Saved(BaseModel):
+    """What `checkpoint.json` says."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    kind: str
+    trained_on: dict[str, Any]
+    settings: dict[str, Any]
+    tensors: str | None = None
+    """Digest of the tensors; earlier versions wrote none."""
 
 
 class CheckpointError(ValueError):
@@ -62,9 +83,16 @@ class TrainedOn:
             "fingerprint": document["fingerprint"],
             "channels": document["channel_names"],
         }
-        names = dict.fromkeys(field.name for field in fields(FeatureIdentity)) | recorded
-        identity = FeatureIdentity(**names | {"channels": tuple(recorded["channels"])})
-        return cls(identity=identity, n_bins=document["n_bins"], orient=document.get("orient"))
+        full = {
+            "identity": dict.fromkeys(field.name for field in fields(FeatureIdentity)) | recorded,
+            "n_bins": document["n_bins"],
+            "orient": document.get("orient"),
+        }
+        # As JSON, since that has no tuples.
+        read = _TRAINED_ON.validate_json(json.dumps(full), strict=True)
+        if not read.identity.channels or not 1 <= read.n_bins <= LONGEST:
+            raise ValueError(f"a predictor reads at least 1 channel, and 1 to {LONGEST:,} bins")
+        return read
 
     def check(self, dataset: GeneDataset, *, allow_other_store: bool = False) -> None:
         """Refuse windows that a predictor cannot read.
@@ -119,6 +147,9 @@ class TrainedOn:
             )
 
 
+_TRAINED_ON = TypeAdapter(TrainedOn)
+
+
 class Checkpoint(NamedTuple):
     """What a folder holds."""
 
@@ -140,6 +171,7 @@ def write_checkpoint(
 ) -> None:
     """Write `model.safetensors` and `checkpoint.json`; the JSON comes last, so a broken write is no checkpoint."""
     directory = required_path(directory)
+    _require_finite(kind, tensors)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DOCUMENT).unlink(missing_ok=True)
     with replacing(directory / TENSORS) as partial:
@@ -149,9 +181,10 @@ def write_checkpoint(
         "kind": kind,
         "trained_on": asdict(trained_on),
         "settings": dict(settings),
+        "tensors": file_digest(directory / TENSORS),
         "versions": {name: version(name) for name in _VERSIONS},
     }
-    write_atomic(directory / DOCUMENT, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    write_document(directory / DOCUMENT, document)
 
 
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
@@ -169,20 +202,59 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
             " again"
         )
     try:
-        document = json.loads((directory / DOCUMENT).read_text(encoding="utf-8"))
-        if document["format"] > FORMAT:
+        document = read_document(directory / DOCUMENT, mend=_MEND, raises=CheckpointError)
+        known = int(document.get("format", 0))
+        if known > FORMAT:
             raise CheckpointError(
-                f"{directory} is a checkpoint of format {document['format']}, and this version reads {FORMAT}; "
-                "update genomic-featurestore"
+                f"{directory} is a checkpoint of format {known}, and this version reads {FORMAT}; update "
+                "genomic-featurestore"
             )
+        saved = _Saved.model_validate(document)
         return Checkpoint(
-            kind=document["kind"],
-            trained_on=TrainedOn.from_json(document["trained_on"]),
-            settings=document["settings"],
-            tensors=load_file(directory / TENSORS),
+            kind=saved.kind,
+            trained_on=TrainedOn.from_json(saved.trained_on),
+            settings=saved.settings,
+            tensors=_read_tensors(directory / TENSORS, saved.tensors),
         )
-    except (json.JSONDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise CheckpointError(f"{directory} is a damaged checkpoint ({error!r}); fit and save it again") from error
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+        raise damaged(directory, error) from error
+
+
+def damaged(directory: Path, error: Exception) -> CheckpointError:
+    """Make the error of a checkpoint that says something that no predictor can be made of."""
+    reason = str(error) if str(error).strip() else repr(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return CheckpointError(f"{directory} is a damaged checkpoint ({' '.join(reason.split())}); {_MEND}")
+
+
+def _read_tensors(path: Path, written: str | None) -> dict[str, Tensor]:
+    """Read tensors as they were written; those of an earlier version have no digest."""
+    refuse_pointer(path)
+    if written is not None and file_digest(path) != written:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) is not what was saved with {DOCUMENT} (its digest is another "
+            f"one), so this is a damaged checkpoint; {_MEND}"
+        )
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{cut_short(path, error)}: a damaged checkpoint; {_MEND}") from error
+    _require_finite(str(path), tensors)
+    return tensors
+
+
+def _require_finite(owner: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are NaN or infinite: predictions would be too."""
+    spoiled = [name for name, value in tensors.items() if not bool(value.isfinite().all())]
+    if spoiled:
+        raise CheckpointError(
+            f"{owner}: {len(spoiled)} of {len(tensors)} tensors hold NaN or infinity ({_some(spoiled)}); the training "
+            "diverged, or the file is damaged: train again with `restart=True`, with a lower learning_rate"
+        )
 
 
 def _some(names: Sequence[str]) -> str:

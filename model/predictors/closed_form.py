@@ -26,7 +26,7 @@ from model.networks.kernels import exponential_kernels
 from model.networks.positions import centre_bin
 from model.predictors.checkpoint import Checkpoint, TrainedOn, write_checkpoint
 from model.predictors.factory import BackbonePlace, ModelInputs
-from model.predictors.predictor import Predictor, require_readable
+from model.predictors.predictor import Predictor, require_finite, require_readable
 from model.training.report import FitReport
 from model.training.targets import log_targets
 
@@ -82,7 +82,7 @@ class ClosedForm(ABC):
     def predict(self, dataset: GeneDataset) -> NDArray[np.float32]:
         """Predict log(1 + expression), shape `(genes,)`, float32; see `Predictor.predict`."""
         require_readable(self, dataset)
-        return self._apply(self._statistics(dataset)).astype(np.float32)
+        return require_finite(self.name, dataset, self._apply(self._statistics(dataset)).astype(np.float32))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the checkpoint into a folder."""

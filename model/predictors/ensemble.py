@@ -17,7 +17,7 @@ from loaders import GeneDataset
 from model.language.prefix_cache import PrefixCache
 from model.networks.base import ExpressionModel
 from model.predictors.build import build_predictor, default_training, restored_predictor
-from model.predictors.checkpoint import Checkpoint, TrainedOn, read_checkpoint, write_checkpoint
+from model.predictors.checkpoint import Checkpoint, TrainedOn, damaged, read_checkpoint, write_checkpoint
 from model.predictors.factory import BackbonePlace
 from model.predictors.predictor import NetworkPredictor, Predictor
 from model.training.config import TrainConfig
@@ -190,10 +190,13 @@ def restored_ensemble(checkpoint: Checkpoint, directory: Path, backbone: Backbon
     """Load what `Ensemble.save` wrote; `model.predictors.saved.load_predictor` calls it."""
     members: list[Predictor] = []
     first: ExpressionModel | None = None
-    for name in checkpoint.settings["members"]:
+    names, shares = checkpoint.settings.get("members"), checkpoint.settings.get("one_backbone")
+    if not isinstance(names, list) or len(names) < 2 or names != [f"member-{place}" for place in range(len(names))]:
+        raise damaged(directory, ValueError("it does not list its members: member-0, member-1 and so on"))
+    for name in names:
         member = restored_predictor(read_checkpoint(directory / name), directory / name, backbone)
         members.append(member)
-        for model in _readers([member]) if checkpoint.settings["one_backbone"] else ():
+        for model in _readers([member]) if shares else ():
             first = first or model
             backbone = first.backbone
             model.prefix_cache = first.prefix_cache

@@ -63,7 +63,7 @@ class Predictor(Protocol):
         OtherStore
             If the features are not those of training (`TrainedOn.check`).
         ValueError
-            If the windows have another length.
+            If the windows have another length, or a prediction is NaN or infinite.
         RuntimeError
             If it was never fitted.
         """
@@ -97,3 +97,22 @@ def require_readable(predictor: Predictor, dataset: GeneDataset) -> None:
         raise RuntimeError(f"{predictor.name} has not been fitted; call fit(train, validation) or load a checkpoint")
     expected = replace(predictor.trained_on, n_bins=predictor.n_bins)
     expected.check(dataset, allow_other_store=predictor.allow_other_store)
+
+
+def require_finite(name: str, dataset: GeneDataset, predicted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give predictions back, unless one is NaN or infinite.
+
+    Raises
+    ------
+    ValueError
+        If a gene's prediction is NaN or infinite; it names the first such gene.
+    """
+    spoiled = ~np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
+    if spoiled.any():
+        raise ValueError(
+            f"{name} predicts NaN or infinity for {int(spoiled.sum())} of {len(predicted)} genes, first "
+            f"{dataset.gene_ids[int(spoiled.argmax())]}: its windows hold values that are no numbers or far from those "
+            "of training, or the training diverged; look at them with `featurestore get`, or train again with a lower "
+            "learning_rate"
+        )
+    return predicted

@@ -5,6 +5,7 @@ Belongs here: fitting, predicting with, saving and loading any `ExpressionModel`
 """
 
 import copy
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from model.language.backbone import Backbone
 from model.language.loading import LanguageSettings
 from model.networks.base import ExpressionModel
 from model.predictors.build import build_predictor
-from model.predictors.checkpoint import Checkpoint, CheckpointError, TrainedOn, write_checkpoint
+from model.predictors.checkpoint import LONGEST, Checkpoint, CheckpointError, TrainedOn, write_checkpoint
 from model.predictors.factory import BackbonePlace, ModelInputs
-from model.predictors.predictor import Predictor, require_readable
+from model.predictors.predictor import Predictor, require_finite, require_readable
 from model.saved_config import from_json
 from model.training.config import TrainConfig
 from model.training.fit import fit
@@ -89,7 +90,7 @@ class TorchPredictor:
             model.to_log1p(model(batch.features.to(device), batch.prompts)).cpu()
             for batch in data_loader(dataset, batch_size=self.training.batch_size)
         ]
-        return torch.cat(predicted).float().numpy()
+        return require_finite(self.name, dataset, torch.cat(predicted).float().numpy())
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write what training changed, and how the model is set."""
@@ -140,10 +141,13 @@ class NetworkFactory:
         """
         settings, trained_on = checkpoint.settings, checkpoint.trained_on
         recorded = settings.get("backbone")
+        # Checkpoints before `built_for` were trained on what they were made for.
+        built_for = settings.get("built_for", trained_on.n_bins)
+        if type(built_for) is not int or not 1 <= built_for <= LONGEST:
+            raise ValueError(f"built_for counts bins from 1 to {LONGEST:,}, got {built_for!r}")
         made = build_predictor(
             checkpoint.kind,
-            # Checkpoints before `built_for` were trained on what they were made for.
-            n_bins=settings.get("built_for", trained_on.n_bins),
+            n_bins=built_for,
             channel_names=trained_on.channel_names,
             channel_texts=settings.get("channel_texts"),
             backbone=None if recorded is None else _find(recorded, directory, backbone),
@@ -176,6 +180,12 @@ def _check_same(loaded: Backbone, recorded: dict[str, Any], directory: Path) -> 
             f"{directory} was trained with a language model of digest {recorded['digest'][:12]}, but {loaded.directory}"
             f" holds {loaded.digest[:12]}; give the directory of the same model with `backbone=`, or train again"
         )
+    scale = recorded.get("embedding_scale", 1.0)
+    if not math.isclose(loaded.embedding_scale, scale, rel_tol=0.01):
+        raise CheckpointError(
+            f"{directory} was trained on embeddings of its language model times {scale:g}, and {loaded.directory} "
+            f"reads them times {loaded.embedding_scale:g}: an earlier version left that factor out; train again"
+        )
     if loaded.layers != recorded["layers"]:
         raise CheckpointError(
             f"{directory} was trained with {recorded['layers']} blocks of its language model, but the one given has "
@@ -192,6 +202,7 @@ def _describe(backbone: Backbone, checkpoint: Path) -> dict[str, Any]:
         "digest": backbone.digest,
         "untrained": backbone.is_untrained,
         "layers": backbone.layers,
+        "embedding_scale": backbone.embedding_scale,
     }
 
 

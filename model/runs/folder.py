@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from catalog import Split
-from catalog.runtime.files import write_atomic
 from catalog.runtime.locations import required_path
 from model.device import precision_name
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
@@ -26,13 +27,30 @@ from model.predictors.predictor import NetworkPredictor, Predictor
 from model.predictors.saved import load_predictor
 from model.runs.genes import WindowRecord
 from model.saved_config import current_names
+from model.saved_document import read_document, write_document
 from model.training.resume import clear_progress, has_progress, refuse_other
 
 SUBSETS = ("train", "validation", "test")
+_MEND = "train again with `restart=True`"
 _RUN = "run.json"
 _BASELINES = "baselines"
 _CONTROLS = "controls"
 _SETTING = "setting "
+
+
+class _Record(BaseModel):
+    """What `run.json` says."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    feature_set: str
+    split: dict[str, list[str]]
+    tasks: list[str] = []
+    windows: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
+    """What decided the training."""
+    summary: dict[str, Any] | None = None
+    """None until it is finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +102,14 @@ def finished_run(out: Path, decided: Mapping[str, Any], *, configs: Sequence[typ
     is_whole = (out / DOCUMENT).is_file()
     if not (out / _RUN).exists() or not (is_whole or any(map(has_progress, _folders(out)))):
         return None
-    there = _read(out)
-    before = current_names(there.get("asked", {}), *configs)
+    there = _read_record(out)
+    before = current_names(there.asked, *configs)
     if "precision" in before:
         before["precision"] = precision_name(before["precision"])
     # Not compared where an earlier version did not record them.
     before = {name: value for name, value in decided.items() if name.startswith(_SETTING)} | before
     refuse_other(out, before, decided)
-    return dict(there["summary"]) if is_whole and "summary" in there else None
+    return there.summary if is_whole else None
 
 
 def shared_name(name: str) -> str:
@@ -154,18 +172,13 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
     for member in members_of(predictor):
         if isinstance(member, NetworkPredictor):
             member.training = replace(member.training, device=device)
-    document = _read(folder)
+    document = _read_record(folder)
+    baselines = tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}")))
     try:
-        return Run(
-            predictor,
-            str(document["feature_set"]),
-            Split.from_json(json.dumps(document["split"])),
-            tuple(document.get("tasks", ())),
-            tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}"))),
-            WindowRecord.from_json(document.get("windows", {})),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{directory} has no whole {_RUN} ({error}); train again with `restart=True`") from error
+        split, windows = Split.from_json(json.dumps(document.split)), WindowRecord.from_json(document.windows)
+    except ValueError as error:
+        raise _no_record(folder, error) from error
+    return Run(predictor, document.feature_set, split, tuple(document.tasks), baselines, windows)
 
 
 def control_folder(run: Path, name: str) -> Path:
@@ -180,13 +193,26 @@ def controls_of(run: Path) -> list[Path]:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / _RUN).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no whole {_RUN} ({error}); train again with `restart=True`") from error
+        return read_document(folder / _RUN, mend=_MEND, raises=CheckpointError)
+    except OSError as error:
+        raise CheckpointError(f"{folder} has no whole {_RUN} ({error}); {_MEND}") from error
+
+
+def _read_record(folder: Path) -> _Record:
+    document = _read(folder)
+    try:
+        return _Record.model_validate(document)
+    except ValidationError as error:
+        raise _no_record(folder, error) from error
+
+
+def _no_record(folder: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split())
+    return CheckpointError(f"{folder / _RUN} is no record of a run ({reason}); {_MEND}")
 
 
 def _write(folder: Path, document: Mapping[str, Any]) -> None:
-    write_atomic(folder / _RUN, (json.dumps(document, indent=1) + "\n").encode())
+    write_document(folder / _RUN, document)
 
 
 def _folders(out: Path) -> list[Path]:

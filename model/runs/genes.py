@@ -14,6 +14,7 @@ from typing import Any, Self
 import polars as pl
 
 from catalog import read_annotations, read_genes, read_targets
+from catalog.runtime.settings import apply_settings
 from featurestore import open as open_store
 from loaders import GeneDataset, WindowSettings, WindowSource, gene_dataset
 from loaders.settings import Orientation
@@ -54,9 +55,10 @@ class WindowRecord:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave."""
-        channels = document.get("channels", _CHANNELS)
-        return cls(**{**document, "channels": None if channels is None else tuple(channels)})
+        """Read what `to_json` gave; a ValueError says what is not of its type."""
+        # mypy does not tell a class that is a type variable from an instance of one.
+        made: Self = apply_settings(cls, document)  # type: ignore[arg-type]
+        return made
 
 
 _DEFAULTS = asdict(WindowRecord()) | {"channels": list(_CHANNELS)}

@@ -4,7 +4,6 @@ Belongs here: which trainings, their tables in the form of tables 1 and 2 of the
 one training and its scores (`model.runs.workflow`).
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from model.registry import model_names
 from model.runs.folder import open_run
 from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.workflow import evaluate, train
+from model.saved_document import read_document, write_document
 
 _SCORES = "scores.json"
 _COLUMNS = {
@@ -165,12 +165,12 @@ def _score_point(
     # The baselines are models of the sweep like any other.
     summary = train(dataset, split, replace(request, model=point.model, baselines=False), out=folder)
     try:
-        kept = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+        kept = read_document(folder / _SCORES, mend="score it again", raises=ValueError)
     except (OSError, ValueError):
         kept = {}
     if kept.get("draws") != draws or kept.get("summary") != summary:
         kept = {"draws": draws, "summary": summary} | _scored(dataset, folder, point, request, draws)
-        (folder / _SCORES).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        write_document(folder / _SCORES, kept)
     row = kept["summary"] | kept["scores"] | {"model": point.model, "layers": kept["layers"]}
     return {name: row.get(name) for name in _COLUMNS} | {"table": point.table}
 

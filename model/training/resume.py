@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog import FeatureIdentity
-from catalog.runtime.files import write_atomic
 from model.saved_config import current_names
+from model.saved_document import file_digest, read_document, write_document
 from model.training.config import TrainConfig
 from model.training.report import Epoch
 
@@ -99,12 +99,13 @@ def write_progress(folder: Path, progress: Progress) -> None:
     document = {
         "identity": progress.identity,
         "tensors": tensors.name,
+        "tensors_digest": file_digest(tensors),
         "epochs": [[None if math.isnan(value) else value for value in epoch] for epoch in progress.epochs],
         "groups": progress.groups,
         "schedule": progress.schedule,
         "is_stopped": progress.is_stopped,
     }
-    write_atomic(folder / _DOCUMENT, json.dumps(document, allow_nan=False).encode())
+    write_document(folder / _DOCUMENT, document)
     for old in folder.glob(_TENSORS.format(epoch="*")):
         if old != tensors:
             old.unlink()
@@ -119,11 +120,14 @@ def read_progress(folder: Path, identity: Mapping[str, Any]) -> Progress | None:
         If it is the state of another training.
     """
     try:
-        document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
+        document = read_document(folder / _DOCUMENT, mend="remove it", raises=ValueError)
         written = dict(document["identity"])
         written["training"] = current_names(written["training"], TrainConfig)
         refuse_other(folder, written, dict(identity))
-        tensors = load_file(folder / document["tensors"])
+        path = folder / Path(document["tensors"]).name
+        if document.get("tensors_digest") not in (None, file_digest(path)):
+            return None
+        tensors = load_file(path)
         named = [name.split("/", 1) for name in tensors]
         parts: dict[str, dict[str, Tensor]] = {"best": {}, "model": {}, "moments": {}}
         for part, name in named:
@@ -139,7 +143,7 @@ def read_progress(folder: Path, identity: Mapping[str, Any]) -> Progress | None:
         )
     except OtherTraining:
         raise
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         # Damaged, or none there: training from the start gives the same.
         return None
 

@@ -4,10 +4,12 @@ Belongs here: changing bytes, bounds of time and memory, the form of a refusal. 
 (`tests/hostile/`).
 """
 
+import copy
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -71,3 +73,38 @@ def assert_one_sentence(error: Exception, *, about: str) -> None:
     assert about in text, text
     assert len(text.splitlines()) == 1, text
     assert len(text) <= LONGEST_MESSAGE + len(about), text
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    *(None, True, 0, -1, 3, 10**18, -(10**30), 0.5, 1e308, float("nan"), "", "x", "\0", "é" * 300),
+    *([], {}, [None], [[]], {"": {}}, ["x"] * 3, {"a": 1}),
+)
+"""What may stand in a JSON document in place of a value: other types, sizes out of range."""
+
+
+@st.composite
+def odd_document(draw: st.DrawFn, document: dict[str, Any]) -> dict[str, Any]:
+    """Change a JSON document in one or two places: a value of another type or size, a key gone, deep nesting."""
+    changed = copy.deepcopy(document)
+    for _ in range(draw(st.integers(1, 2))):
+        place: Any = changed
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(place[key], dict | list) and place[key] and draw(st.booleans()):
+                place = place[key]
+                continue
+            kind = draw(st.sampled_from(["value", "value", "gone", "nested"]))
+            if kind == "gone":
+                del place[key]
+            elif kind == "nested":
+                value: Any = place[key]
+                for _ in range(draw(st.sampled_from([1, 100, 900]))):
+                    value = [value]
+                place[key] = value
+            else:
+                place[key] = draw(st.sampled_from(ODD_VALUES))
+            break
+    return changed

@@ -452,7 +452,7 @@ def test_a_window_that_leaves_no_room_for_a_prompt_is_refused(directories: dict[
             {"skip_connection": True, "llm": False}, "goes with llm=True", id="a skip connection around nothing"
         ),
         pytest.param({"readout": "mean"}, "topk, pooled, summed", id="unknown readout"),
-        pytest.param({"top_k": 0}, "top_k counts from 1", id="nothing selected"),
+        pytest.param({"top_k": 0}, "top_k counts from 1 to", id="nothing selected"),
         pytest.param({"dropout": 1.0}, r"\[0, 1\)", id="all dropped"),
         pytest.param({"distance_position": "sine"}, "none, learned, sinusoidal", id="unknown positions"),
         pytest.param({"data_attention": "both"}, "causal, bidirectional", id="unknown attention"),

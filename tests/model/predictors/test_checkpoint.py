@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families import write_family
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from model.language.directory import BackboneError
 from model.networks.gta_config import PRESETS
@@ -52,6 +54,8 @@ def saved(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy(saved: Path, target: Path, **changes: Any) -> Path:
     shutil.copytree(saved, target)
     document = json.loads((target / "checkpoint.json").read_text())
+    if changes:  # as an earlier version wrote it
+        del document["digest"]
     (target / "checkpoint.json").write_text(json.dumps(document | changes))
     return target
 
@@ -174,7 +178,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_refused(saved: Path, tmp_path: Path, file: str) -> None:
     damaged = _copy(saved, tmp_path / "run") / file
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
-    with pytest.raises(CheckpointError, match=r"damaged checkpoint.*fit and save it again"):
+    with pytest.raises(CheckpointError, match=r"(damaged checkpoint|no JSON).*fit and save it again"):
         load_predictor(tmp_path / "run")
 
 
@@ -224,3 +228,61 @@ def test_the_seed_draws_the_initial_weights() -> None:
     weights = [made.model.free_prototypes for made in drawn if isinstance(made, TorchPredictor)]
     assert weights[0].equal(weights[1])
     assert not weights[0].equal(weights[2])
+
+
+def test_weights_and_what_a_checkpoint_says_are_those_that_were_saved_or_refused(saved: Path, tmp_path: Path) -> None:
+    for file in ("checkpoint.json", "model.safetensors"):
+        damaged = _copy(saved, tmp_path / file) / file
+        content = bytearray(damaged.read_bytes())
+        content[content.index(b"7") if file == "checkpoint.json" else -1] ^= 1
+        damaged.write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"{file} .*(digest is another one).*fit and save it again"):
+            load_predictor(damaged.parent)
+
+
+def test_a_checkpoint_without_digests_is_read_as_it_is(saved: Path, tmp_path: Path) -> None:
+    document = json.loads((saved / "checkpoint.json").read_text())
+    old = _copy(saved, tmp_path / "old", tensors=None, versions=document["versions"])
+    np.testing.assert_array_equal(load_predictor(old).predict(TEST), load_predictor(saved).predict(TEST))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_neither_saved_nor_loaded(saved: Path, tmp_path: Path, value: float) -> None:
+    predictor = load_predictor(saved)
+    assert isinstance(predictor, TorchPredictor)
+    predictor.model.target_mean.fill_(value)
+    with pytest.raises(CheckpointError, match=r"1 of \d+ tensors hold NaN or infinity \(target_mean\).*learning_rate"):
+        predictor.save(tmp_path / "not saved")
+    assert not (tmp_path / "not saved").exists()
+    tensors = load_file(saved / "model.safetensors")
+    folder = _copy(saved, tmp_path / "run", tensors=None)
+    save_file(tensors | {"target_mean": tensors["target_mean"] + value}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model.safetensors: 1 of \d+ tensors hold NaN or infinity"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("name", ["ridge-exponential", "gta-no-llm"])
+def test_a_prediction_that_is_no_number_is_an_error_that_names_the_gene(name: str, backbone: Path) -> None:
+    predictor = _fitted(name, backbone)
+    features = TEST[range(9)].features.clone()
+    features[4, 3, 1] = float("nan")
+    with pytest.raises(ValueError, match=rf"{name} predicts NaN or infinity for 1 of 9 genes, first gene4"):
+        predictor.predict(TinyGenes(features, TEST.targets, prompts=TEST.prompts))
+
+
+def test_a_run_trained_on_embeddings_without_their_scale_is_refused(tmp_path: Path) -> None:
+    gemma = write_family(tmp_path / "gemma", "gemma")
+    _fitted("gta-best", gemma).save(tmp_path / "now")
+    load_predictor(tmp_path / "now")
+    settings = json.loads((tmp_path / "now" / "checkpoint.json").read_text())["settings"]
+    del settings["backbone"]["embedding_scale"]
+    old = _copy(tmp_path / "now", tmp_path / "old", settings=settings)
+    with pytest.raises(CheckpointError, match=r"times 1, and .* reads them times 5.6\d*: .*train again"):
+        load_predictor(old, backbone=gemma)
+
+
+def test_a_checkpoint_that_git_lfs_has_not_fetched_is_named(saved: Path, tmp_path: Path) -> None:
+    folder = _copy(saved, tmp_path / "run")
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
+    with pytest.raises(CheckpointError, match=r"model.safetensors \(\d+ bytes\) is a git-lfs pointer.*`git lfs pull`"):
+        load_predictor(folder)
