@@ -19,6 +19,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
+from catalog.genes.frames import Table, as_polars
 from catalog.ncbi import annotations as ncbi
 from catalog.runtime.tables import listed
 from catalog.runtime.whole_numbers import whole_number
@@ -86,12 +87,13 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
     def __init__(
         self,
         windows: WindowSource,
-        genes: pl.DataFrame,
+        genes: Table,
         *,
         prompts: Sequence[str],
         targets: Sequence[float] | Sequence[Sequence[float]],
         joined: JoinReport | None = None,
     ) -> None:
+        genes = as_polars(genes, gene_tables.GENE_SCHEMA)
         if not len(windows) == len(genes) == len(prompts) == len(targets):
             raise ValueError(
                 f"one window, row, prompt and target a gene: got {len(windows)}, {len(genes)}, {len(prompts)} and "
@@ -227,11 +229,11 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
 def gene_dataset(
     url: StorePlace,
     feature_set: str | Sequence[str],
-    genes: pl.DataFrame,
+    genes: Table,
     *,
     anchors: str | None = None,
-    annotations: pl.DataFrame | None = None,
-    targets: pl.DataFrame | None = None,
+    annotations: "Table | None" = None,
+    targets: "Table | None" = None,
     settings: WindowSettings | None = None,
     **changes: Any,
 ) -> GeneDataset:
@@ -244,7 +246,8 @@ def gene_dataset(
     feature_set
         Name of the set; of several, their channels are put side by side (`loaders.StackedDataset`).
     genes
-        Table of `catalog.genes.table.read_genes`.
+        Table of `catalog.genes.table.read_genes`, or one of these columns by pandas or any library that narwhals knows;
+        so are annotations and targets.
     anchors
         Name of an anchored array of the feature set, whose windows are centred on each TSS to the base; None for
         windows of the grid.
@@ -271,6 +274,8 @@ def gene_dataset(
         If fewer than half of the genes, or of the targets if these are fewer, meet the other; or fewer than half have
         an annotation.
     """
+    genes = as_polars(genes, gene_tables.GENE_SCHEMA)
+    targets = None if targets is None else as_polars(targets)
     settings = replace(settings or WindowSettings(), **changes)
     store = url if isinstance(url, Store) else open_store(url, storage_options=settings.storage_options)
     assembly = store.assembly

@@ -13,6 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from catalog.expression.targets import TARGET_SCHEMA
+from catalog.genes.frames import Table, as_polars
+from catalog.genes.table import GENE_SCHEMA
 from catalog.runtime import headers, tables
 from catalog.runtime.lines import TableError, read_lines
 from catalog.runtime.tables import listed
@@ -110,9 +112,7 @@ def read_quantification(path: str | os.PathLike[str], *, column: int) -> pl.Data
     return pl.DataFrame([frame["peak_id"], values.alias("value")])
 
 
-def signal_at_tss(
-    genes: pl.DataFrame, peaks: pl.DataFrame, quantification: pl.DataFrame, *, flank_bp: int = 500
-) -> pl.DataFrame:
+def signal_at_tss(genes: Table, peaks: Table, quantification: Table, *, flank_bp: int = 500) -> pl.DataFrame:
     """Sum the signal of the peaks on a gene's strand whose summit lies near its TSS.
 
     Parameters
@@ -137,6 +137,9 @@ def signal_at_tss(
     ValueError
         If a gene has no strand, a peak no value, or genes and peaks share no contig; the first ones are named.
     """
+    genes = as_polars(genes, GENE_SCHEMA)
+    peaks = as_polars(peaks, PEAK_SCHEMA)
+    quantification = as_polars(quantification, QUANTIFICATION_SCHEMA)
     if flank_bp < 1:
         raise ValueError(f"flank_bp is a number of bases on either side, at least 1; got {flank_bp}")
     valued = peaks.join(quantification, on="peak_id", how="left")

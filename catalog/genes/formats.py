@@ -171,7 +171,7 @@ def _read_bed(path: Path) -> tuple[pl.DataFrame, Dropped]:
     if "gene_id" not in roles:
         bases = zip(frame["contig"], start, end, strict=True)
         frame = frame.with_columns(
-            pl.Series("region", [None if None in base else str(Interval(*base)) for base in bases])
+            pl.Series("region", [None if None in base else str(Interval(*base)) for base in bases], dtype=pl.String)
         )
         roles["gene_id"] = "region"
     strand = _strand(frame, roles)

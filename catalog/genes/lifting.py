@@ -10,6 +10,7 @@ place there, and is dropped and reported.
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
+from catalog.genes.frames import Table, as_polars
 from catalog.genes.report import GeneReport, GeneTable, Group
-from catalog.genes.table import place_genes
+from catalog.genes.table import GENE_SCHEMA, place_genes
 from catalog.runtime import tables
+from catalog.runtime.lines import Line, TableError, read_lines
+from catalog.runtime.locations import local_path
 from catalog.runtime.plugins import how_to_install
-from catalog.runtime.tables import TableError, listed
+from catalog.runtime.tables import listed
 
 if TYPE_CHECKING:
     from liftover import ChainFile
@@ -72,10 +76,14 @@ def open_chain(path: str | os.PathLike[str]) -> Chain:
         from liftover import ChainFile
     except ImportError as error:
         raise ModuleNotFoundError(f"lifting over needs the library liftover: {how_to_install('catalog')}") from error
-    path = Path(path)
+    path = local_path(path) or Path(path)
     source: dict[str, int] = {}
     target: dict[str, int] = {}
-    for line in tables.read_lines(path):
+    size = 0
+    for line in read_lines(path):
+        size += len(line)
+        if size > tables.LARGEST_TABLE:
+            raise TableError(f"{path} holds more than {tables.LARGEST_TABLE >> 30} GiB of chains; keep those you need")
         if line.startswith(b"chain"):
             for (name, length), side in zip(_sides(line, path), (source, target), strict=True):
                 if side.setdefault(name, length) != length:
@@ -87,7 +95,7 @@ def open_chain(path: str | os.PathLike[str]) -> Chain:
     try:
         return Chain(path=path, source=source, target=target, lifter=ChainFile(str(path)))
     except ValueError as error:
-        raise TableError(f"{path} is a truncated or damaged chain file ({error}); fetch it again") from error
+        raise TableError(f"{path} is a truncated or damaged chain file ({listed([error])}); fetch it again") from error
 
 
 def lift_positions(
@@ -136,7 +144,7 @@ def lift_positions(
 
 
 def lift_genes(
-    genes: pl.DataFrame,
+    genes: Table,
     chain: Chain | str | os.PathLike[str],
     *,
     source: Assembly | None = None,
@@ -167,6 +175,7 @@ def lift_genes(
         gene is left. Only the mitochondrial contig may differ, since UCSC's hg19 has another one than GRCh37: its
         genes are then dropped.
     """
+    genes = as_polars(genes, GENE_SCHEMA)
     chain = chain if isinstance(chain, Chain) else open_chain(chain)
     unfit_source = _check_side(chain, source, is_source=True)
     unfit_target = _check_side(chain, target, is_source=False)
@@ -209,13 +218,13 @@ def lift_genes(
     return GeneTable(genes, report)
 
 
-def _sides(line: bytes, path: Path) -> tuple[tuple[str, int], tuple[str, int]]:
+def _sides(line: Line, path: Path) -> tuple[tuple[str, int], tuple[str, int]]:
     """Read names and lengths of the two contigs of a chain's header."""
-    fields = line.decode(errors="replace").split()
-    if len(fields) not in (12, 13) or not (fields[3].isdigit() and fields[8].isdigit()):
+    fields = line.decoded(path).split()
+    if len(fields) not in (12, 13) or not all(re.fullmatch("[0-9]{1,18}", fields[place]) for place in (3, 8)):
         raise TableError(
-            f"{path} has a chain that does not begin as `chain score contig length strand start end contig length "
-            f"strand start end id`: {' '.join(fields)[:80]!r}; fetch it again"
+            f"line {line.number} of {path} begins no chain as `chain score contig length strand start end contig "
+            f"length strand start end id`: {line.shown()}; fetch it again"
         )
     return (fields[2], int(fields[3])), (fields[7], int(fields[8]))
 

@@ -23,6 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from catalog.genes.families import families
+from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import plain_ids
 from catalog.runtime.documents import parse_object, read_object
 from catalog.runtime.tables import listed
@@ -84,7 +85,7 @@ class Split:
             raise ValueError(f"{where}: {error}") from error
 
 
-def by_contig(genes: pl.DataFrame, *, test: Iterable[str], validation: Iterable[str]) -> Split:
+def by_contig(genes: Table, *, test: Iterable[str], validation: Iterable[str]) -> Split:
     """Hold out whole contigs, so that no window of one part reaches into another.
 
     Parameters
@@ -99,6 +100,7 @@ def by_contig(genes: pl.DataFrame, *, test: Iterable[str], validation: Iterable[
     ValueError
         If a contig has no genes or is named for both.
     """
+    genes = as_polars(genes)
     parts = {"test": _names(test), "validation": _names(validation)}
     contigs = genes["contig"].unique(maintain_order=True).to_list()
     for part, names in parts.items():
@@ -118,7 +120,7 @@ def by_contig(genes: pl.DataFrame, *, test: Iterable[str], validation: Iterable[
     )
 
 
-def by_contig_group(genes: pl.DataFrame, *, n_folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
+def by_contig_group(genes: Table, *, n_folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
     """Put the contigs into groups of about as many genes, and hold out two: one for test, the next for validation.
 
     Parameters
@@ -137,21 +139,21 @@ def by_contig_group(genes: pl.DataFrame, *, n_folds: int = 5, fold: int = 0, see
     ValueError
         If there are fewer contigs than groups, or a number is out of range.
     """
+    genes = as_polars(genes)
     return _fold_of(genes, genes["contig"].to_list(), "contigs", n_folds=n_folds, fold=fold, seed=seed)
 
 
-def by_family(genes: pl.DataFrame, *, n_folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
+def by_family(genes: Table, *, n_folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
     """Put gene families into groups of about as many genes, and hold out two, so that no family is in two parts.
 
     Families go by symbol (`catalog.genes.families`); genes that share a symbol share a family. The parameters are those
     of `by_contig_group`, and so are the errors.
     """
+    genes = as_polars(genes)
     return _fold_of(genes, families(genes["symbol"]), "gene families", n_folds=n_folds, fold=fold, seed=seed)
 
 
-def by_gene_list(
-    genes: pl.DataFrame, test_ids: Iterable[str], *, validation_fraction: float = 0.2, seed: int = 0
-) -> Split:
+def by_gene_list(genes: Table, test_ids: Iterable[str], *, validation_fraction: float = 0.2, seed: int = 0) -> Split:
     """Hold out a published list of test genes, and a random part of the others for validation.
 
     GTA does so: 2,850 genes of Huang et al. 2023 are the test, the others are split 80:20.
@@ -173,6 +175,7 @@ def by_gene_list(
     ValueError
         If the table has none of them, or a fraction is out of range.
     """
+    genes = as_polars(genes)
     wanted = pl.DataFrame({"gene_id": list(dict.fromkeys(test_ids))}, schema={"gene_id": pl.String})
     ids = wanted.select(plain_ids("gene_id"))["gene_id"].unique(maintain_order=True)
     test = genes.filter(pl.col("gene_id").is_in(ids.to_list()))["gene_id"]
@@ -195,9 +198,7 @@ def by_gene_list(
     return _in_order(genes, test=held, validation=set(validation))
 
 
-def random(
-    genes: pl.DataFrame, *, test_fraction: float = 0.2, validation_fraction: float = 0.1, seed: int = 0
-) -> Split:
+def random(genes: Table, *, test_fraction: float = 0.2, validation_fraction: float = 0.1, seed: int = 0) -> Split:
     """Sample genes for test and validation; the sample depends on their ids and the seed, not on the table's order.
 
     Parameters
@@ -209,6 +210,7 @@ def random(
     seed
         Another seed gives another choice.
     """
+    genes = as_polars(genes)
     if test_fraction + validation_fraction >= 1:
         raise ValueError(
             f"test_fraction + validation_fraction must stay below 1, got {test_fraction} + {validation_fraction}; "
@@ -220,7 +222,7 @@ def random(
     return _in_order(genes, test=set(sampled[:n_test]), validation=set(sampled[n_test:]))
 
 
-def overlaps(split: Split, genes: pl.DataFrame, *, window_bp: int) -> pl.DataFrame:
+def overlaps(split: Split, genes: Table, *, window_bp: int) -> pl.DataFrame:
     """Find the test genes whose window shares bases with the window of a training gene.
 
     Parameters
@@ -243,6 +245,7 @@ def overlaps(split: Split, genes: pl.DataFrame, *, window_bp: int) -> pl.DataFra
     ValueError
         If `genes` lacks a gene of the split.
     """
+    genes = as_polars(genes)
     if window_bp < 1:
         raise ValueError(f"window_bp is a number of bases, at least 1; got {window_bp}")
     test, train = (_located(genes, ids) for ids in (split.test, split.train))
@@ -260,7 +263,7 @@ def overlaps(split: Split, genes: pl.DataFrame, *, window_bp: int) -> pl.DataFra
     ).filter(pl.col("distance_bp") < window_bp)
 
 
-def overlap_report(split: Split, genes: pl.DataFrame, *, window_bp: int) -> str:
+def overlap_report(split: Split, genes: Table, *, window_bp: int) -> str:
     """Summarise in one line how many test genes `overlaps` finds, and how much they share."""
     found = overlaps(split, genes, window_bp=window_bp)
     line = (

@@ -17,6 +17,7 @@ import polars as pl
 from catalog.assembly import Assembly, AssemblyMismatch, UnknownContig
 from catalog.genes.format_plugins import format_names, format_of, read_as
 from catalog.genes.formats import PLUS_CLINICAL, Dropped
+from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import plain_ids
 from catalog.genes.report import GeneReport, GeneTable, Group
 from catalog.runtime import tables
@@ -142,7 +143,7 @@ def read_gene_table(
     return GeneTable(genes, report)
 
 
-def write_genes(genes: pl.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_genes(genes: Table, path: str | os.PathLike[str]) -> None:
     """Write a gene table that `read_genes` reads back as it is; `.gz` is compressed.
 
     Raises
@@ -150,16 +151,17 @@ def write_genes(genes: pl.DataFrame, path: str | os.PathLike[str]) -> None:
     ValueError
         If the frame does not have `GENE_SCHEMA`, or a text holds a tab or a line break.
     """
+    genes = as_polars(genes, GENE_SCHEMA)
     tables.require_schema(genes, GENE_SCHEMA, what="a gene table", schema_name="GENE_SCHEMA")
     tables.write_table(genes, path)
 
 
-def match_contigs(genes: pl.DataFrame, assembly: Assembly) -> pl.DataFrame:
+def match_contigs(genes: Table, assembly: Assembly) -> pl.DataFrame:
     """Fit genes to an assembly as `place_genes` does, without its report."""
     return place_genes(genes, assembly).genes
 
 
-def place_genes(genes: pl.DataFrame, assembly: Assembly) -> GeneTable:
+def place_genes(genes: Table, assembly: Assembly) -> GeneTable:
     """Name contigs as the assembly does; drop and report genes that do not lie on it.
 
     `1` finds `chr1` and the reverse; `chr1` also finds `NC_000001.11`.
@@ -169,6 +171,7 @@ def place_genes(genes: pl.DataFrame, assembly: Assembly) -> GeneTable:
     AssemblyMismatch
         If no gene is left; the message lists the contigs of both sides.
     """
+    genes = as_polars(genes, GENE_SCHEMA)
     lengths = assembly.lengths
     accessions = {
         _CHROMOSOMES[accession]: name for name in lengths if (accession := name.split(".")[0]) in _CHROMOSOMES

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import plain_ids
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
@@ -84,7 +85,7 @@ def read_annotations(path: str | os.PathLike[str], *, tax_id: int | None = None)
     return annotations
 
 
-def add_summaries(annotations: pl.DataFrame, path: str | os.PathLike[str]) -> pl.DataFrame:
+def add_summaries(annotations: Table, path: str | os.PathLike[str]) -> pl.DataFrame:
     """Put in the summaries of NCBI's `gene_summary` table; what the table lacks keeps its summary.
 
     Parameters
@@ -100,6 +101,7 @@ def add_summaries(annotations: pl.DataFrame, path: str | os.PathLike[str]) -> pl
     TableError
         If the table lacks these columns.
     """
+    annotations = as_polars(annotations, ANNOTATION_SCHEMA)
     path = Path(path)
     frame = tables.read_table(path)
     summary, ncbi, symbol, source = (
@@ -129,7 +131,7 @@ def add_summaries(annotations: pl.DataFrame, path: str | os.PathLike[str]) -> pl
     return joined.with_columns(summary=pl.coalesce("added", "summary")).select(ANNOTATION_SCHEMA.names())
 
 
-def write_annotations(annotations: pl.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_annotations(annotations: Table, path: str | os.PathLike[str]) -> None:
     """Write annotations that `read_annotations` reads back as they are; `.gz` is compressed.
 
     Raises
@@ -137,11 +139,12 @@ def write_annotations(annotations: pl.DataFrame, path: str | os.PathLike[str]) -
     ValueError
         If the frame does not have `ANNOTATION_SCHEMA`, or a text holds a tab or a line break.
     """
+    annotations = as_polars(annotations, ANNOTATION_SCHEMA)
     tables.require_schema(annotations, ANNOTATION_SCHEMA, what="an annotation table", schema_name="ANNOTATION_SCHEMA")
     tables.write_table(annotations, path)
 
 
-def annotate(genes: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
+def annotate(genes: Table, annotations: Table) -> pl.DataFrame:
     """Find each gene's annotation: by Ensembl id, else by symbol in any case.
 
     Of several records with one Ensembl id that with the gene's symbol is taken, else the first.
@@ -151,6 +154,8 @@ def annotate(genes: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
     A frame with `ANNOTATION_SCHEMA`, one row a gene, in the order of `genes`. `gene_id` and `symbol` are those of
     `genes`, unless its symbol is only the id; a gene without annotation has nothing else.
     """
+    genes = as_polars(genes)
+    annotations = as_polars(annotations, ANNOTATION_SCHEMA)
     records = annotations.with_row_index("record").with_columns(key=pl.col("symbol").str.to_uppercase())
     found = (
         genes.select("gene_id", "symbol").with_row_index("order").with_columns(key=pl.col("symbol").str.to_uppercase())
@@ -201,7 +206,7 @@ def prompt(annotation: Mapping[str, object], *, missing: Missing = "omit") -> st
     return "\n".join([f"# Task: {_TASK}", *known, "# Data:"])
 
 
-def prompts_for(genes: pl.DataFrame, annotations: pl.DataFrame, *, missing: Missing = "omit") -> list[str]:
+def prompts_for(genes: Table, annotations: Table, *, missing: Missing = "omit") -> list[str]:
     """Write the prompt of each gene, in the order of `genes`; one without annotation is named by its symbol alone."""
     return [prompt(row, missing=missing) for row in annotate(genes, annotations).iter_rows(named=True)]
 

@@ -260,6 +260,12 @@ def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def listed(names: Sequence[object]) -> str:
-    """List the first few of many, for messages; a long one is cut."""
-    shown = [name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..." for name in map(str, names[:8])]
-    return ", ".join(shown) + (f", ... ({len(names):,})" if len(names) > 8 else "")
+    """List the first few of many, for messages; a long one is cut, and what cannot be printed is escaped."""
+    return ", ".join(map(_printable, names[:8])) + (f", ... ({len(names):,})" if len(names) > 8 else "")
+
+
+def _printable(name: object) -> str:
+    text = str(name)
+    if len(text) > _LONGEST_SHOWN:
+        text = f"{text[:_LONGEST_SHOWN]}..."
+    return text if text.isprintable() else "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)

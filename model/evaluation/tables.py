@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from catalog import TableError
+from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import find_gene_ids, is_no_gene, plain_ids
 from catalog.runtime import tables
 from catalog.runtime.tables import listed
@@ -144,7 +145,7 @@ def read_predictions(paths: Sequence[str | os.PathLike[str]], *, columns: Sequen
     return joined
 
 
-def evaluate_table(predictions: pl.DataFrame, targets: pl.DataFrame, *, draws: int = 5000, seed: int = 0) -> Evaluation:
+def evaluate_table(predictions: Table, targets: Table, *, draws: int = 5000, seed: int = 0) -> Evaluation:
     """Score tables of predictions, all models on the same genes and the same resamples.
 
     Parameters
@@ -160,6 +161,8 @@ def evaluate_table(predictions: pl.DataFrame, targets: pl.DataFrame, *, draws: i
     ValueError
         If fewer than three genes are both predicted and measured.
     """
+    predictions = as_polars(predictions)
+    targets = as_polars(targets)
     models = tuple(predictions.columns[1:])
     complete = predictions.drop_nulls()
     joined = complete.join(targets, on="gene_id", how="inner", maintain_order="left")

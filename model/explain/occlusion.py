@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from catalog.genes.frames import Table, as_polars
 from loaders import GeneBatch, GeneDataset, data_loader
 from model.evaluation.metrics import bootstrap
 from model.networks import positions
@@ -118,7 +119,7 @@ def contribution_by_distance(
 
 
 def knock_out(
-    predictor: Predictor, dataset: GeneDataset, elements: pl.DataFrame, *, fill: ArrayLike | None = None
+    predictor: Predictor, dataset: GeneDataset, elements: Table, *, fill: ArrayLike | None = None
 ) -> pl.DataFrame:
     """Knock out (ablate) one element at a time, such as an enhancer, from each gene whose window holds it.
 
@@ -144,6 +145,7 @@ def knock_out(
         If elements lie on a contig that the assembly lacks, or have no length, or the model has several tasks; and as
         `predict_occluded`.
     """
+    elements = as_polars(elements)
     dataset = dataset.unjittered()
     whole = _one_a_gene(predictor.predict(dataset))
     row = _fill(predictor, dataset, fill)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import torch
@@ -207,3 +208,18 @@ def test_parts_of_different_lengths_are_refused(url: str) -> None:
     dataset = genes(url)
     with pytest.raises(ValueError, match="got 3, 3, 1 and 3"):
         GeneDataset(dataset.windows, dataset.genes, prompts=["one"], targets=[0.0, 1.0, 2.0])
+
+
+def test_tables_of_pandas_work_where_those_of_polars_do(url: str) -> None:
+    def as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({name: frame[name].to_list() for name in frame.columns})
+
+    tables = {"annotations": as_pandas(ANNOTATIONS), "targets": as_pandas(TARGETS)}
+    dataset, same = gene_dataset(url, "demo", as_pandas(GENES), n_bins=5, **tables), genes(url)
+    assert dataset.genes.equals(same.genes)
+    assert (dataset.prompts, dataset.targets.tolist(), dataset.joined) == (
+        same.prompts,
+        same.targets.tolist(),
+        same.joined,
+    )
+    assert torch.equal(dataset[[0, 1, 2]].features, same[[0, 1, 2]].features)

@@ -212,7 +212,9 @@ def test_only_the_mitochondrial_contig_may_have_another_length_and_its_genes_are
         pytest.param(FORWARD.text().encode()[:-5], "truncated or damaged chain.*fetch it again", id="cut text"),
         pytest.param(b"", "is empty.*fetch", id="empty"),
         pytest.param(b"chr1\t5\t6\n", "holds no chain; take a UCSC chain file", id="a BED"),
-        pytest.param(b"chain 9 chr1 x\n5\n\n", "does not begin as `chain score.*fetch it again", id="a bad header"),
+        pytest.param(
+            b"chain 9 chr1 x\n5\n\n", "line 1 of .* begins no chain as `chain score.*fetch it again", id="a bad header"
+        ),
         pytest.param(
             FORWARD.text().encode() + FORWARD._replace(strand="-").text().replace("120", "121").encode(),
             "gives chrA two lengths, 120 and 121 bp; fetch it again",
