@@ -39,6 +39,7 @@ def run(*command: str | Path, installed: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_store_is_built_and_a_model_trained_and_evaluated_through_the_plug_in(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -278,6 +278,7 @@ def test_a_full_disk_stops_the_build_and_room_lets_it_go_on(
         judge_complete(notes, store, reference)
 
 
+@pytest.mark.slow
 def test_a_store_that_becomes_read_only_stops_the_build(
     notes: Path, genome: Path, reference: Path, tmp_path: Path
 ) -> None:

@@ -20,8 +20,6 @@ from featurestore.testing import ORIGIN, built_store, feature_set_of, values_of
 
 LENGTHS = {"chr1": 120, "chr2": 40}
 GRID = Grid(bin_size=16, offsets=(0, 5))
-DAMAGES = 1000
-"""Flips and truncations, spread over sealed and unsealed."""
 
 
 @contextmanager
@@ -108,9 +106,16 @@ def read(url: Path) -> int:
     return count
 
 
-@pytest.mark.parametrize("is_sealed", [pytest.param(False, marks=pytest.mark.slow), True], ids=["unsealed", "sealed"])
+@pytest.mark.parametrize(
+    ("is_sealed", "damages"),
+    [
+        pytest.param(True, 100, id="sealed, 100"),
+        pytest.param(True, 500, id="sealed, 500", marks=pytest.mark.slow),
+        pytest.param(False, 500, id="unsealed, 500", marks=pytest.mark.slow),
+    ],
+)
 def test_every_flipped_bit_and_every_truncation_is_found_and_none_is_read_as_a_value(
-    tmp_path: Path, is_sealed: bool
+    tmp_path: Path, is_sealed: bool, damages: int
 ) -> None:
     store = store_with_anchors(tmp_path)
     if is_sealed:
@@ -120,7 +125,7 @@ def test_every_flipped_bit_and_every_truncation_is_found_and_none_is_read_as_a_v
     rng = np.random.default_rng(1 + is_sealed)
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     before = files_of(tmp_path)
-    for number in range(DAMAGES // 2):
+    for number in range(damages):
         # Each file in turn: small ones, such as a coordinate, as often as large ones.
         with damaged(files[number % len(files)], rng) as what:
             assert is_noticed(tmp_path), what

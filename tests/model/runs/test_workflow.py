@@ -67,6 +67,7 @@ def run(place: Path) -> Path:
     return place / "run"
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(place: Path, tmp_path: Path) -> None:
     # Prompts that were kept before the kill are read again in other batches, which may round otherwise.
     settings = ["--set", "dropout=0.3", "--set", "prefix_cache=false"]
