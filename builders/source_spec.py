@@ -88,7 +88,8 @@ def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = Non
             assembly, letters = read_genome(fasta)
             notes = letters.notes()
             genome = GenomeFile(
-                url=absolute(request.fasta),
+                # A worker has another standard input: what lies behind /dev/stdin, not its name.
+                url=fasta.url if request.fasta.startswith("/dev/") else absolute(request.fasta),
                 storage_options=dict(request.fasta_options or {}),
                 index=fasta.index,
                 assembly_digest=assembly.digest,

@@ -67,8 +67,8 @@ class UnusualLetters:
             raise FastaError(
                 f"{shown} is no genome: {sum(counts.values()):,} of the {lengths[first]:,} letters of {first!r}{more} "
                 f"stand for no nucleotides ({_listed(counts)}); expected A, C, G, T or U, N and the IUPAC codes "
-                f"{_IUPAC}, and at most 1 % others: give the FASTA of a genome, leave that contig out, or write N "
-                "where letters mask"
+                f"{_IUPAC}, and at most 1 % others: give the FASTA of a genome, remove that sequence from it, or "
+                "write N where letters mask"
             )
 
     def notes(self) -> list[str]:

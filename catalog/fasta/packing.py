@@ -20,9 +20,8 @@ _UNSUPPORTED = {
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"PK\x03\x04": "zip",
-    b"\x43\x27\x41\x1a": "UCSC 2bit",
-    b"\x1a\x41\x27\x43": "UCSC 2bit",
 }
+_TWO_BIT = (b"\x43\x27\x41\x1a", b"\x1a\x41\x27\x43")
 _COMPRESSED_ENDINGS = (".gz", ".bgz", ".bz2", ".zip")
 
 
@@ -47,6 +46,8 @@ def packing_of(source: Source) -> Packing:
 def _packing_of(head: bytes, shown: str) -> Packing:
     if not head:
         raise FastaError(f"{shown} is empty; expected FASTA records: fetch it again")
+    if head.startswith(_TWO_BIT):
+        raise FastaError(f"{shown} is UCSC 2bit, which is not read here; unpack it: `twoBitToFa genome.2bit genome.fa`")
     for magic, name in _UNSUPPORTED.items():
         if head.startswith(magic):
             raise FastaError(

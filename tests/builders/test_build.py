@@ -22,6 +22,7 @@ from builders.request import BuildRequest
 from builders.run import build, run_build
 from builders.sequence import bases, is_unknown, span_sequences
 from builders.source import Span, pad_rows
+from builders.source_spec import describe_source
 from builders.testing import CompositionExtractor
 from catalog import Assembly, AssemblyMismatch, Channel, Fasta, FastaError, Grid, UnknownContig
 from catalog.runtime.plugins import UnfitPlugin
@@ -320,3 +321,12 @@ def test_a_contig_whose_folder_would_have_too_long_a_name_is_refused_before_anyt
         assert list(tmp_path.iterdir()) == [path]
     plan = plan_build(str(tmp_path / "s"), BuildRequest(contigs=(names[0],), **request))  # type: ignore[arg-type]
     assert len(plan.todo) == 1
+
+
+def test_a_genome_on_standard_input_is_named_by_its_file(fasta: Path, tmp_path: Path) -> None:
+    # A worker's standard input is another; a shell's `< genome.fa` is a file that all can read.
+    with fasta.open("rb") as file:
+        place = f"/dev/fd/{file.fileno()}"
+        spec = describe_source(BuildRequest(fasta=place, extractor=COMPOSITION, bin_size=16))
+    assert spec.genome is not None
+    assert spec.genome.url == str(fasta)

@@ -258,7 +258,7 @@ def test_an_assembly_is_called_after_its_file(tmp_path: Path, file: str, name: s
         pytest.param("a.fa.bz2", b"BZh91AY....", "bzip2-compressed.*`bgzip genome.fa`", id="bzip2"),
         pytest.param("a.fa.xz", b"\xfd7zXZ\x00....", "xz-compressed.*`bgzip genome.fa`", id="xz"),
         pytest.param("a.fa.zip", b"PK\x03\x04....", "zip-compressed.*`bgzip genome.fa`", id="zip"),
-        pytest.param("a.2bit", b"\x43\x27\x41\x1a....", "2bit.*unpack it", id="2bit"),
+        pytest.param("a.2bit", b"\x43\x27\x41\x1a....", "UCSC 2bit.*twoBitToFa", id="2bit"),
         pytest.param("a.fa.gz", b">c\nACGT\n", "plain text under a compressed file's name; rename it", id="misnamed"),
         pytest.param("a.fa.gz", gzip.compress(b""), r"a\.fa\.gz is empty.*fetch it again", id="nothing gzipped"),
         pytest.param("a.fa.gz", gzip.compress(b"chr1"), r"a\.fa\.gz is not FASTA", id="no FASTA gzipped"),
