@@ -17,7 +17,6 @@ from catalog import FeatureSet
 from featurestore import Fault, FingerprintMismatch, Store
 from featurestore.format import layout
 from featurestore.rows.row_requests import RowRequest
-from featurestore.rows.source import read_rows
 
 _FLOOR = 1e-4
 """Difference that never matters, for channels that are all but zero in the bins drawn."""
@@ -64,7 +63,7 @@ def recompute(
         raise ValueError(f"at least 1 bin is recomputed, got {k}")
     rng = np.random.default_rng(seed)
     faults = []
-    for name in dict.fromkeys(feature_sets or store.feature_sets()):
+    for name in feature_sets or store.feature_sets():
         feature_set = store.feature_set(name)
         named = is_source(feature_set.extractor) and extractor is None
         request = FeaturesRequest(
@@ -115,8 +114,7 @@ def _recompute_set(
     # As the store keeps it, so that what is compared is the computing and not the rounding.
     expected = feature_set.value_type.cast(computed).astype(np.float32)
     requests = [RowRequest(commit.contig, commit.phase, row, row + 1) for commit, row in bins]
-    found = read_rows(store.rows(name), requests, expected.shape[1], feature_set.dtype)
-    stored = np.concatenate(found).astype(np.float32)
+    stored = np.concatenate(store[name].rows(requests)).astype(np.float32)
     difference = np.abs(stored - expected)
     allowed = _FLOOR + made.tolerance * np.maximum(np.abs(stored), np.abs(expected)).max(axis=0)
     faults: dict[str, Fault] = {}

@@ -4,7 +4,8 @@ Belongs here: from windows to rows and back, and the error for rows that were ne
 (`featurestore.rows.source`), tensors (`loaders`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from catalog.registry import UNKNOWN
 from catalog.runtime.whole_numbers import whole_number, whole_numbers
 from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
+from featurestore.format.array_document import check_array
 from featurestore.format.commits import CommitLog, NotBuilt
-from featurestore.format.layout import ContigLayout
+from featurestore.format.layout import ContigLayout, values_path
 from featurestore.objects.objects import Objects
 from featurestore.rows.completeness import BuiltRows
 from featurestore.rows.row_requests import Block, RowRequest
@@ -27,6 +29,9 @@ from featurestore.rows.window_plan import WindowPlan, plan_windows
 if TYPE_CHECKING:
     import polars as pl
     import xarray as xr
+
+
+_REQUESTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -140,6 +145,7 @@ class FeatureReader(Displayed):
         self._grid = feature_set.grid
         self._lengths = assembly.lengths
         self._built = BuiltRows(self.commits, self.layout)
+        self._checked: set[tuple[str, int]] = set()
         self._held = source.held if isinstance(source, HeldRowSource) else None
 
     @property
@@ -204,6 +210,8 @@ class FeatureReader(Displayed):
             If a bin inside the contig was never built; the message names the command that builds it.
         DamagedChunk
             If stored bytes fail their checksum.
+        NotAStore
+            If the array's own document says something else of its bytes than the store's description.
         """
         many = self.windows([contig], [centre], n_bins=n_bins)
         return Window(
@@ -235,6 +243,8 @@ class FeatureReader(Displayed):
         # Most contigs are complete, so most batches take one lookup for each contig and phase.
         if not all(self._built.is_whole(*place) for place in plan.places):
             self._refuse_what_was_never_built(plan.requests)
+        if not plan.places <= self._checked:
+            self._check(plan.places)
         return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
 
     def _read(self, plan: WindowPlan) -> Values:
@@ -329,10 +339,25 @@ class FeatureReader(Displayed):
         require_small(last - first, self.feature_set)
         request = RowRequest(contig, phase, first, last)
         self._refuse_what_was_never_built([request])
-        (values,) = read_rows(self.source, [request], len(self._pad), self._pad.dtype)
+        (values,) = self.rows([request])
         starts = np.arange(first, last, dtype=np.int64) * bin_size - offset
         inside = np.clip(starts, 0, None), np.clip(starts + bin_size, None, length)
         return region_frame(self.feature_set, contig, *inside, values)
+
+    def rows(self, requests: Sequence[RowRequest]) -> list[Values]:
+        """Read ranges of committed rows in one batch, each `(end - first, channels)`; the records are not asked."""
+        self._check({(request.contig, request.phase) for request in requests})
+        return read_rows(self.source, requests, len(self._pad), self._pad.dtype)
+
+    def _check(self, places: Set[tuple[str, int]]) -> None:
+        """Check the documents of arrays that are read for the first time."""
+        new = sorted({contig for contig, _ in places - self._checked})
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            list(pool.map(self._check_contig, new))
+        self._checked |= places
+
+    def _check_contig(self, contig: str) -> None:
+        check_array(self.objects, self.layout(contig), values_path(self.name, contig))
 
     def _refuse_what_was_never_built(self, requests: Sequence[RowRequest]) -> None:
         missing = self._built.missing(requests)

@@ -7,9 +7,6 @@ windows (`featurestore.reader`).
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from pydantic import ValidationError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet, KnownSet, StoreSummary
 from catalog.registry import UNKNOWN
@@ -19,9 +16,10 @@ from featurestore.display import Display, Displayed, in_bytes, percent, some
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import CommitLog, NotBuilt
-from featurestore.format.declarations import Declaration, DeclarationLog, NotAStore, read_description
+from featurestore.format.declarations import Declaration, DeclarationLog, read_description
 from featurestore.format.manifest import CATALOG, Manifest, is_sealed_in_part, read_manifest, unseal
-from featurestore.format.metadata import GROUP, MAX_CONSOLIDATED_BYTES, is_whole, root_documents, set_documents
+from featurestore.format.metadata import GROUP, root_documents, set_documents
+from featurestore.format.root import group_attributes, read_assembly, root_description
 from featurestore.http_listing import listed
 from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.reader import FeatureReader
@@ -55,7 +53,7 @@ class Store(Displayed):
     @property
     def format(self) -> int:
         """Format of the store (`featurestore.format.layout`); a declaration may raise it."""
-        return int(_root_description(self.objects)["format"])
+        return int(root_description(self.objects)["format"])
 
     def feature_sets(self) -> list[str]:
         """List the names of the feature sets."""
@@ -334,55 +332,7 @@ def open_store(url: str | os.PathLike[str], *, storage_options: StorageOptions |
 
 
 def _open(objects: Objects, storage_options: StorageOptions | None) -> Store:
-    description = _root_description(objects)
-    try:
-        assembly = Assembly.model_validate(description.get("assembly"))
-    except ValidationError as error:
-        raise NotAStore(
-            f"{objects.location}/{GROUP} has a damaged description of its assembly ({error}); {_mend(objects, GROUP)}"
-        ) from error
-    return Store(objects, assembly, storage_options=storage_options)
-
-
-def _root_description(objects: Objects) -> dict[str, Any]:
-    """Read and check the root's description of the store: format and assembly (one request)."""
-    where = objects.location
-    attributes = group_attributes(objects, "")
-    if attributes is None:
-        raise FileNotFoundError(f"no store at {where}; `featurestore build {where} --fasta ...` makes one")
-    document = attributes.get("featurestore")
-    if not isinstance(document, dict):
-        raise NotAStore(f"{where} is a Zarr group, but no feature store: its attributes lack 'featurestore'")
-    if not is_whole(document):
-        raise NotAStore(f"{where}/{GROUP} is damaged: its digest is that of another; {_mend(objects, GROUP)}")
-    if document.get("format") not in layout.FORMATS:
-        raise NotAStore(
-            f"{where} has format {document.get('format')!r}; this version reads formats "
-            f"{' and '.join(map(str, layout.FORMATS))}: use the version of genomic-featurestore that wrote it"
-        )
-    return document
-
-
-def group_attributes(objects: Objects, path: str) -> dict[str, Any] | None:
-    """Read the attributes of a Zarr v3 group; None if there is none (one request, no event loop).
-
-    Raises
-    ------
-    NotAStore
-        If it is not a Zarr v3 group.
-    """
-    key = f"{path}/{GROUP}" if path else GROUP
-    where = f"{objects.location}/{key}"
-    try:
-        data = objects.get(key)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    mend = _mend(objects, key)
-    document = parse_object(data, where=where, mend=mend, raises=NotAStore, max_bytes=MAX_CONSOLIDATED_BYTES)
-    if document.get("node_type") != "group" or document.get("zarr_format") != 3:
-        raise NotAStore(f"{where} does not describe a group of Zarr version 3; {mend}")
-    attributes = document.get("attributes", {})
-    return attributes if isinstance(attributes, dict) else {}
+    return Store(objects, read_assembly(objects), storage_options=storage_options)
 
 
 def _set_in_words(item: FeatureSet | KnownSet, channels: Sequence[str], share: float | None) -> str:
@@ -392,12 +342,4 @@ def _set_in_words(item: FeatureSet | KnownSet, channels: Sequence[str], share: f
     return (
         f"{len(channels):,} channels of {item.dtype}, bins of {item.bin_size:,} bp at offsets {offsets} bp{built}, "
         f"by {item.extractor}, licence {item.licence.strip() or UNKNOWN}"
-    )
-
-
-def _mend(objects: Objects, key: str) -> str:
-    if key != GROUP:
-        return f"`featurestore repair {objects.location}` writes it anew"
-    return (
-        f"put that of a copy there, or remove {objects.location}/{GROUP} and build with the same FASTA: that makes it"
     )

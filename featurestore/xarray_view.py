@@ -4,21 +4,43 @@ Belongs here: lazy Datasets and DataTrees with coordinates, tables of small regi
 (`featurestore.reader`).
 """
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import polars as pl
 import xarray as xr
 from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import WrapperStore
 
-from catalog import FeatureSet
+from catalog import Assembly, FeatureSet
+from featurestore.format.array_document import check_array
 from featurestore.format.commits import NotBuilt
-from featurestore.format.layout import contig_path, set_path
-from featurestore.format.metadata import GROUP, is_consolidated
+from featurestore.format.layout import ContigLayout, contig_key, contig_path, set_path, values_path
+from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
+from featurestore.format.root import read_assembly
 from featurestore.objects.objects import Objects
 
+_REQUESTS_AT_ONCE = 8
 MAX_FRAME_BYTES = 1 << 30
 """Largest table (bytes)."""
+
+
+class _AsDescribed(WrapperStore[ZarrStore]):
+    """A Zarr store whose metadata and coordinates follow from a description, whatever its own documents say."""
+
+    def __init__(self, store: ZarrStore, documents: Mapping[str, bytes]) -> None:
+        super().__init__(store)
+        self._documents = documents
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        if key in self._documents and byte_range is None:
+            return prototype.buffer.from_bytes(self._documents[key])
+        return None if key.endswith(GROUP) else await super().get(key, prototype, byte_range)
 
 
 def contig_dataset(
@@ -47,17 +69,18 @@ def contig_dataset(
         If the contig has no array in the store.
     ValueError
         If there is no phase of that offset.
+    NotAStore
+        If the array's own document says something else of its bytes than the store's description.
     """
     phase = None if offset is None else phase_of(feature_set, offset)
-    store = objects.zarr(read_only=True)
-    group = contig_path(feature_set.name, contig)
-    try:
-        dataset = xr.open_zarr(store, group=group, consolidated=_is_sealed(objects), chunks=chunks)
-    except (FileNotFoundError, KeyError) as error:
+    if not _present(objects, feature_set, [contig]):
         raise NotBuilt(
             f"{feature_set.name} has no array for {contig}; `featurestore build {objects.location} "
             f"--extractor {feature_set.extractor} --contigs {contig}` makes it"
-        ) from error
+        )
+    group = contig_path(feature_set.name, contig)
+    store = _described(objects, read_assembly(objects), feature_set, [contig])
+    dataset = xr.open_zarr(store, group=group, consolidated=True, chunks=chunks)
     return _with_positions(dataset, feature_set, phase)
 
 
@@ -66,13 +89,15 @@ def set_datatree(
 ) -> xr.DataTree:
     """Open a whole feature set lazily: one node a contig, each a `contig_dataset`."""
     phase = None if offset is None else phase_of(feature_set, offset)
-    store = objects.zarr(read_only=True)
+    group = set_path(feature_set.name)
+    assembly = read_assembly(objects)
+    present = _present(objects, feature_set, list(assembly.lengths))
     # xarray accepts a Zarr store here, despite its annotation.
     opened: xr.DataTree = xr.open_datatree(
-        store,  # type: ignore[arg-type]
+        _described(objects, assembly, feature_set, present),  # type: ignore[arg-type]
         engine="zarr",
-        group=set_path(feature_set.name),
-        consolidated=_is_sealed(objects),
+        group=group,
+        consolidated=True,
         chunks=chunks,
     )
     contigs = {
@@ -137,6 +162,21 @@ def _with_positions(dataset: xr.Dataset, feature_set: FeatureSet, phase: int | N
     return described.isel(phase=phase, bin=rows).set_xindex("start")
 
 
-def _is_sealed(objects: Objects) -> bool:
-    """Tell whether the metadata is consolidated, as it must be over HTTP, since web servers do not list."""
-    return is_consolidated(objects.get(GROUP))
+def _present(objects: Objects, feature_set: FeatureSet, contigs: Sequence[str]) -> list[str]:
+    """Return those of some contigs that have an array (one listing)."""
+    there = set(objects.folders(set_path(feature_set.name)))
+    return [contig for contig in contigs if contig_key(contig) in there]
+
+
+def _described(objects: Objects, assembly: Assembly, feature_set: FeatureSet, contigs: Sequence[str]) -> ZarrStore:
+    """Check the documents of some arrays, and return a store of these arrays alone."""
+
+    def check(contig: str) -> None:
+        array = ContigLayout(feature_set, assembly.lengths[contig])
+        check_array(objects, array, values_path(feature_set.name, contig))
+
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        list(pool.map(check, contigs))
+    documents = root_documents(assembly) | set_documents(assembly, feature_set, contigs)
+    # Consolidated at the root, where xarray begins, since web servers do not list.
+    return _AsDescribed(objects.zarr(read_only=True), documents | consolidated(documents, [GROUP]))

@@ -19,7 +19,7 @@ from builders.source import Span
 from catalog import FeatureSet
 from catalog.genes.anchors import Anchor
 from catalog.value_type import Values
-from featurestore import ContigLayout, Origin, RowRequest, Store, read_rows, write_shard
+from featurestore import ContigLayout, Origin, RowRequest, Store, write_shard
 from featurestore.anchored.declare import anchored_layout
 from featurestore.anchored.layout import AnchorLayout, bin_offsets
 from featurestore.format import layout
@@ -131,7 +131,7 @@ class AnchorTask(NamedTuple):
             if window.offset is not None
         }
         if wanted:
-            found = read_rows(store.rows(feature_set.name), list(wanted.values()), features.shape[2], features.dtype)
+            found = store[feature_set.name].rows(list(wanted.values()))
             for number, rows in zip(wanted, found, strict=True):
                 features[number, sources.is_in_grid[number]] = rows
         return features.reshape(self.n_bins, -1)

@@ -20,6 +20,7 @@ from featurestore.anchored.declare import anchored_layout, build_command
 from featurestore.anchored.layout import AnchorLayout, table_digest
 from featurestore.display import Display, Displayed, some
 from featurestore.format import layout
+from featurestore.format.array_document import check_array
 from featurestore.format.commits import NotBuilt
 from featurestore.objects.objects import Objects
 from featurestore.rows.row_requests import RowRequest
@@ -179,6 +180,8 @@ class AnchoredReader(Displayed):
 
     def _refuse_what_was_never_built(self, numbers: Sequence[int]) -> None:
         shards = {number // self.layout.anchored.shard_anchors for number in numbers}
+        if not self._committed:
+            check_array(self.objects, self.layout, f"{self.layout.path}/values")
         if not shards <= self._committed:
             self._committed = {shard for _, shard in self._commits.shards().get(layout.ANCHORS, ())}
         missing = shards - self._committed

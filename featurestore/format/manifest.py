@@ -114,7 +114,9 @@ def read_manifest(objects: Objects) -> Manifest | None:
     try:
         return Manifest.model_validate({name: value for name, value in document.items() if name != DIGEST})
     except ValidationError as error:
-        raise DamagedManifest(f"{where} is no manifest that this version reads ({error}); {mend}") from error
+        raise DamagedManifest(
+            f"{where} is no manifest that this version reads ({error.errors()[0]['msg']}); {mend}"
+        ) from error
 
 
 def unseal(objects: Objects) -> None:

@@ -9,7 +9,7 @@ zarr itself makes them, in memory: it defines the format, and no event loop is i
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,13 +102,14 @@ def array_settings(array: ArrayLayout) -> dict[str, Any]:
     }
 
 
-def consolidated(documents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Consolidate: embed in every group's document those of all arrays and groups below it.
+def consolidated(documents: Mapping[str, bytes], groups: Sequence[str] | None = None) -> dict[str, bytes]:
+    """Consolidate: embed in the documents of some groups, by default all, those of all arrays and groups below.
 
     Readers then open a store without listing, or a request for each array: xarray reads the root's document, or that of
     a folder further down which is opened as a store of its own.
     """
-    groups = [key for key, data in documents.items() if is_group(key, data)]
+    if groups is None:
+        groups = [key for key, data in documents.items() if is_group(key, data)]
     kept = {key: _buffer(data) for key, data in documents.items() if key.rpartition("/")[2] == GROUP}
     with warnings.catch_warnings():
         # zarr warns that other implementations may not know consolidated metadata: they can ignore it.

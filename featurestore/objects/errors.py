@@ -39,6 +39,18 @@ class StoreUnavailable(OSError):
     """The store refused a request, or retries of a transient error did not help."""
 
 
+class LinkInStore(PermissionError):
+    """A link inside a store: what lies behind it may be anything, anywhere."""
+
+
+def link_error(path: str) -> LinkInStore:
+    """Make the error for a link inside a store."""
+    return LinkInStore(
+        f"{path} is a link, and a store follows none, since it would read and write outside; put the file or folder "
+        "itself there (`cp -RL` copies what links point to)"
+    )
+
+
 def wait_s(error: BaseException, tried: str, backoff: Backoff) -> float:
     """Return the wait before a failed operation is retried (s), or raise the final error.
 
@@ -54,7 +66,7 @@ def wait_s(error: BaseException, tried: str, backoff: Backoff) -> float:
     """
     if _is_panic(error):
         raise explained(error, tried) from error
-    if not isinstance(error, Exception) or is_mistake(error):
+    if not isinstance(error, Exception) or is_mistake(error) or isinstance(error, LinkInStore):
         raise error
     wait = backoff.wait_s() if is_transient(error) else None
     if wait is None:

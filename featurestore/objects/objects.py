@@ -1,18 +1,17 @@
 """Raw objects of a store: get, put, create-if-absent, list, delete, on a local disk or in an object store.
 
-Belongs here: one adapter over obstore (local, S3, GCS, Azure, HTTP) and one over any other fsspec URL. Does not: what
-the objects mean (`featurestore.format.layout`, `featurestore.format.commits`), how long to retry
-(`catalog.runtime.retry`), what an error means (`featurestore.objects.errors`).
+Belongs here: `connect`, one adapter over obstore (S3, GCS, Azure, HTTP) and one over any other fsspec URL. Does not:
+local disks (`featurestore.objects.local_disk`), what the objects mean (`featurestore.format.layout`,
+`featurestore.format.commits`), how long to retry (`catalog.runtime.retry`), what an error means
+(`featurestore.objects.errors`).
 """
 
 import asyncio
+import errno
 import os
-import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,133 +22,34 @@ from obstore.store import from_url
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import FsspecStore, LocalStore, ObjectStore
+from zarr.storage import FsspecStore, ObjectStore
 
 from catalog.runtime.locations import local_path
 from catalog.runtime.retry import Backoff, stall_s, waits
+from featurestore.objects.base import MAX_OBJECT_BYTES, Objects, StorageOptions, upload_s
 from featurestore.objects.errors import is_transient, wait_s
+from featurestore.objects.local_disk import LocalObjects
 from featurestore.objects.s3_access import S3Access
+
+__all__ = ["Objects", "StorageOptions", "connect"]
 
 T = TypeVar("T")
 
-_SLOWEST_BYTES_PER_S = 1 << 20
-"""An upload slower than this times out."""
-_NATIVE = {"file", "s3", "gs", "az", "abfs", "http", "https"}
-
-StorageOptions = Mapping[str, Any]
-"""Options as fsspec and s3fs name them; those of S3 are listed at `S3Access`."""
-
-
-class Objects(ABC):
-    """The objects below one URL. Keys are relative, with `/` between their parts.
-
-    Failures of every backend are builtin errors that name the operation and the mend: PermissionError for credentials
-    or a read-only place, OSError with `errno.ENOSPC` for a full disk, and `StoreUnavailable` once the retries of
-    `catalog.runtime.retry` are exhausted.
-    """
-
-    url: str
-
-    @property
-    def location(self) -> str:
-        """The URL for messages: a local folder is a path."""
-        folder = self.local_folder
-        return self.url if folder is None else str(folder)
-
-    @property
-    def local_folder(self) -> Path | None:
-        """The folder on a local disk; None for objects elsewhere."""
-        return local_path(self.url)
-
-    def get(self, key: str) -> bytes:
-        """Read an object; FileNotFoundError if it is absent."""
-        return self._try("read", key, partial(self._get, key))
-
-    def put(self, key: str, data: bytes) -> None:
-        """Write a whole object, replacing an existing one."""
-        self._try("write", key, partial(self._put, key, data), allowed_s=_upload_s(data))
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Create an object if absent, atomically and in one request.
-
-        Returns
-        -------
-        True if this call wrote it; False if one existed, to be compared with. Safe to retry: an attempt whose
-        answer was lost may have written it, so after a failed attempt an object with the same bytes counts as written
-        by this call.
-        """
-        tried, backoff = self._tried("create", key), Backoff(allowed_s=_upload_s(data))
-        is_first = True
-        while True:
-            try:
-                is_ours = self._create(key, data)
-            except BaseException as error:
-                is_first = False
-                time.sleep(wait_s(error, tried, backoff))
-            else:
-                return is_ours or (not is_first and self.get(key) == data)
-
-    def delete(self, key: str) -> None:
-        """Remove an object, if it exists."""
-        self._try("delete", key, partial(self._delete, key))
-
-    @abstractmethod
-    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Iterate over key and size (bytes) of every object below the folder `prefix`."""
-
-    def folders(self, prefix: str) -> list[str]:
-        """List the names of the folders directly below the folder `prefix`, sorted (one listing)."""
-        return self._try("list", prefix, partial(self._folders, prefix))
-
-    @abstractmethod
-    def zarr(self, *, read_only: bool) -> ZarrStore:
-        """Zarr store over the same objects."""
-
-    def kvstore(self) -> dict[str, Any] | None:
-        """Tensorstore's specification of the same place; None if tensorstore cannot read it."""
-        return None
-
-    @abstractmethod
-    def _get(self, key: str) -> bytes: ...
-
-    @abstractmethod
-    def _put(self, key: str, data: bytes) -> None: ...
-
-    @abstractmethod
-    def _create(self, key: str, data: bytes) -> bool: ...
-
-    @abstractmethod
-    def _delete(self, key: str) -> None: ...
-
-    @abstractmethod
-    def _folders(self, prefix: str) -> list[str]: ...
-
-    def _tried(self, verb: str, key: str) -> str:
-        return f"{verb} {self.location}/{key}"
-
-    def _try(self, verb: str, key: str, action: Callable[[], T], *, allowed_s: float = 0.0) -> T:
-        """Retry an idempotent operation until it succeeds, fails for good, or the time budget is spent."""
-        backoff = Backoff(allowed_s=allowed_s)
-        while True:
-            try:
-                return action()
-            except BaseException as error:
-                time.sleep(wait_s(error, self._tried(verb, key), backoff))
+_SMALL_BYTES = 1 << 20
+"""Uploads up to this size share one client."""
+_NATIVE = {"s3", "gs", "az", "abfs", "http", "https"}
 
 
 class _ObstoreObjects(Objects):
-    def __init__(self, url: str, options: StorageOptions, *, make: bool) -> None:
+    def __init__(self, url: str, options: StorageOptions) -> None:
         self.url = url
         self._options = dict(options)
-        self._is_local = urlsplit(url).scheme == "file"
         self._s3 = S3Access(url, options) if urlsplit(url).scheme == "s3" else None
         self._stores: dict[float, Any] = {}
-        self._store: Any = self._try("open", "", partial(self._connected, mkdir=make))
+        self._store: Any = self._try("open", "", self._connected)
 
-    def _connected(self, *, mkdir: bool = False, upload_s: float = 0.0) -> Any:
+    def _connected(self, *, upload_s: float = 0.0) -> Any:
         """Make a client whose timeout allows `upload_s` for sending a request (s)."""
-        if self._is_local:
-            return from_url(self.url, mkdir=mkdir)
         client: dict[str, Any] = {
             "connect_timeout": timedelta(seconds=stall_s()),
             # The timeout runs from the start of the request to the first byte of the answer, and again for each read.
@@ -170,15 +70,18 @@ class _ObstoreObjects(Objects):
 
     def _store_for(self, data: bytes) -> Any:
         """Return a client whose timeout suits these bytes; few timeouts, so that connections are reused."""
-        if self._is_local or len(data) <= _SLOWEST_BYTES_PER_S:
+        if len(data) <= _SMALL_BYTES:
             return self._store
-        upload_s = float(1 << int(_upload_s(data)).bit_length())
-        if upload_s not in self._stores:
-            self._stores[upload_s] = self._connected(upload_s=upload_s)
-        return self._stores[upload_s]
+        allowed_s = float(1 << int(upload_s(data)).bit_length())
+        if allowed_s not in self._stores:
+            self._stores[allowed_s] = self._connected(upload_s=allowed_s)
+        return self._stores[allowed_s]
 
     def _get(self, key: str) -> bytes:
-        return bytes(obstore.get(self._store, key).bytes())
+        found = obstore.get(self._store, key)
+        if found.meta["size"] > MAX_OBJECT_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), key)
+        return bytes(found.bytes())
 
     def _put(self, key: str, data: bytes) -> None:
         obstore.put(self._store_for(data), key, data, use_multipart=False)
@@ -225,16 +128,9 @@ class _ObstoreObjects(Objects):
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
 
     def zarr(self, *, read_only: bool) -> ZarrStore:
-        folder = self.local_folder
-        if folder is not None:
-            # Not through obstore: a reply during interpreter shutdown aborts the process.
-            return LocalStore(folder, read_only=read_only)
         return _RetryingStore(self._store, location=self.location, read_only=read_only)
 
     def kvstore(self) -> dict[str, Any] | None:
-        folder = self.local_folder
-        if folder is not None:
-            return {"driver": "file", "path": f"{folder}/"}
         parts = urlsplit(self.url)
         path = parts.path.strip("/")
         retries = {"max_retries": len(waits()), "initial_delay": "100ms", "max_delay": "10s"}
@@ -374,13 +270,8 @@ def connect(
         path = local.resolve()
         if not make and not path.is_dir():
             raise FileNotFoundError(f"no store at {path}; `featurestore build {text} --fasta ...` makes one")
-        text = path.as_uri()
+        return LocalObjects(path, make=make)
     text = text.rstrip("/")
     if urlsplit(text).scheme in _NATIVE:
-        return _ObstoreObjects(text, options, make=make)
+        return _ObstoreObjects(text, options)
     return _FsspecObjects(text, options)
-
-
-def _upload_s(data: bytes) -> float:
-    """Time that an upload may take (s)."""
-    return len(data) / _SLOWEST_BYTES_PER_S

@@ -19,7 +19,6 @@ from catalog import AssemblyMismatch, FeatureSet
 from featurestore.format.commits import NotBuilt
 from featurestore.format.layout import ContigLayout
 from featurestore.rows.row_requests import RowRequest
-from featurestore.rows.source import read_rows
 from featurestore.store import Store
 from featurestore.upkeep.channel_diff import Change, ChannelChange, ChannelSums, Largest
 
@@ -251,12 +250,12 @@ class _Comparison:
 
     def read(self) -> Iterator[int]:
         """Compare the values of what may differ; yield the number of bins of each part when it is done."""
-        sources = [store.rows(item.name) for store, item in zip(self._stores, self._sets, strict=True)]
+        readers = [store[item.name] for store, item in zip(self._stores, self._sets, strict=True)]
         columns = [_columns(item.channel_names, self._common) for item in self._sets]
         for contig, *phases, first, end in self._parts():
             a, b = (
-                read_rows(source, [RowRequest(contig, phase, first, end)], len(item.channels), item.dtype)[0][:, chosen]
-                for source, item, phase, chosen in zip(sources, self._sets, phases, columns, strict=True)
+                reader.rows([RowRequest(contig, phase, first, end)])[0][:, chosen]
+                for reader, phase, chosen in zip(readers, phases, columns, strict=True)
             )
             self._sums.add(a, b)
             if self._largest is not None:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from catalog import FeatureSet
 from catalog.registry import UNKNOWN, KnownSet, KnownStore, Registry, StoreSummary, parse_registry, refuse_secrets
 from catalog.runtime.folders import data_directory
-from catalog.runtime.locations import absolute
+from catalog.runtime.locations import absolute, local_path
 from featurestore.anchored.declare import anchored_names, read_anchored
 from featurestore.anchored.layout import AnchorLayout
 from featurestore.format import layout
@@ -276,6 +276,10 @@ def _parted(place: str | os.PathLike[str] | None) -> tuple[str, str]:
     text = absolute(default_place() if place is None else place)
     if not text.endswith(".json"):
         raise ValueError(f"a catalog is one file of JSON, and {text} is not called so; give `place=` a name in .json")
+    local = local_path(text)
+    if local is not None:
+        # A registry, unlike a store, may be a link: many keep their settings elsewhere.
+        text = os.fspath(local.resolve())
     folder, slash, file = text.rpartition("/")
     return (folder or slash or "."), file
 

@@ -24,6 +24,7 @@ from featurestore.format.declarations import DECLARED, DeclarationLog, NotAStore
 from featurestore.format.layout import ArrayLayout, ContigLayout
 from featurestore.format.manifest import CARDS, CATALOG, CROISSANT, MANIFEST, DamagedManifest, Manifest, SealedObject
 from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
+from featurestore.objects.errors import LinkInStore
 from featurestore.objects.objects import Objects
 from featurestore.rows.source import DamagedChunk
 from featurestore.store import Store
@@ -133,12 +134,15 @@ class _Verifier:
         # An object is held twice while it is copied from the library that fetched it.
         self._threads = max(1, min(_REQUESTS_AT_ONCE, _MAX_HELD_BYTES // (2 * largest or 1)))
         self.found.manifest = self._manifest = self._read_manifest()
+        self._name_a_lost_manifest()
         self._passed_over: list[str] = []
         self._planned: dict[ArrayKey, dict[str, ArrayLayout]] = {}
+        self._links = self._objects.links("")
         self._check_documents(self._expected())
         self._check_shards(progress)
         if self._manifest is not None:
             self._compare_with_manifest(self._manifest)
+        self._name_links()
         known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST}
         unknown = self._listing.keys() - known - {fault.where for fault in self.found.faults}
         self.found.strangers = sorted(key for key in unknown if not key.startswith(f"{layout.FAILURES}/"))
@@ -156,9 +160,27 @@ class _Verifier:
     def _read_manifest(self) -> Manifest | None:
         try:
             return self._store.manifest()
+        except LinkInStore:
+            return None
         except DamagedManifest as error:
             self._fault(MANIFEST, str(error), "`featurestore repair`, then `featurestore seal`", MANIFEST)
             return None
+
+    def _name_a_lost_manifest(self) -> None:
+        """Report a store that has everything of a seal but its manifest, which is written last and removed first."""
+        if MANIFEST not in self._listing and CROISSANT in self._listing:
+            what = f"is not there, but {CROISSANT} names it: it was lost, or the command that sealed was stopped"
+            self._fault(MANIFEST, what, "`featurestore seal` writes it anew")
+
+    def _name_links(self) -> None:
+        """Report the links, in place of what is missing because of them: nothing is read or mended behind them."""
+        behind = tuple(f"{link}/" for link in self._links)
+        kept = [one for one in self.found.faults if one.where not in self._links and not one.where.startswith(behind)]
+        mend = "put the file or folder itself there (`cp -RL` copies what links point to), then verify again"
+        self.found.faults = [
+            *(Fault(link, "is a link, and a store follows none", mend) for link in self._links),
+            *kept,
+        ]
 
     def _set_names(self) -> list[str]:
         """List the feature sets, also those without a readable group."""
@@ -186,7 +208,7 @@ class _Verifier:
         newest = max(readings, default=-1)
         try:
             described = readings.get(newest) or self._store.feature_set(name)
-        except (NotBuilt, NotAStore, AssemblyMismatch) as error:
+        except (NotBuilt, NotAStore, AssemblyMismatch, LinkInStore) as error:
             mend = "put it and its newest declaration back from a copy, or build into a new store"
             self._fault(group, f"{error}, but its declaration cannot be read either", mend)
             self._pass_over(layout.set_path(name), f"{layout.COMMITS}/{name}", f"{DECLARED}/{name}")
@@ -233,7 +255,7 @@ class _Verifier:
         try:
             array = anchored_layout(self._store, described, anchors)
             documents = anchored_documents(array, read_table(self._store, array))
-        except (NotBuilt, NotAStore, DamagedChunk) as error:
+        except (NotBuilt, NotAStore, DamagedChunk, LinkInStore) as error:
             path = layout.anchored_path(described.name, anchors)
             self._pass_over(path, f"{layout.COMMITS}/{ArrayKey(described.name, anchors)}")
             if not isinstance(error, NotBuilt):  # else its build was interrupted before the declaration
@@ -319,7 +341,7 @@ class _Verifier:
         """Request an object again: a running build may have written it during the listing."""
         try:
             return len(self._objects.get(key))
-        except FileNotFoundError:
+        except (FileNotFoundError, LinkInStore):
             return None
 
     def _belongs(self, commit: Commit, key: str) -> bool:

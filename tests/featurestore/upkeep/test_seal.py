@@ -212,6 +212,16 @@ def test_a_card_that_is_damaged_is_found_and_written_anew(
     assert verify(store, crc=True).is_sound
 
 
+def test_a_lost_manifest_is_named_and_sealing_writes_it_anew(store: featurestore.Store) -> None:
+    top_hash = seal(store).manifest.top_hash
+    Path(store.url, MANIFEST).unlink()
+    (fault,) = verify(store, crc=True).faults
+    assert str(fault).startswith("MANIFEST.json: is not there, but croissant.json names it")
+    assert fault.mend == "`featurestore seal` writes it anew"
+    assert seal(store).manifest.top_hash == top_hash
+    assert verify(store, crc=True).is_sound
+
+
 def test_a_readme_of_another_hand_is_never_written_over_or_removed(store: featurestore.Store) -> None:
     own = Path(store.url, README)
     own.write_text("# Ours\n")
@@ -257,7 +267,8 @@ def test_killed_before_any_write_the_store_is_read_and_sealing_again_finishes(
         else:
             break
         store = featurestore.open(url)
-        assert verify(store, crc=True).is_sound
+        # Killed just before or after the manifest is there, only that is missed.
+        assert {fault.where for fault in verify(store, crc=True).faults} <= {MANIFEST}
         assert np.isfinite(store["demo"].window("chr1", 100, n_bins=3).values).all()
         assert seal(store).manifest.top_hash == expected
         declared = store.declare(feature_set_of(Grid(bin_size=16, offsets=(4,))), ["chr1"])
