@@ -13,7 +13,7 @@ _FILE_URL = re.compile(r"file:/", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 """Scheme of a URL, or first protocol of a chain as fsspec writes it (`simplecache::s3://...`)."""
 
-_SERVER = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/", re.IGNORECASE)
+_SERVER = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:(/|$)", re.IGNORECASE)
 
 
 def local_path(place: str | os.PathLike[str]) -> Path | None:
@@ -25,9 +25,11 @@ def local_path(place: str | os.PathLike[str]) -> Path | None:
     Raises
     ------
     ValueError
-        If a `file:` URL names another machine, or no absolute path.
+        If a `file:` URL names another machine, or no absolute path; if `place` is empty.
     """
     text = os.fspath(place)
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is no path: it is empty or holds a NUL; is a variable of the shell unset?")
     if _FILE_URL.match(text):
         return _decoded(text)
     return None if _URL.match(text) else Path(os.path.expanduser(text)).absolute()

@@ -7,6 +7,7 @@ Belongs here: the verbs that read a store, registering those of other modules an
 Each verb parses, calls the library and prints.
 """
 
+import io
 import json
 import os
 import sys
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait for each other sleep instead of spinning: on a machine with other work, spinning made training
     # of a small model ten times slower. Read when torch is first imported, which no verb has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name need not be text
     _add_verbs()
     words = sys.argv[1:] if argv is None else list(argv)
     command = typer.main.get_command(app)

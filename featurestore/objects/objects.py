@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -46,7 +47,8 @@ class _ObstoreObjects(Objects):
         self._options = dict(options)
         self._s3 = S3Access(url, options) if urlsplit(url).scheme == "s3" else None
         self._stores: dict[float, Any] = {}
-        self._store: Any = self._try("open", "", self._connected)
+        with _url_in_errors(url):
+            self._store: Any = self._try("open", "", self._connected)
 
     def _connected(self, *, upload_s: float = 0.0) -> Any:
         """Make a client whose timeout allows `upload_s` for sending a request (s)."""
@@ -191,7 +193,8 @@ class _FsspecObjects(Objects):
     def __init__(self, url: str, options: StorageOptions) -> None:
         self.url = url
         self._options = dict(options)
-        self._fs, self._root = fsspec.core.url_to_fs(url, **self._options)
+        with _url_in_errors(url):
+            self._fs, self._root = fsspec.core.url_to_fs(url, **self._options)
 
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}"
@@ -262,6 +265,8 @@ def connect(
         If a local folder is missing and `make` is false.
     PermissionError
         If it cannot be created.
+    ValueError
+        If a URL or an option has another form.
     """
     text = os.fspath(url)
     options = storage_options or {}
@@ -271,7 +276,21 @@ def connect(
         if not make and not path.is_dir():
             raise FileNotFoundError(f"no store at {path}; `featurestore build {text} --fasta ...` makes one")
         return LocalObjects(path, make=make)
+    with _url_in_errors(text):
+        parts = urlsplit(text)
+        if parts.scheme in _NATIVE and not parts.netloc:
+            raise ValueError("it names no bucket or server")
     text = text.rstrip("/")
-    if urlsplit(text).scheme in _NATIVE:
-        return _ObstoreObjects(text, options)
-    return _FsspecObjects(text, options)
+    return _ObstoreObjects(text, options) if parts.scheme in _NATIVE else _FsspecObjects(text, options)
+
+
+@contextmanager
+def _url_in_errors(url: str) -> Iterator[None]:
+    """Name the URL where a library refuses its form."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"{url} cannot be opened ({error}); write a path, or a URL as in s3://bucket/prefix and "
+            "https://server/folder"
+        ) from error

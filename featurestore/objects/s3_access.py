@@ -90,12 +90,13 @@ class S3Access:
 
     def for_obstore(self) -> dict[str, Any]:
         """Return the settings of obstore's client."""
-        config: dict[str, Any] = {}
+        # Always a region, and an endpoint where a variable names one: obstore would take blank ones as they are.
+        config: dict[str, Any] = {"region": self.region or "us-east-1"}
         if self.endpoint:
             # Servers other than Amazon's (Ceph, MinIO) are addressed by path.
             config |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
-        if self.endpoint or self.region:
-            config["region"] = self.region or "us-east-1"
+        elif any(name.startswith("AWS_ENDPOINT") for name in os.environ):
+            config["endpoint"] = f"https://s3.{config['region']}.amazonaws.com"
         if self.is_anonymous:
             return {"config": config | {"skip_signature": True}}
         # Not as plain settings: obstore would add to them the environment's session token for other keys.

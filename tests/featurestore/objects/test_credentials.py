@@ -214,6 +214,9 @@ def test_a_blank_endpoint_or_region_is_none(monkeypatch: pytest.MonkeyPatch, bla
         monkeypatch.setenv(name, value)
     access = S3Access("s3://bucket", {})
     assert (access.endpoint, access.region) == (None, None)
+    # Given whole, since obstore would take the blank ones of the environment, and panic.
+    settings = access.for_obstore()["config"]
+    assert settings == {"region": "us-east-1", "endpoint": "https://s3.us-east-1.amazonaws.com"}
 
 
 def test_line_breaks_around_keys_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ The object store here is a few lines of HTTP; `tests/builders/test_faults.py` us
 
 import errno
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -263,3 +264,17 @@ def test_a_panic_of_the_client_is_an_error_that_says_what_was_tried(
         with pytest.raises(StoreUnavailable, match=r"could not \w+ s3://bucket/a.*Panic.*check the URL"):
             ask()
     assert time.monotonic() - started < 5, "nothing is tried again"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "gs://", "s3://bu cket/x", "http://a b/c", "http://[::1", "nonsense://x", "https:///x"]
+)
+def test_a_url_of_no_form_is_named_with_one_that_has_it(url: str, proxy: FaultProxy) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(url)} cannot be opened \(.*write a path, or a URL as in s3://"):
+        connect(url)
+
+
+def test_an_empty_place_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"'' is no path: it is empty .* is a variable of the shell unset"):
+        connect("", make=True)

@@ -227,6 +227,22 @@ def test_a_pickled_dataset_gives_the_same_tensors_and_carries_no_rows(url: str, 
         assert again.channel_names == dataset.channel_names
 
 
+@pytest.mark.parametrize("residence", RESIDENCES)
+def test_a_dataset_of_a_relative_path_is_read_in_a_process_with_another_working_directory(
+    url: str, residence: Residence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = windows(url)[range(6)]
+    (tmp_path / "home").symlink_to(Path(url).parent)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "elsewhere").mkdir()
+    for place in (f"home/{Path(url).name}", f"~/{Path(url).name}"):
+        monkeypatch.chdir(tmp_path)
+        pickled = pickle.dumps(windows(place, residence=residence, cache_dir="mirror"))
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert torch.equal(pickle.loads(pickled)[range(6)], whole)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_what_comes_to_another_process_is_opened_there_and_so_are_its_subsets(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
