@@ -209,7 +209,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)  # brackets in a name are a part of it
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TableError(f"{path} is a damaged or truncated Parquet file ({error}); write or fetch it again") from error
     plain = [name for name, dtype in frame.schema.items() if dtype.is_numeric() or dtype in (pl.String, pl.Categorical)]

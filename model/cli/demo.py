@@ -153,7 +153,7 @@ def _train_and_evaluate(
 def _write_page(out: Path, report: dict[str, Any], *, store: Path, genome: Path, predictions: Path) -> None:
     results, figures = report["results"], out / "figures"
     reader = featurestore.open(str(store))["motif"]
-    frame = pl.read_parquet(predictions).filter(pl.col("subset") == "test")
+    frame = pl.read_parquet(predictions, glob=False).filter(pl.col("subset") == "test")
     context = score_against_context(results, bin_size=reader.feature_set.bin_size)
     scatter, locus = _scatter(results, frame), _locus(reader, genome, frame)
     pictures = [
@@ -227,7 +227,7 @@ def _gene_with_most_enhancers(
 
     A gene whose whole window lies on its contig comes first.
     """
-    truth = pl.read_parquet(genome / "truth.parquet")
+    truth = pl.read_parquet(genome / "truth.parquet", glob=False)
     reach = CONTEXTS[-1] // 2 * 4096
     gene = (
         truth.filter(pl.col("gene_id").is_in(frame["gene_id"].implode()))

@@ -207,7 +207,7 @@ def _frame(path: Path) -> pl.DataFrame:
     if path.suffix != ".parquet":
         return tables.read_table(path)
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)  # brackets in a name are a part of it
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path} is a damaged or truncated Parquet file ({error}); write it again") from error
     plain = [name for name, dtype in frame.schema.items() if dtype.is_numeric() or dtype == pl.String]

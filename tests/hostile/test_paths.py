@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import matplotlib
+import polars as pl
 import pytest
 import typer
 from entrez_server import EntrezServer
@@ -93,14 +94,15 @@ MODELLING = {
             "--out {}/swept_again"
         ),
     ],
+    "predict": [
+        Use(f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --out {{}}/predicted.parquet", "predicted.parquet")
+    ],
     "evaluate": [
         Use(
             f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --beside {{}}/runs/split --draws 20", prints="runs/split"
         ),
         Use("--predictions {}/predictions.csv --targets {}/targets.tsv --draws 20"),
-    ],
-    "predict": [
-        Use(f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --out {{}}/predicted.parquet", "predicted.parquet")
+        Use("--predictions {}/predicted.parquet --targets {}/targets.parquet --draws 20"),
     ],
     "plot": [Use("{}/genome.store sim1:300000 --out {}/window.png --n-bins 11", "window.png")],
 }
@@ -211,6 +213,8 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     (made.folder / "held_out.txt").write_text("".join(f"SIMG0000{number}\n" for number in range(10, 60, 7)))
     run = json.loads((made.folder / "runs" / "mlp" / "run.json").read_text())
     (made.folder / "split.json").write_text(json.dumps(run["split"]))
+    targets = pl.read_csv(made.folder / "targets.tsv", separator="\t", glob=False)
+    targets.write_parquet(made.folder / "targets.parquet")
     (made.folder / "predictions.csv").write_text((made.folder / "targets.tsv").read_text().replace("\t", ","))
     return made
 
