@@ -114,6 +114,10 @@ class _Counts:
         self.tally = tally
 
     @property
+    def has_read(self) -> bool:
+        return self.tally.stats() != Stats()
+
+    @property
     def stats(self) -> Stats:
         own = self.tally.stats()
         if self._driver is None:
@@ -130,6 +134,11 @@ class CountingReader(FeatureReader):
     def __init__(self, reader: FeatureReader, source: RowSource, tally: Tally) -> None:
         super().__init__(reader.objects, reader.assembly, reader.feature_set, source)
         self._counts = _Counts(reader, source, tally)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether anything was read since this reader was opened, in this process."""
+        return self._counts.has_read
 
     @property
     def stats(self) -> Stats:
@@ -150,6 +159,11 @@ class CountingAnchoredReader(AnchoredReader):
     def __init__(self, reader: AnchoredReader, source: RowSource, tally: Tally) -> None:
         super().__init__(reader.store, reader.layout, reader.anchors, source)
         self._counts = _Counts(reader, source, tally)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether anything was read since this reader was opened, in this process."""
+        return self._counts.has_read
 
     @property
     def stats(self) -> Stats:

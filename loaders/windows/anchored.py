@@ -96,9 +96,6 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
         table = self.reader.anchors
         return [table[number].name for number in self._numbers.tolist()]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Change nothing: there is no jitter."""
-
     def placed(self, indices: Sequence[int]) -> Placed:
         """Tell where some windows lie; nothing is read."""
         centres = self.centres[window_numbers(indices)]

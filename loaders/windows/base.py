@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from catalog import Assembly, FeatureIdentity
+from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.store import StorePlace, place_of
@@ -24,6 +25,10 @@ from loaders.settings import Orientation, WindowSettings, check_n_bins
 from loaders.stats import Stats
 from loaders.windows.channels import ChannelView
 from loaders.windows.indexing import TensorWindows, window_numbers
+from loaders.windows.shared_numbers import SharedNumbers
+
+_N_BINS, _EPOCH = 0, 1
+"""Places of the shared numbers."""
 
 Reader = TypeVar("Reader", CountingReader, CountingAnchoredReader)
 
@@ -41,8 +46,12 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
 
     def __init__(self, url: StorePlace, feature_set: str, settings: WindowSettings) -> None:
         self._url, storage_options = place_of(url, settings.storage_options)
-        self.settings = replace(settings, storage_options=storage_options)
-        """How windows are cut, read and shown now."""
+        self._settings = replace(settings, storage_options=storage_options)
+        self._shared = SharedNumbers([settings.n_bins, 0])
+        """Bins a window, and the epoch."""
+        self._made_in = os.getpid()
+        self._own_epoch = 0, self._made_in
+        """The epoch that was set, and in which process."""
         self._feature_set = feature_set
         self._reader: Reader | None = None
         self._opened_in = 0
@@ -77,14 +86,21 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         """Read some windows, forward and with all channels, shape `(windows, n_bins, channels)`."""
 
     @property
+    def settings(self) -> WindowSettings:
+        """How windows are cut, read and shown now."""
+        if self._settings.n_bins != self.n_bins:  # set in another process
+            self._settings = replace(self._settings, n_bins=self.n_bins)
+        return self._settings
+
+    @property
     def n_bins(self) -> int:
-        """Bins a window; may be set at any time."""
-        return self.settings.n_bins
+        """Bins a window; may be set at any time, and running workers follow."""
+        return self._shared[_N_BINS]
 
     @n_bins.setter
     def n_bins(self, n_bins: int) -> None:
         self._check_n_bins(n_bins)
-        self.settings = replace(self.settings, n_bins=n_bins)
+        self._shared[_N_BINS] = whole_number(n_bins, name="n_bins")
 
     def with_n_bins(self, n_bins: int) -> Self:
         """Give the dataset of the same windows with so many bins each; it shares what was read already."""
@@ -99,12 +115,11 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
             self._reader = self._open()
             self._opened_in = os.getpid()
         if os.getpid() != self._opened_in:
-            # tensorstore aborts in a forked child, and obstore deadlocks.
-            raise RuntimeError(
-                "this dataset was used before the process forked, and its store does not survive a fork; start "
-                "workers with multiprocessing_context='spawn' or 'forkserver' (`loaders.data_loader` does), or use "
-                "num_workers=0"
-            )
+            # tensorstore aborts in a forked child, and obstore deadlocks; files are read without obstore.
+            if self._reader.has_read or self._reader.objects.local_folder is None:
+                raise _forked()
+            self._reader = self._open()
+            self._opened_in = os.getpid()
         return self._reader
 
     @property
@@ -166,6 +181,21 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         """What was read in this process."""
         return self.reader.stats
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that windows are jittered as in: as set in this process, else as set where the dataset was made."""
+        own, process = self._own_epoch
+        return own if process == os.getpid() else self._shared[_EPOCH]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Jitter the windows as in this epoch; `loaders.data_loader` and `WindowStream` call it."""
+        own = whole_number(epoch, name="epoch")
+        self._own_epoch = own, os.getpid()
+        if os.getpid() == self._made_in:
+            # Workers that were told no epoch of their own follow. What they are told is theirs alone: another loader
+            # of the same dataset may be in another epoch.
+            self._shared[_EPOCH] = own
+
     def __len__(self) -> int:
         return len(self.contigs)
 
@@ -206,14 +236,24 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_reader": None}
 
-    def _copy(self) -> Self:
-        reader = self.reader  # opened before the copy is made, which notes in which process it was
-        copied = copy.copy(self)
-        copied._reader = reader  # a copy is made as a pickle is, without it
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__, _shared=copy.copy(self._shared))
         return copied
+
+    def _copy(self) -> Self:
+        _ = self.reader  # opened before the copy is made, so that both share it
+        return copy.copy(self)
 
     def _batch(self, indices: list[int]) -> Tensor:
         return self.tensor_of(self._read(indices), indices)
+
+
+def _forked() -> RuntimeError:
+    return RuntimeError(
+        "this dataset was used before the process forked, and its store does not survive a fork; start workers with "
+        "multiprocessing_context='spawn' or 'forkserver' (`loaders.data_loader` does), or use num_workers=0"
+    )
 
 
 def reversed_windows(strands: Sequence[str] | None, orient: Orientation, n_windows: int) -> NDArray[np.bool_]:

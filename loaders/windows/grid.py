@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from catalog.runtime.whole_numbers import MOST, whole_number, whole_numbers
+from catalog.runtime.whole_numbers import MOST, whole_numbers
 from catalog.value_type import Values
 from featurestore import StorageOptions
 from featurestore.store import StorePlace
@@ -158,7 +158,6 @@ class WindowDataset(FeatureWindows[CountingReader]):
         is_reversed = reversed_windows(strands, settings.orient, len(positions))
         # A window is jittered by its number here, in any subset.
         self._set_windows([own[name] for name in names], positions, is_reversed, range(len(positions)))
-        self._epoch = 0
 
     def _check_n_bins(self, n_bins: int) -> None:
         self.reader.feature_set.grid.checked_n_bins(n_bins)
@@ -178,20 +177,16 @@ class WindowDataset(FeatureWindows[CountingReader]):
         """None: the windows lie on the grid."""
         return
 
-    def set_epoch(self, epoch: int) -> None:
-        """Jitter the windows as in this epoch; `loaders.data_loader` and `WindowStream` call it."""
-        self._epoch = whole_number(epoch, name="epoch")
-
     def centres_at(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the positions that some windows are read around in this epoch (bp)."""
         places = window_numbers(indices)
         centres = self.centres[places]
-        most_bins, most_bp = self.settings.jitter_bins, self.settings.jitter_bp
+        most_bins, most_bp = self._settings.jitter_bins, self._settings.jitter_bp
         if not (most_bins or most_bp):
             return centres
-        numbers, seed = self._numbers[places], self.settings.seed
-        bins = draw_within(numbers, most_bins, seed=seed, epoch=self._epoch, purpose="jitter_bins")
-        bp = draw_within(numbers, most_bp, seed=seed, epoch=self._epoch, purpose="jitter_bp")
+        numbers, seed, epoch = self._numbers[places], self._settings.seed, self.epoch
+        bins = draw_within(numbers, most_bins, seed=seed, epoch=epoch, purpose="jitter_bins")
+        bp = draw_within(numbers, most_bp, seed=seed, epoch=epoch, purpose="jitter_bp")
         lengths = self.reader.assembly.lengths
         last = np.asarray([lengths[self.contigs[place]] - 1 for place in places], dtype=np.int64)
         moved: NDArray[np.int64] = centres + bins * self.bin_size + bp
@@ -235,7 +230,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         """
         self.reader.plan(contigs, centres, self.n_bins)
         moved = self.unjittered()
-        moved.settings = replace(moved.settings, orient="forward")
+        moved._settings = replace(moved.settings, orient="forward")
         own = [self.reader.assembly.resolve(contig) for contig in contigs]
         moved._set_windows(
             own, whole_numbers(centres, name="centres"), np.zeros(len(own), dtype=np.bool_), range(len(own))
@@ -245,7 +240,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
     def unjittered(self) -> "WindowDataset":
         """Give the dataset of the same windows without jitter, for evaluation."""
         chosen = self._copy()
-        chosen.settings = replace(self.settings, jitter_bins=0, jitter_bp=0)
+        chosen._settings = replace(self.settings, jitter_bins=0, jitter_bp=0)
         return chosen
 
     def _read(self, indices: list[int]) -> Values:
