@@ -41,7 +41,8 @@ class SharedNumbers:
     def __getstate__(self) -> Tensor:
         if self._sent is None:
             # torch sends shared memory as such to processes that it starts, and as its values anywhere else.
-            self._sent = torch.tensor(self._view.tolist(), dtype=torch.int64).share_memory_()
+            self._sent = torch.tensor(self._view.tolist(), dtype=torch.int64)
+            self._sent.share_memory_()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return self._sent
 
     def __setstate__(self, sent: Tensor) -> None:
