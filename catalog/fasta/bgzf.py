@@ -109,12 +109,14 @@ class BlockTable:
         Raises
         ------
         ValueError
-            If a block is damaged, or the decompressed size differs from that in the table.
+            If a block is damaged or not there, or the decompressed size differs from that in the table.
         """
         first = int(np.searchsorted(self.texts, start, side="right")) - 1
         behind = int(np.searchsorted(self.texts, end, side="left"))
         is_listed = behind < len(self.texts)
         low, high = int(self.starts[first]), int(self.starts[behind]) if is_listed else size
+        if high > size:
+            raise ValueError(f"a .gzi has a block at byte {high}, and the file ends at byte {size}")
         origin = int(self.texts[first])
         wanted = (int(self.texts[behind]) if is_listed else end) - origin
         blocks, found = [], 0

@@ -90,6 +90,12 @@ def test_blocks_that_hold_other_text_than_the_table_says_are_refused() -> None:
         table.read(lambda low, high: packed[low:high], len(packed), 3, 30)
 
 
+def test_a_block_beyond_the_end_of_the_file_is_refused_before_it_is_read() -> None:
+    table = BlockTable(gzi_of([(0, 0), (1 << 60, 40)]))
+    with pytest.raises(ValueError, match="and the file ends at byte 90"):
+        table.read(lambda low, high: pytest.fail(f"read {low} to {high}"), 90, 3, 30)
+
+
 @pytest.mark.parametrize(
     ("gzi", "message"),
     [
