@@ -63,7 +63,7 @@ def recompute(
         raise ValueError(f"at least 1 bin is recomputed, got {k}")
     rng = np.random.default_rng(seed)
     faults = []
-    for name in feature_sets or store.feature_sets():
+    for name in dict.fromkeys(feature_sets or store.feature_sets()):
         feature_set = store.feature_set(name)
         named = is_source(feature_set.extractor) and extractor is None
         request = FeaturesRequest(

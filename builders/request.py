@@ -65,6 +65,8 @@ class FeaturesRequest:
         for name in ("outputs", "contigs"):
             if getattr(self, name) == ():
                 raise ValueError(f"`{name}=` is an empty list; leave the option out for all, or name some")
+        if self.outputs is not None:
+            object.__setattr__(self, "outputs", tuple(dict.fromkeys(self.outputs)))
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"a build has at least 1 worker, got {self.workers}")
         if self.workers is not None and self.scheduler is not None:

@@ -102,45 +102,57 @@ class _Nanny(Nanny):
 @contextmanager
 def _kept_at(workers: int, cluster: LocalCluster, client: Client) -> Iterator[None]:
     """Start the workers, wait for the first, and replace each whose nanny gives up, until none at all stays alive."""
-    deaths = 0
-
-    async def replace() -> None:
-        nonlocal deaths
-        nannies = dict(cluster.workers)
-        given_up = [name for name, nanny in nannies.items() if nanny.status in (Status.failed, Status.closed)]
-        deaths += len(given_up)
-        if any(nanny.status == Status.running for nanny in nannies.values()):
-            deaths = 0
-        if deaths >= _MOST_DEATHS:
-            await client.cancel([Future(key, client) for key in client.futures], asynchronous=True, force=True)
-            return
-        for name in given_up:
-            del cluster.workers[name]
-        cluster.scale(workers)
-
-    async def begin() -> PeriodicCallback:
-        # Ctrl-C at a terminal reaches the whole process group, but it is the client that ends the build. Processes
-        # inherit the mask of the thread that starts them; starting the resource tracker would take it off again.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        cluster.scale(workers)
-        callback = PeriodicCallback(replace, 1000 * _REPLACE_EVERY_S)
-        callback.start()
-        return callback
-
-    async def stop(callback: PeriodicCallback) -> None:
-        callback.stop()
-
-    callback = cluster.sync(begin)
+    crew = _Crew(workers, cluster, client)
+    cluster.sync(crew.begin)
     try:
         while not client.nthreads():
-            if deaths >= _MOST_DEATHS:
+            if crew.all_died:
                 raise WorkersDied(_DIED)
             time.sleep(0.02)
         yield
     except SchedulerLost as error:  # how a cancelled task ends
-        if deaths < _MOST_DEATHS:
-            raise
-        raise WorkersDied(_DIED) from error
+        if crew.all_died:
+            raise WorkersDied(_DIED) from error
+        raise
     finally:
-        cluster.sync(stop, callback)
+        cluster.sync(crew.end)
+
+
+class _Crew:
+    """Workers whose number is kept. All but `all_died` runs in the event loop of the cluster."""
+
+    def __init__(self, workers: int, cluster: LocalCluster, client: Client) -> None:
+        self._workers = workers
+        self._cluster = cluster
+        self._client = client
+        self._deaths = 0
+        self._callback = PeriodicCallback(self._replace, 1000 * _REPLACE_EVERY_S)
+
+    @property
+    def all_died(self) -> bool:
+        return self._deaths >= _MOST_DEATHS
+
+    async def begin(self) -> None:
+        # Ctrl-C at a terminal reaches the whole process group, but it is the client that ends the build. Processes
+        # inherit the mask of the thread that starts them; starting the resource tracker would take it off again.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self._cluster.scale(self._workers)
+        self._callback.start()
+
+    async def end(self) -> None:
+        self._callback.stop()
+
+    async def _replace(self) -> None:
+        nannies = dict(self._cluster.workers)
+        given_up = [name for name, nanny in nannies.items() if nanny.status in (Status.failed, Status.closed)]
+        self._deaths += len(given_up)
+        if any(nanny.status == Status.running for nanny in nannies.values()):
+            self._deaths = 0
+        if self.all_died:
+            tasks: list[Future[Any]] = [Future(key, self._client) for key in self._client.futures]
+            await self._client.cancel(tasks, asynchronous=True, force=True)
+            return
+        for name in given_up:
+            del self._cluster.workers[name]
+        self._cluster.scale(self._workers)

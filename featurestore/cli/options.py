@@ -34,10 +34,10 @@ def chosen_set(store: Store, *names: str | None) -> str:
 
 
 def names_in(text: str | None) -> tuple[str, ...] | None:
-    """Parse comma-separated names; None, for all, if the option is absent."""
+    """Parse comma-separated names, each once; None, for all, if the option is absent."""
     if text is None:
         return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
         raise ValueError("an empty list was given; leave the option out for all, or name some, comma-separated")
     return names

@@ -55,3 +55,7 @@ class TrainRequest:
     times the time."""
     restart: bool = False
     """Remove what --out holds of a run first."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "tasks"):  # a member or a column that is named twice would count twice
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))

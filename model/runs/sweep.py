@@ -52,6 +52,8 @@ class Sweep:
     """Blocks of the language model, for the models that read with one, at the longest window."""
 
     def __post_init__(self) -> None:
+        for name in ("models", "n_bins", "layers"):  # a point that is named twice is trained once
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         unknown = [name for name in self.models if name not in model_names()]
         if unknown or not self.models:
             raise ValueError(

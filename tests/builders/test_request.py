@@ -16,6 +16,10 @@ def test_no_representation_shows_a_secret() -> None:
     assert "hush" not in shown
 
 
+def test_a_feature_set_that_is_named_twice_is_built_once() -> None:
+    assert BuildRequest(fasta="g.fa", outputs=("b", "a", "b")).outputs == ("b", "a")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

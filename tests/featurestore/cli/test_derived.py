@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from featurestore.cli.derived import takes
+from featurestore.cli.options import names_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +111,8 @@ def test_the_help_shows_documentation_defaults_and_no_old_flag() -> None:
 def test_what_does_not_fit_is_refused(argv: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         raise run("s", *argv)[1].exception
+
+
+def test_a_name_in_a_list_counts_once() -> None:
+    assert names_in("chr2, chr1,,chr2") == ("chr2", "chr1")
+    assert names_in(None) is None

@@ -8,6 +8,7 @@ import pytest
 from catalog import Grid
 from featurestore.cli.main import main
 from featurestore.testing import built_store
+from model.runs.request import TrainRequest
 from model.runs.sweep import Sweep
 
 CONTIGS = ("chr1", "chr2", "chr3")
@@ -97,3 +98,10 @@ def test_a_sweep_of_another_configuration_is_refused(
 def test_a_sweep_of_nothing_is_refused(models: list[str], n_bins: list[int], layers: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sweep(models=models, n_bins=n_bins, layers=layers)
+
+
+def test_what_is_named_twice_is_trained_once() -> None:
+    once = Sweep(models=("gta-best", "mean"), n_bins=(5, 3), layers=(1, 2))
+    assert Sweep(models=("gta-best", "mean", "gta-best"), n_bins=[5, 3, 5], layers=(1, 2, 2)) == once
+    request = TrainRequest(seeds=(2, 1, 2), tasks=("brain", "liver", "brain"))
+    assert (request.seeds, request.tasks) == ((2, 1), ("brain", "liver"))
