@@ -16,6 +16,7 @@ from catalog.fasta.scan import LARGEST_BREAK, FastaRecord, NotIndexable, is_name
 from catalog.fasta.source import Source
 from catalog.runtime.documents import parse_object
 
+_PIECE_BYTES = 1 << 20
 _BEYOND_ANY_FILE = 1 << 62
 
 
@@ -136,10 +137,15 @@ def _without_empty(records: list[FastaRecord], *, version: str, packing: Packing
 
 
 def _unpacking(source: Source, blocks: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Decompress a BGZF file, collecting the offsets of its blocks."""
-    position = 0
+    """Decompress a BGZF file, collecting the offsets of its blocks; in pieces of a MiB, since blocks may be tiny."""
+    position, held, n_held = 0, [], 0
     for start, text in inflated(source.stream()):
         if text:
             blocks.append((start, position))
             position += len(text)
-            yield text
+            held.append(text)
+            n_held += len(text)
+        if n_held >= _PIECE_BYTES:
+            yield b"".join(held)
+            held, n_held = [], 0
+    yield b"".join(held)
