@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest
-from catalog.runtime.progress import bar
+from catalog.runtime.progress import bar, in_figures
 from featurestore.cli.derived import lists_settings, takes, value_of
 from featurestore.cli.errors import in_one_line
 from featurestore.cli.options import AsJson
@@ -98,7 +98,7 @@ def plan(
     if speed:
         hours = made.hours(speed)
         takes = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:,.1f} minutes"
-        print(f"{takes} at {speed:,.3g} bins/s ({source})")
+        print(f"{takes} at {in_figures(speed)} bins/s ({source})")
     elif made.todo:
         print("hours: give --bins-per-second, or --measure")
 
@@ -158,7 +158,7 @@ def _show(report: "BuildReport") -> None:
         print(f"{counts}; nothing was left to compute")
         return
     print(
-        f"{counts}: {report.bins:,} bins in {report.work_seconds:.1f} s ({report.bins_per_second:,.3g} bins/s), "
+        f"{counts}: {report.bins:,} bins in {report.work_seconds:.1f} s ({in_figures(report.bins_per_second)} bins/s), "
         f"{report.seconds:.1f} s with the workers' start and end, {report.bytes:,} bytes; workers computed "
         f"{report.busy_share:.0%} of their time"
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 _LINE_EVERY_S = 15.0
@@ -36,6 +37,7 @@ class Pace:
     _began: float = field(init=False)
     _before: int = 0
     _first_s: float | None = None
+    _whole_s: float | None = None
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -47,6 +49,8 @@ class Pace:
         self.done, self.total = done, total
         if self._first_s is None and done > self._before:
             self._first_s = self._elapsed_s()
+        if done >= total:
+            self._whole_s = self._elapsed_s()
 
     def rate(self) -> float | None:
         """Return the units a second; None while they cannot be known."""
@@ -61,12 +65,12 @@ class Pace:
             return ""
         parts = [f"{self.done:,} of {self.total:,} {unit} ({self.done / max(self.total, 1):.0%})"]
         if rate := self.rate():
-            parts += [f"{rate:,.3g} {unit}/s" if rate < 1000 else f"{rate:,.0f} {unit}/s"]
+            parts += [f"{in_figures(rate)} {unit}/s"]
             parts += [f"{_in_words((self.total - self.done) / rate)} left"] if self.done < self.total else []
         return ", ".join(parts)
 
     def _elapsed_s(self) -> float:
-        return self.clock() - self._began
+        return self.clock() - self._began if self._whole_s is None else self._whole_s
 
 
 class Meter:
@@ -121,7 +125,7 @@ def bar(name: str, *, unit: str, resumes: bool = False) -> Iterator[Meter]:
 @contextmanager
 def _on_terminal(name: str, unit: str) -> Iterator[Callable[[str, Pace], None]]:
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Figures(unit))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), _Figures(unit))
     with Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task(name, total=None, pace=None)
 
@@ -138,7 +142,7 @@ def _on_terminal(name: str, unit: str) -> Iterator[Callable[[str, Pace], None]]:
 
 class _Figures(ProgressColumn):
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self._unit = unit
 
     def render(self, task: Task) -> Text:
@@ -171,6 +175,11 @@ def _in_lines(name: str, unit: str) -> Iterator[Callable[[str, Pace], None]]:
     finally:
         if naming is not None:
             naming.cancel()
+
+
+def in_figures(rate: float) -> str:
+    """Format a rate with three figures, or without decimals."""
+    return f"{rate:,.3g}" if rate < 1000 else f"{rate:,.0f}"
 
 
 def _in_words(seconds: float) -> str:

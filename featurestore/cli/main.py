@@ -20,7 +20,7 @@ import numpy as np
 import typer
 
 from catalog.runtime.plugins import PluginError, load_plugin, plugins
-from catalog.runtime.progress import bar
+from catalog.runtime.progress import bar, in_figures
 from catalog.simulation.genome import simulate as simulate_genome
 from catalog.simulation.grammar import SimulationConfig
 from featurestore.cli.catalog import app as catalog_app
@@ -197,12 +197,8 @@ def status(store: StoreUrl, as_json: AsJson = False) -> None:
 
 def _work(item: Work) -> tuple[str, ...]:
     ended = f"{item.ended:%Y-%m-%d %H:%M:%S} UTC"
-    speed = _speed(item.bins_per_second)
+    speed = in_figures(item.bins_per_second)
     return (item.worker or "?", item.device, item.run, item.feature_set, str(item.shards), speed, ended)
-
-
-def _speed(bins_per_second: float) -> str:
-    return f"{bins_per_second:,.3g}" if bins_per_second < 1000 else f"{bins_per_second:,.0f}"
 
 
 @app.command()

@@ -7,12 +7,14 @@ import pytest
 from distributions import install
 from format1 import unpack_format1
 
-from catalog.runtime.plugins import PluginError
+from catalog.runtime.plugins import PluginError, UnfitPlugin
 from featurestore.cli.main import main
+from model import registry
 from model.predictors.build import PREDICTORS, build_predictor
 from model.predictors.checkpoint import CheckpointError
+from model.predictors.factory import factory_of
 from model.predictors.saved import load_predictor
-from model.registry import GROUP, SHIPPED, find_model, model_names, models_of
+from model.registry import GROUP, SHIPPED, ModelSpec, find_model, model_names, models_of
 from model.runs.workflow import open_run
 
 SPEC = """
@@ -97,6 +99,21 @@ def test_a_plug_ins_model_goes_the_whole_way(place: Path, tmp_path: Path, capsys
     swept = ["--models=linear,ridge-centre", "--n-bins=3", "--device=cpu", f"--out={tmp_path / 'sweep'}"]
     assert main(command(place, "sweep", *swept)) == 0
     assert "| linear |" in (tmp_path / "sweep" / "tables.md").read_text()
+
+
+def test_what_is_almost_a_factory_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Almost:
+        config, recipe = None, None
+
+    monkeypatch.setitem(registry._OURS, "almost", ModelSpec(name="almost", description="", factory=Almost()))
+    with pytest.raises(UnfitPlugin, match=r"the model 'almost' makes a Almost, .* lacks build, language, restore; add"):
+        factory_of("almost")
+    lost = ModelSpec(name="lost", description="", factory="model.predictors.gta:GONE")
+    monkeypatch.setitem(registry._OURS, "lost", lost)
+    with pytest.raises(
+        PluginError, match=r"'lost' \(featurestore.models: model.predictors.gta:GONE\) cannot be loaded"
+    ):
+        factory_of("lost")
 
 
 @pytest.mark.usefixtures("plugin")

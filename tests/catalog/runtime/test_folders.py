@@ -25,6 +25,8 @@ def test_the_cache_lies_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, 
     assert cache_directory() == home / "xdg" / "genomic-featurestore"
     monkeypatch.setenv("FEATURESTORE_CACHE", str(home / "mine"))
     assert cache_directory() == home / "mine"
+    monkeypatch.setenv("FEATURESTORE_CACHE", "~/mine")
+    assert cache_directory() == home / "mine"
 
 
 @linux

@@ -60,6 +60,7 @@ def test_no_time_is_told_while_the_first_wave_is_coming_back() -> None:
     assert pace.text("bins") == "32 of 64 bins (50%), 1.33 bins/s, 24 s left"
     clock.now = 48.0
     pace.count(64, 64)
+    clock.now = 60.0  # the workers end
     assert pace.text("bins") == "64 of 64 bins (100%), 1.33 bins/s"
 
 
