@@ -102,9 +102,12 @@ def train(
     Held out are the genes of --test-contigs, of --test-genes, of a group of --folds or of --split; else a random fifth.
     A tenth of the others chooses the epoch. What was stopped goes on with the same command.
     """
+    _stage("loading torch, Lightning and Transformers")
     from model.runs.held_out import shared_bases
     from model.runs.workflow import load_genes
     from model.runs.workflow import train as run_train
+
+    _stage(f"reading {genes} and {targets}, and opening the windows")
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -170,9 +173,11 @@ def sweep(
     In the form of tables 1 and 2 of the GTA paper: tables.md, scores.csv and scores.parquet. Stopped, the same command
     goes on: what is finished is not trained again.
     """
+    _stage("loading torch, Lightning and Transformers")
     from model.runs.sweep import Sweep, run_sweep
     from model.runs.workflow import load_genes
 
+    _stage(f"reading {genes} and {targets}, and opening the windows")
     lengths = _whole("n_bins", n_bins)
     dataset = load_genes(
         _store(store, store_too),
@@ -214,6 +219,11 @@ def models(as_json: AsJson = False) -> None:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         print(f"{row['name']:<{width}}  {row['role']:<8}  {row['description']}")
+
+
+def _stage(name: str) -> None:
+    """Say what takes the next seconds, before anything else is printed."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
 
 
 def _store(argument: str | None, option: str | None) -> str:

@@ -83,6 +83,15 @@ def spearman(prediction: ArrayLike, target: ArrayLike) -> float:
     return float(_of_samples(x[None], y, np.ones((x.size, 1))).spearman[0, 0])
 
 
+def spread(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Divide the standard deviation of predictions by that of targets, both `(genes,)`; NaN for constant targets.
+
+    A model that has collapsed to the mean is near 0: its ranks are then noise.
+    """
+    x, y = _pair(prediction, target)
+    return float(np.std(x) / np.std(y)) if np.ptp(y) > 0 else float("nan")
+
+
 def spearman_of_resamples(prediction: ArrayLike, target: ArrayLike, resamples: ArrayLike) -> NDArray[np.float64]:
     """Rank correlation of each resample, ranked anew: drawing genes twice makes ties.
 

@@ -18,7 +18,8 @@ from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import find_gene_ids, is_no_gene, plain_ids
 from catalog.runtime import tables
 from catalog.runtime.tables import listed
-from model.evaluation.metrics import Difference, Estimate, Scores, bootstrap
+from model.evaluation.cautions import warn_of_collapse
+from model.evaluation.metrics import Difference, Estimate, Scores, bootstrap, spread
 
 STATISTICS = ("spearman", "pearson", "mse")
 _NO_PREDICTIONS = {
@@ -173,13 +174,16 @@ def evaluate_table(predictions: Table, targets: Table, *, draws: int = 5000, see
             f"{listed(targets['gene_id'].to_list()) or 'no gene'}; both must use the same kind of gene id"
         )
     matrix = joined.select(models).to_numpy().T
+    observed = np.log1p(joined["value"].to_numpy())
+    for model, predicted in zip(models, matrix, strict=True):
+        warn_of_collapse(model, spread(predicted, observed))
     return Evaluation(
         models=models,
         n_genes=joined.height,
         draws=draws,
         only_predicted=tuple(predictions.join(targets, on="gene_id", how="anti", maintain_order="left")["gene_id"]),
         only_measured=tuple(targets.join(complete, on="gene_id", how="anti", maintain_order="left")["gene_id"]),
-        scores=bootstrap(matrix, np.log1p(joined["value"].to_numpy()), draws, seed),
+        scores=bootstrap(matrix, observed, draws, seed),
     )
 
 

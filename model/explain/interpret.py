@@ -35,6 +35,7 @@ from model.networks.alignment import AlignsBins
 from model.predictors.ensemble import members_of
 from model.predictors.predictor import NetworkPredictor, Predictor
 from model.runs.folder import SUBSETS, Run
+from model.runs.scores import warn_of_windows
 from model.runs.workflow import predict
 
 MOST_SHOWN = 8
@@ -92,6 +93,7 @@ def interpret(
             f"the run predicts {', '.join(run.tasks)}, and these figures are of one number a gene; interpret a run that"
             " was trained on one of them"
         )
+    warn_of_windows(run)
     run.predictor.allow_other_store = allow_other_store
     dataset = dataset.unjittered()
     genes = dataset if subset == "all" else dataset.subset(getattr(run.split, subset))

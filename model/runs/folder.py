@@ -4,19 +4,21 @@ Belongs here: `run.json`, and the layout of the folder. Does not: the checkpoint
 (`model.predictors.checkpoint`), a training that is not finished (`model.training.resume`).
 
 A folder holds `run.json` from the start, then `checkpoint.json` and `model.safetensors` of the trained model,
-`metrics.csv`, `baselines/` with a checkpoint of each, `controls/` with a whole run of each, `backbone/` if the language
-model was made on the spot, and `member-0/`, ... for an ensemble.
+`metrics.csv`, `scored.json` with its scores by length of the windows, `baselines/` with a checkpoint of each,
+`controls/` with a whole run of each, `backbone/` if the language model was made on the spot, and `member-0/`, ... for
+an ensemble.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from catalog import Split
 from catalog.runtime.locations import required_path
@@ -35,6 +37,9 @@ _MEND = "train again with `restart=True`"
 _RUN = "run.json"
 _BASELINES = "baselines"
 _CONTROLS = "controls"
+_SCORED = "scored.json"
+"""Beside `run.json`, since it is written after the run is finished."""
+_SCORES = TypeAdapter(dict[int, float])
 _SETTING = "setting "
 
 
@@ -67,6 +72,10 @@ class Run:
 
     windows: WindowRecord = field(default_factory=WindowRecord)
     """What it read."""
+    folder: Path | None = None
+    """Where it lies; None if it was put together otherwise."""
+    scored: Mapping[int, float] = field(default_factory=dict)
+    """Spearman on held-out genes by bins a window, as far as it was evaluated."""
 
     def with_n_bins(self, n_bins: int | None) -> "Run":
         """Give the run with all its predictors reading so many bins a window; None for those of training.
@@ -178,7 +187,32 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
         split, windows = Split.from_json(json.dumps(document.split)), WindowRecord.from_json(document.windows)
     except ValueError as error:
         raise _no_record(folder, error) from error
-    return Run(predictor, document.feature_set, split, tuple(document.tasks), baselines, windows)
+    return Run(
+        predictor,
+        document.feature_set,
+        split,
+        tuple(document.tasks),
+        baselines,
+        windows,
+        folder=folder,
+        scored=_read_scores(folder),
+    )
+
+
+def record_score(run: Run, spearman: float) -> None:
+    """Note in a run's folder how it scored with windows as long as it reads now, where the folder can be written to."""
+    if run.folder is not None:
+        scores = {**_read_scores(run.folder), run.predictor.n_bins: spearman}
+        with suppress(OSError):
+            write_document(run.folder / _SCORED, {str(length): score for length, score in sorted(scores.items())})
+
+
+def _read_scores(folder: Path) -> dict[int, float]:
+    """Read what `record_score` wrote; nothing if it is damaged."""
+    try:
+        return _SCORES.validate_python(read_document(folder / _SCORED, mend="evaluate again", raises=ValueError))
+    except (OSError, ValueError):
+        return {}
 
 
 def control_folder(run: Path, name: str) -> Path:
@@ -223,7 +257,7 @@ def _folders(out: Path) -> list[Path]:
 def _remove(folder: Path) -> None:
     """Remove what runs write, but for a language model, which is written anew, and nothing else that may lie there."""
     clear_progress(folder)
-    for name in (_RUN, DOCUMENT, TENSORS, "metrics.csv"):
+    for name in (_RUN, DOCUMENT, TENSORS, _SCORED, "metrics.csv"):
         (folder / name).unlink(missing_ok=True)
     for part in (folder / _BASELINES, folder / _CONTROLS, folder / "tensorboard", *folder.glob("member-*")):
         if part.is_dir():

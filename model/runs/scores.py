@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from catalog.runtime.tables import listed
 from loaders import GeneDataset
-from model.evaluation.metrics import Scores, bootstrap
+from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows, warn_of_other_length
+from model.evaluation.metrics import Scores, bootstrap, spread
 from model.predictors.predictor import Predictor
-from model.runs.folder import SUBSETS, Run
+from model.runs.folder import SUBSETS, Run, record_score
 
 
 class ComparedRun(NamedTuple):
@@ -50,7 +51,8 @@ def evaluate(
 
     Returns
     -------
-    Plain JSON: model, n_bins, n_test (genes scored), spearman, two_sd, pearson, mse (both of log(1 + expression)), and
+    Plain JSON: model, n_bins, n_test (genes scored), spearman, two_sd, pearson, mse (both of log(1 + expression)),
+    spread (standard deviation of the predictions over that of the targets: a warning says where it is next to 0), and
     `beside`, for each of the others its label as model, n_bins, the same four, and `lead`: by how much the run's
     Spearman is ahead (value, two_sd, share_above: `model.evaluation.metrics.Difference`); null where undefined. Of
     several tasks, `tasks` has the four by name, and the scores are their means (the mean of `two_sd` is no less than
@@ -67,21 +69,46 @@ def evaluate(
     scored = dataset.subset(dataset.gene_ids if subset == "all" else getattr(run.split, subset)).unjittered()
     if len(scored) < 3:
         raise ValueError(f"{len(scored)} {subset} genes have features and targets; a rank correlation takes at least 3")
+    warn_of_windows(run)
     own = _predicted(run.predictor, scored, allow_other_store)
     observed = np.log1p(scored.targets.numpy())
     head = {"model": run.predictor.name, "n_bins": run.predictor.n_bins, "n_test": len(scored), "subset": subset}
     if run.tasks:
         return head | _by_task(run, own, observed, f"{subset} genes", draws)
+    own_spread = _checked_spread(run.predictor.name, own, observed)
     others = [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)) for one in run.baselines if baselines]
     for label, other in beside:
         _require_comparable(label, other, scored, subset)
-        others.append((label, other.predictor.n_bins, _predicted(other.predictor, scored, allow_other_store)))
+        predicted = _predicted(other.predictor, scored, allow_other_store)
+        _checked_spread(label, predicted, observed)
+        others.append((label, other.predictor.n_bins, predicted))
     found = _scores(np.stack([own, *(prediction for *_, prediction in others)]), observed, f"{subset} genes", draws)
     compared = [
         {"model": label, "n_bins": bins, **_statistics(found, place), "lead": _lead(found, place)}
         for place, (label, bins, _) in enumerate(others, 1)
     ]
-    return head | _statistics(found, 0) | {"beside": compared}
+    statistics = _statistics(found, 0)
+    if subset in ("test", "validation") and statistics["spearman"] is not None:
+        record_score(run, statistics["spearman"])
+    return head | statistics | {"spread": own_spread, "beside": compared}
+
+
+def warn_of_windows(run: Run) -> None:
+    """Warn of windows of an even number of bins, or of another number than in training."""
+    predictor = run.predictor
+    warn_of_even_windows(predictor.n_bins)
+    if predictor.trained_on is not None:
+        warn_of_other_length(predictor.name, predictor.n_bins, predictor.trained_on.n_bins, run.scored)
+
+
+def _checked_spread(name: str, predicted: NDArray[np.float32], observed: NDArray[np.float32]) -> float | None:
+    """Give the spread of predictions where the target is known, with a warning if they hardly differ."""
+    known = ~np.isnan(observed)
+    if not known.any():
+        return None
+    found = spread(predicted[known], observed[known])
+    warn_of_collapse(name, found)
+    return defined(found)
 
 
 def defined(value: float) -> float | None:
@@ -115,6 +142,8 @@ def _by_task(
         task: _statistics(_scores(predicted[None, :, index], observed[:, index], f"{genes} in {task}", draws), 0)
         for index, task in enumerate(run.tasks)
     }
+    for index, task in enumerate(run.tasks):
+        _checked_spread(f"{run.predictor.name} for {task}", predicted[:, index], observed[:, index])
     means = {name: float(np.mean([score[name] for score in by_task.values()])) for name in _STATISTICS}
     return means | {"tasks": by_task, "beside": []}
 

@@ -143,6 +143,7 @@ def run_sweep(
     for number, point in enumerate(points, 1):
         is_anew = request.restart and point.folder not in {earlier.folder for earlier in points[: number - 1]}
         of_point = replace(request, restart=is_anew)
+        say(f"{number} of {len(points)}: {point.folder} ...")
         rows.append(
             _score_point(dataset.with_n_bins(point.n_bins), split, point, of_point, out / "runs" / point.folder, draws)
         )

@@ -16,9 +16,11 @@ import polars as pl
 
 from catalog import Split
 from loaders import GeneDataset, WindowSettings
-from model.evaluation.metrics import spearman
+from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows
+from model.evaluation.metrics import spearman, spread
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import members_of
+from model.predictors.factory import factory_of
 from model.predictors.predictor import NetworkPredictor, Predictor
 from model.registry import models_of
 from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
@@ -28,7 +30,7 @@ from model.runs.genes import WindowRecord
 from model.runs.genes import load_genes as load_genes
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest as TrainRequest
-from model.runs.scores import defined
+from model.runs.scores import defined, warn_of_windows
 from model.runs.scores import evaluate as evaluate
 from model.runs.setup import decided_by, set_up, untrained_predictor
 from model.training.report import FitReport
@@ -114,7 +116,8 @@ def train(
 
     Returns
     -------
-    A summary as plain JSON: model, bins, genes, trainable parameters, seconds, validation score, baselines.
+    A summary as plain JSON: model, bins, genes, trainable parameters, seconds, validation score and spread
+    (`model.evaluation.metrics.spread`), baselines.
 
     Raises
     ------
@@ -140,12 +143,15 @@ def _train_one(
     dataset: GeneDataset, split: Split, request: TrainRequest, out: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     parts = _parts(dataset, split)
+    warn_of_even_windows(dataset.n_bins)
     config, training = set_up(request)
     decided = decided_by(dataset, split, request, config, training)
     summary = None if request.restart else finished_run(out, decided, configs=(type(config), type(training)))
     if summary is not None:
         say(f"{out} holds this run, finished; a restart trains it again")
         return summary
+    if config is not None and factory_of(request.model).language(config) is not None:
+        say(f"language model: {request.backbone}")
     predictor = untrained_predictor(dataset, request, config, training, out)
     # Only now: a request that is refused leaves the folder as it was.
     begin_run(
@@ -186,6 +192,8 @@ def _summary(
     """Give what `train` returns: plain JSON, null for a correlation with equal predictions."""
     validation = parts["validation"]
     observed = np.log1p(validation.targets.numpy())
+    collapse = _validation_spread(predictor, validation)
+    warn_of_collapse(model, collapse)
     return {
         "model": model,
         "n_bins": predictor.n_bins,
@@ -193,8 +201,17 @@ def _summary(
         "trainable_parameters": sum(one.n_trainable() for one in _models(predictor)),
         "seconds": report.seconds,
         "validation_spearman": defined(report.validation_spearman),
+        "validation_spread": defined(collapse),
         "baselines": {made.name: defined(spearman(made.predict(validation), observed)) for made in baselines},
     }
+
+
+def _validation_spread(predictor: Predictor, validation: GeneDataset) -> float:
+    """Give the spread of the predictions of the validation genes; of several tasks, the least."""
+    predicted = predictor.predict(validation).reshape(len(validation), -1).T
+    observed = np.log1p(validation.targets.numpy()).reshape(len(validation), -1).T
+    found = [spread(p[~np.isnan(t)], t[~np.isnan(t)]) for p, t in zip(predicted, observed, strict=True)]
+    return float(np.nanmin(found)) if not np.isnan(found).all() else float("nan")
 
 
 def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) -> pl.DataFrame:
@@ -206,6 +223,7 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
     seen), prediction (log(1 + expression)), target (expression as given, or null). Of several tasks, a pair
     `prediction <task>`, `target <task>` of each.
     """
+    warn_of_windows(run)
     run.predictor.allow_other_store = allow_other_store
     prediction = run.predictor.predict(dataset.unjittered())
     place = {gene: name for name in SUBSETS for gene in getattr(run.split, name)}

@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
+from catalog.runtime.progress import bar
 from loaders import GeneDataset, data_loader
 from model.device import choose_device
 from model.networks.base import ExpressionModel
@@ -31,7 +32,7 @@ from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
 from model.training.pretraining import pretrain_alignment, require_alignment
 from model.training.report import Epoch, FitReport
-from model.training.resume import Progress, digest_of, identity_record, read_progress
+from model.training.resume import Progress, digest_of, has_progress, identity_record, read_progress
 from model.training.targets import require_targets
 
 
@@ -55,7 +56,8 @@ def fit(
     out
         Folder for `metrics.csv`, one line an epoch, and for the state after each epoch (`model.training.resume`): a
         training that was stopped resumes from there, with the outcome of one that was not, and a finished one is not
-        repeated. Made if need be. None writes nothing.
+        repeated. Made if need be. None writes nothing. With a folder, and on a terminal, epochs are also printed to
+        stderr, and where the training was resumed.
 
     Raises
     ------
@@ -119,6 +121,9 @@ def _best_and_epochs(
     """Start a training, or resume it from its last finished epoch; give the best epoch's state, and all epochs."""
     if before is not None and (before.is_stopped or len(before.epochs) >= config.epochs):
         return before.best, list(before.epochs)
+    announces = out is not None or sys.stderr.isatty()
+    if announces and out is not None and has_progress(out):
+        print(_resumed(out, before, config), file=sys.stderr, flush=True)
     if before is not None:
         model.load_own_state(before.model)
     else:
@@ -137,7 +142,13 @@ def _best_and_epochs(
         if folder is None and config.devices > 1:
             # Processes of several devices hand back what they learned in a folder.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return _train(model, train, validation, config, device, folder, identity, before)
+        return _train(model, train, validation, config, device, folder, identity, before, announces=announces)
+
+
+def _resumed(out: Path, before: Progress | None, config: TrainConfig) -> str:
+    if before is None:
+        return f"{out} holds a training whose state is damaged: it starts anew"
+    return f"{out} holds a training that was stopped: it goes on after epoch {len(before.epochs)} of {config.epochs}"
 
 
 def _train(
@@ -149,10 +160,12 @@ def _train(
     folder: Path | None,
     identity: dict[str, Any],
     before: Progress | None,
+    *,
+    announces: bool,
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
     """Run the epochs that are left; give the state of the best one, and all epochs."""
     module = ExpressionModule(model, train, validation, config, before=before)
-    each_epoch = EpochCheckpoint(config, folder=folder, identity=identity)
+    each_epoch = EpochCheckpoint(config, folder=folder, identity=identity, announces=announces)
     each_epoch.best = {} if before is None else dict(before.best)
     with torch.random.fork_rng(), _quiet_lightning(), _ctrl_c():
         trainer = Trainer(
@@ -255,9 +268,11 @@ def _moments(dataset: GeneDataset, batch_size: int) -> tuple[Tensor, Tensor]:
     # Around the first gene: an offset large against the spread would eat the digits of the squares.
     origin = dataset[[0]].features.double().mean(dim=(0, 1))
     count, total, squares = 0, torch.zeros_like(origin), torch.zeros_like(origin)
-    for batch in data_loader(dataset, batch_size=batch_size):
-        rows = batch.features.double().flatten(0, 1) - origin
-        count, total, squares = count + len(rows), total + rows.sum(dim=0), squares + rows.square().sum(dim=0)
+    with bar("reading the scale of the features", unit="genes") as show:
+        for number, batch in enumerate(data_loader(dataset, batch_size=batch_size), 1):
+            rows = batch.features.double().flatten(0, 1) - origin
+            count, total, squares = count + len(rows), total + rows.sum(dim=0), squares + rows.square().sum(dim=0)
+            show(min(number * batch_size, len(dataset)), len(dataset))
     shift = total / count
     return origin + shift, (squares / count - shift.square()).clamp(min=0).sqrt()
 

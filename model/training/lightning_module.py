@@ -183,11 +183,16 @@ class EpochCheckpoint(Callback):
     ----------
     folder
         Where the first rank writes `metrics.csv` and the state to resume from; None writes nothing.
+    announces
+        Whether it prints a line an epoch to stderr.
     """
 
-    def __init__(self, config: TrainConfig, *, folder: Path | None, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, config: TrainConfig, *, folder: Path | None, identity: dict[str, Any], announces: bool = False
+    ) -> None:
         self.config = config
         self.folder = folder
+        self.announces = announces
         self.identity = identity
         self.best: dict[str, Tensor] = {}
 
@@ -220,8 +225,8 @@ class EpochCheckpoint(Callback):
                     is_stopped=is_stopped,
                 ),
             )
-        if sys.stderr.isatty() and trainer.is_global_zero:
-            print(_line(module.epochs, best), file=sys.stderr)
+        if self.announces and trainer.is_global_zero:
+            print(_line(module.epochs, best, self.config.epochs), file=sys.stderr, flush=True)
 
 
 def best_epoch(epochs: Sequence[Epoch], config: TrainConfig) -> int:
@@ -248,11 +253,12 @@ def write_metrics(folder: Path, epochs: Sequence[Epoch]) -> None:
         lines.writerows([index, *epoch] for index, epoch in enumerate(epochs))
 
 
-def _line(epochs: Sequence[Epoch], best: int) -> str:
+def _line(epochs: Sequence[Epoch], best: int, most: int) -> str:
     epoch = epochs[-1]
     return (
-        f"epoch {len(epochs)}: training error {epoch.train_mse:.4f}, validation error {epoch.validation_mse:.4f}, "
-        f"Spearman {epoch.validation_spearman:.3f}, {epoch.seconds:.1f} s{' (best)' if best == len(epochs) - 1 else ''}"
+        f"epoch {len(epochs)} of {most}: training error {epoch.train_mse:.4f}, validation error "
+        f"{epoch.validation_mse:.4f}, Spearman {epoch.validation_spearman:.3f}, {epoch.seconds:.1f} s"
+        f"{' (best)' if best == len(epochs) - 1 else ''}"
     )
 
 

@@ -106,10 +106,15 @@ def test_a_frozen_language_model_is_left_as_it_was(tmp_path: Path) -> None:
     assert not torch.equal(model.text_prototypes.name_mix.weight, mix)
 
 
-def test_training_says_nothing_and_writes_one_line_an_epoch(
+def test_training_without_a_folder_says_nothing_where_stderr_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    fit(_model(), tiny_genes(20), tiny_genes(10, seed=1), TrainConfig(epochs=1))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_training_into_a_folder_writes_and_prints_one_line_an_epoch(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    for _ in range(2):
+    for _ in range(2):  # the second finds all epochs there
         report = fit(
             _model(),
             tiny_genes(20),
@@ -117,7 +122,9 @@ def test_training_says_nothing_and_writes_one_line_an_epoch(
             TrainConfig(epochs=3, early_stopping_patience=3),
             out=tmp_path / "run",
         )
-    assert capfd.readouterr() == ("", "")
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == [f"epoch {n} of 3" for n in (1, 2, 3)]
     assert caplog.records == []
     with (tmp_path / "run" / "metrics.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -217,6 +224,37 @@ def test_a_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(tmp_path: Path
         assert value.equal(resumed.own_state()[name]), name
     assert [epoch[:3] for epoch in report.epochs] == [epoch[:3] for epoch in expected.epochs]
     assert report.best_epoch == expected.best_epoch
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        pytest.param(0, "holds a training that was stopped: it goes on after epoch 1 of 2", id="whole"),
+        pytest.param(1, "holds a training whose state is damaged: it starts anew", id="damaged"),
+    ],
+)
+def test_a_training_says_where_it_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], damage: int, said: str
+) -> None:
+    config, parts = TrainConfig(epochs=2), (tiny_genes(20), tiny_genes(10, seed=1))
+    model = _model()
+
+    def stop(*_: object) -> None:
+        raise InterruptedError("the process ends after the first epoch")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.training.lightning_module._line", stop)
+        with pytest.raises(InterruptedError):
+            fit(model, *parts, config, out=tmp_path)
+    (tensors,) = tmp_path.glob("resume-*.safetensors")
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= damage
+    tensors.write_bytes(content)
+    capfd.readouterr()
+    fit(_model(), *parts, config, out=tmp_path)
+    lines = capfd.readouterr().err.splitlines()
+    assert said in lines[0]
+    assert len(lines) == 1 + (1 + damage)
 
 
 def test_a_training_that_stopped_early_does_not_go_on(tmp_path: Path) -> None:
