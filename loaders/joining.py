@@ -52,6 +52,8 @@ class JoinReport:
     targets_with_gene: Met | None = None
     annotated: int | None = None
     """Of the genes kept; None without annotations."""
+    left_out: str = ""
+    """Rows of the gene file that are no genes of the table, by reason; known where a file was read."""
 
     @property
     def is_poor(self) -> bool:
@@ -66,6 +68,8 @@ class JoinReport:
 
     def __str__(self) -> str:
         lines = [f"genes: {self.on_assembly:,} of {self.genes:,} lie on the store's assembly, {self.kept:,} are taken"]
+        if self.left_out:
+            lines.append(f"left out of the gene table: {self.left_out}")
         if self.genes_with_target is not None and self.targets_with_gene is not None:
             genes, targets = (
                 self.genes_with_target.said("genes have a target"),

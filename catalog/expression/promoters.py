@@ -104,9 +104,10 @@ def read_quantification(path: str | os.PathLike[str], *, column: int) -> pl.Data
     values = frame[names[column - 1]].cast(pl.Float64, strict=False)
     bad = frame.filter(~(values.is_finite() & (values >= 0)).fill_null(value=False))
     if bad.height:
+        peak, value = (listed([bad[name][0]]) for name in ("peak_id", names[column - 1]))
         raise TableError(
             f"{bad.height} of {frame.height} values in column {column} of {path} are not numbers from 0 up, first that "
-            f"of {bad['peak_id'][0]}: {bad[names[column - 1]][0]}; if there is a header, remove it, or mend the values"
+            f"of {peak}: {value}; if there is a header, remove it, or mend the values"
         )
     _refuse_repeats(frame["peak_id"], path)
     return pl.DataFrame([frame["peak_id"], values.alias("value")])

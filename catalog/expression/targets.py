@@ -16,7 +16,6 @@ import polars as pl
 
 from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids, is_nameless, is_no_gene, plain_ids
 from catalog.runtime import tables
-from catalog.runtime.locations import local_path
 from catalog.runtime.tables import TableError, listed
 
 BadValues = Literal["error", "drop"]
@@ -167,7 +166,7 @@ def median_over_samples(
 
 def _read_keyed(path: Path) -> tuple[pl.DataFrame, str]:
     """Read the rows that name a gene, Ensembl ids without version; return the column of ids with them."""
-    frame = _read(path)
+    frame = tables.read_text_or_parquet(path)
     key = find_gene_ids(frame)
     if key is None:
         raise TableError(
@@ -194,26 +193,6 @@ def _one_a_gene(gene_ids: pl.Series, values: pl.Series, what: str, path: Path) -
         )
     _log.info("%s: %s of %d genes; %d repeated rows dropped", path, what, targets.height, rows.height - targets.height)
     return targets
-
-
-def _read(path: Path) -> pl.DataFrame:
-    """Read all columns as text, so that one rule decides what is a number."""
-    path = local_path(path) or path
-    if path.is_file():
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        if is_parquet:
-            return _read_parquet(path)
-    return tables.read_table(path)
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        frame = pl.read_parquet(path, glob=False)  # brackets in a name are a part of it
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(f"{path} is a damaged or truncated Parquet file ({error}); write or fetch it again") from error
-    plain = [name for name, dtype in frame.schema.items() if dtype.is_numeric() or dtype in (pl.String, pl.Categorical)]
-    return frame.select(pl.col(plain).cast(pl.String))
 
 
 def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path) -> str:

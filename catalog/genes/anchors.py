@@ -127,5 +127,5 @@ def _check(anchors: pl.DataFrame, path: Path) -> None:
     if repeated:
         raise TableError(
             f"{path} names several anchors {listed(repeated)}; anchors are read by name, so give each one its own, as "
-            f"in {repeated[0]}-1 and {repeated[0]}-2"
+            f"in {listed(repeated[:1])}-1 and {listed(repeated[:1])}-2"
         )

@@ -124,7 +124,7 @@ def _read_saf(path: Path) -> tuple[pl.DataFrame, Dropped]:
     if ragged.any():
         raise TableError(
             f"{path} has genes whose Chr, Start, End and Strand name different numbers of exons, first "
-            f"{exons.filter(ragged)['gene_id'][0]}; export it again"
+            f"{listed(exons.filter(ragged)['gene_id'][:1].to_list())}; export it again"
         )
     exons = exons.with_row_index("row").explode(_SAF[1:], empty_as_null=True)
     start, end = (tables.whole_numbers(exons, name, path=path) for name in ("start", "end"))
@@ -163,7 +163,7 @@ def _read_bed(path: Path) -> tuple[pl.DataFrame, Dropped]:
     empty = frame.filter((end <= start) | (start < 0))
     if empty.height:
         raise TableError(
-            f"{path} has {empty.height} rows that hold no base, first {', '.join(map(str, empty.row(0)[:3]))}; BED is "
+            f"{path} has {empty.height} rows that hold no base, first {listed(empty.row(0)[:3])}; BED is "
             "0-based and half-open (0 <= start < end): the one base p, counted from 1, is written p-1, p"
         )
     others = frame.drop("contig", "start", "end")

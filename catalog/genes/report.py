@@ -54,6 +54,11 @@ class GeneReport:
         noted = f"; kept, but note: {_spelled(self.noted)}" if self.noted else ""
         return f"{self.origin}: {self.kept:,} genes{how}; dropped: {_spelled(self.dropped)}{noted}"
 
+    @property
+    def left_out(self) -> str:
+        """Rows that were dropped, by reason with the first examples; empty if none was."""
+        return _spelled(self.dropped) if self.dropped else ""
+
 
 class GeneTable(NamedTuple):
     """Genes, and the report on those that were dropped."""

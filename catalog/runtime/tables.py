@@ -29,7 +29,7 @@ from catalog.runtime.headers import split as split
 from catalog.runtime.lines import LONGEST_LINE, Line
 from catalog.runtime.lines import TableError as TableError
 from catalog.runtime.lines import read_lines as read_lines
-from catalog.runtime.locations import required_path
+from catalog.runtime.locations import local_path, required_path
 
 LARGEST_TABLE = 2 << 30
 """Bytes of the rows that are kept."""
@@ -59,6 +59,35 @@ def read_table(path: Path) -> pl.DataFrame:
     header = header_of(path)
     rows = islice(read_lines(path), header.n_before, None)
     return frame_of(path, header.names, rows, header.separator, is_quoted=header.is_quoted)
+
+
+def read_text_or_parquet(path: Path) -> pl.DataFrame:
+    """Read a table of text as `read_table` does, or Parquet: its columns of numbers and texts, as text too.
+
+    Raises
+    ------
+    TableError
+        As `read_table`; also for a Parquet file that is damaged or has more values than are read.
+    """
+    place = local_path(path)
+    if place is None or not place.is_file():
+        return read_table(path)
+    with place.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1"
+    if not is_parquet:
+        return read_table(path)
+    try:
+        lazy = pl.scan_parquet(place, glob=False)  # brackets in a name are a part of it
+        types = lazy.collect_schema()
+        plain = [name for name, dtype in types.items() if dtype.is_numeric() or dtype in (pl.String, pl.Categorical)]
+        # A few bytes can stand for many values, so that they are counted first.
+        if lazy.select(pl.len()).collect().item() * len(plain) > MOST_VALUES:
+            raise TableError(f"{path} has more than {MOST_VALUES:,} values, the most that are read; keep fewer columns")
+        return lazy.select(pl.col(plain).cast(pl.String)).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise TableError(
+            f"{path} is a damaged or truncated Parquet file ({listed([error])}); write or fetch it again"
+        ) from error
 
 
 def frame_of(

@@ -127,7 +127,7 @@ def read_predictions(paths: Sequence[str | os.PathLike[str]], *, columns: Sequen
         If a table cannot be read, no table has such a column, a value is no finite number, or a gene has two rows
         that differ.
     """
-    frames = {path: _frame(path) for path in map(Path, paths)}
+    frames = {path: tables.read_text_or_parquet(path) for path in map(Path, paths)}
     read = {path: _read(path, frame, columns) for path, frame in frames.items()}
     names = [name for table in read.values() for name in table.columns[1:]]
     lacking = [column for column in columns or () if column not in names]
@@ -205,17 +205,6 @@ def _read(path: Path, frame: pl.DataFrame, columns: Sequence[str] | None) -> pl.
             f"{path} predicts {len(twice)} genes twice, not alike: {listed(twice.to_list())}; keep one row a gene"
         )
     return table
-
-
-def _frame(path: Path) -> pl.DataFrame:
-    if path.suffix != ".parquet":
-        return tables.read_table(path)
-    try:
-        frame = pl.read_parquet(path, glob=False)  # brackets in a name are a part of it
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"{path} is a damaged or truncated Parquet file ({error}); write it again") from error
-    plain = [name for name, dtype in frame.schema.items() if dtype.is_numeric() or dtype == pl.String]
-    return frame.select(pl.col(plain).cast(pl.String))
 
 
 def _is_model(values: pl.Series) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from catalog import read_annotations, read_genes, read_targets
+from catalog import read_annotations, read_gene_table, read_targets
 from catalog.runtime.settings import apply_settings
 from featurestore import open as open_store
 from loaders import GeneDataset, WindowSettings, WindowSource, gene_dataset
@@ -111,15 +111,19 @@ def load_genes(
             measured = _read_columns(targets, target_columns)
         else:
             measured = read_targets(targets, column=target_column)
-    return gene_dataset(
+    table = read_gene_table(genes)
+    dataset = gene_dataset(
         store,
         [name.strip() for name in feature_set.split(",")],
-        read_genes(genes),
+        table.genes,
         anchors=anchors,
         annotations=None if annotations is None else read_annotations(annotations),
         targets=measured,
         settings=settings,
     )
+    if dataset.joined is not None:
+        dataset.joined = replace(dataset.joined, left_out=table.report.left_out)
+    return dataset
 
 
 def _read_columns(targets: str | os.PathLike[str], columns: Sequence[str]) -> pl.DataFrame:

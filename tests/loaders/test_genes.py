@@ -169,6 +169,7 @@ def test_how_genes_targets_and_annotations_met_is_counted_both_ways(url: str) ->
         "genes_with_target": {"total": 5, "found": 4, "without": ["ENSG5"]},
         "targets_with_gene": {"total": 5, "found": 4, "without": ["ENSG77"]},
         "annotated": 2,
+        "left_out": "",
     }
     assert genes(url).subset(["ENSG1"]).joined == joined
     assert str(genes(url, targets=None, annotations=None).joined) == (

@@ -19,6 +19,7 @@ from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.classes import N_CLUSTERS, class_channels
 from builders.extractors.sei.settings import SeiSettings
 from catalog import Channel
+from catalog.runtime.lines import read_lines
 from catalog.runtime.plugins import how_to_install
 from catalog.runtime.weight_files import refuse_pointer
 
@@ -278,16 +279,16 @@ def _read_directions(path: Path, n_profiles: int) -> NDArray[np.float32]:
     """Read the projection and scale each row to length 1: a class score is profile . v / |v|, nothing centred."""
     if not path.is_file():
         raise FileNotFoundError(f"no projector at {path}; expected projvec_targets.npy of sei_model.tar.gz")
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic != b"\x93NUMPY":  # numpy would try it as a zip or a pickle
+        raise ValueError(f"{path} is no array that numpy can read (it begins {magic!r}); expected projvec_targets.npy")
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # of many kinds, since numpy parses the header as Python
         raise ValueError(f"{path} is no array that numpy can read ({error}); expected projvec_targets.npy") from error
-    if (
-        not isinstance(vectors, np.ndarray)
-        or vectors.shape != (N_CLUSTERS, n_profiles)
-        or vectors.dtype.kind not in "fiu"
-    ):
-        found = f"{vectors.shape}, {vectors.dtype}" if isinstance(vectors, np.ndarray) else "an archive of arrays"
+    if vectors.shape != (N_CLUSTERS, n_profiles) or vectors.dtype.kind not in "fiu":
+        found = f"{vectors.shape}, {vectors.dtype}"
         raise ValueError(
             f"{path} must hold numbers of shape ({N_CLUSTERS}, {n_profiles}): a row for each cluster, a column for "
             f"each profile of the weights; got {found}; use projvec_targets.npy of the release that the weights are of"
@@ -304,7 +305,7 @@ def _profile_channels(path: Path | None, n_profiles: int) -> tuple[Channel, ...]
         return tuple(Channel(name=f"profile{index:05d}") for index in range(n_profiles))
     if not path.is_file():
         raise FileNotFoundError(f"no names of profiles at {path}; expected target.names of sei_model.tar.gz")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [line.decoded(path) for line in read_lines(path)]
     if len(lines) != n_profiles or len(set(lines)) != n_profiles:
         raise ValueError(
             f"{path} has {len(lines)} lines, {len(set(lines))} of them distinct, but the weights predict {n_profiles} "

@@ -149,11 +149,12 @@ def test_a_projector_that_is_missing_or_no_array_is_refused(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError, match=r"expected projvec_targets\.npy"):
         SeiExtractor(weights, tmp_path / "none.npy")
     page = tmp_path / "page.npy"
-    page.write_text("<!DOCTYPE html>")
-    with pytest.raises(ValueError, match=r"no array that numpy can read .*expected projvec_targets\.npy"):
-        SeiExtractor(weights, page)
+    for data in (b"<!DOCTYPE html>", b"PK\x03\x04 no zip", b"\x93NUMPY\x01\x00\x08\x00{'descr'"):
+        page.write_bytes(data)
+        with pytest.raises(ValueError, match=r"no array that numpy can read .*expected projvec_targets\.npy"):
+            SeiExtractor(weights, page)
     np.savez(tmp_path / "many.npz", vectors=np.ones((61, 8)))
-    with pytest.raises(ValueError, match="got an archive of arrays"):
+    with pytest.raises(ValueError, match=r"no array that numpy can read \(it begins b'PK"):
         SeiExtractor(weights, tmp_path / "many.npz")
 
 
@@ -169,6 +170,9 @@ def test_names_that_do_not_fit_the_profiles_are_refused(tmp_path: Path, lines: i
     names.write_text("".join(f"cell | mark{n} | lab\n" for n in (range(lines) if isinstance(lines, int) else lines)))
     weights = saved(hollow_state(), tmp_path)
     with pytest.raises(ValueError, match=f"{message}.*or leave names out"):
+        SeiExtractor(weights, outputs=("profiles",), names=names)
+    names.write_bytes(b"\xff\n" * 8)
+    with pytest.raises(ValueError, match=r"line 1 of .*target\.names is not UTF-8 text"):
         SeiExtractor(weights, outputs=("profiles",), names=names)
     with pytest.raises(FileNotFoundError, match=r"expected target\.names"):
         SeiExtractor(weights, outputs=("profiles",), names=tmp_path / "none")

@@ -105,7 +105,7 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cut.parquet"
     pl.DataFrame({"gene_id": ["A"], "x": [1.0]}).write_parquet(path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(TableError, match=r"truncated Parquet file.*write it again"):
+    with pytest.raises(TableError, match=r"truncated Parquet file.*write or fetch it again"):
         read_predictions([path])
 
 

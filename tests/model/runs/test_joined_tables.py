@@ -37,11 +37,15 @@ def test_a_training_says_how_many_targets_met_and_keeps_it_with_the_run(
     assert joined["genes_with_target"] == {"total": n_genes, "found": n_met, "without": ["ENSG1", "ENSG2", "ENSG4"]}
     assert joined["kept"] == n_met
     store, *rest = tables(genome, genome / "targets.tsv")
+    genes = (genome / "genes.tsv").read_text()
+    (tmp_path / "genes.tsv").write_text(genes + "\tNONE\tchr1\t+\t5\t\n" + genes.splitlines()[1] + "\n")
+    rest[1] = str(tmp_path / "genes.tsv")
     run = [str(tmp_path / "run"), "--store", store, *rest]
     assert main(["evaluate", *run, "--draws", "20", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["model"] == "ridge-centre"
     assert f"targets: {n_genes} of {n_genes} genes have a target; {n_genes} of" in captured.err
+    assert "left out of the gene table: 1 without gene id (NONE), 1 repeated gene ids (ENSG0)" in captured.err
     assert main(["predict", *run, "--out", str(tmp_path / "p.parquet")]) == 0
     assert f"{n_genes} of {n_genes} targets have a gene" in capsys.readouterr().err
 
