@@ -295,6 +295,6 @@ def listed(names: Sequence[object]) -> str:
 
 def _printable(name: object) -> str:
     text = str(name)
-    if len(text) > _LONGEST_SHOWN:
+    if len(text) > _LONGEST_SHOWN and not isinstance(name, os.PathLike):
         text = f"{text[:_LONGEST_SHOWN]}..."
     return text if text.isprintable() else "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
