@@ -32,7 +32,14 @@ def local_path(place: str | os.PathLike[str]) -> Path | None:
         raise ValueError(f"{text!r} is no path: it is empty or holds a NUL; is a variable of the shell unset?")
     if _FILE_URL.match(text):
         return _decoded(text)
-    return None if _URL.match(text) else Path(os.path.expanduser(text)).absolute()
+    if _URL.match(text):
+        return None
+    try:
+        return Path(os.path.expanduser(text)).absolute()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{text} is relative, and the current folder is gone; change to another, or give an absolute path"
+        ) from error
 
 
 def absolute(place: str | os.PathLike[str]) -> str:

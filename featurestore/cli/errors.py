@@ -75,8 +75,9 @@ def explain(error: BaseException, verb: Verb) -> str:
     if missing in _EXTRA_OF:
         return f"this verb needs {missing}: {how_to_install(_EXTRA_OF[missing])}"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if isinstance(error, OSError) and error.errno and error.filename is not None:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}{_OS_MENDS.get(error.errno, '')}"
+    if isinstance(error, OSError) and error.errno and (error.filename is not None or text == _of_system(error.errno)):
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        text = f"{place}{error.strerror}{_OS_MENDS.get(error.errno, '')}"
     text = in_one_line(in_options(text, verb))
     kind = type(error).__name__
     if not is_bug(error):
@@ -87,6 +88,11 @@ def explain(error: BaseException, verb: Verb) -> str:
         f"a bug, not a mistake of yours: {kind}{': ' if text else ''}{text}{where}; run the same command with "
         f"{DEBUG_VARIABLE}=1 in the environment for the traceback, and report that"
     )
+
+
+def _of_system(number: int) -> str:
+    """Return what the operating system alone says of an error."""
+    return f"[Errno {number}] {os.strerror(number)}"
 
 
 def is_bug(error: BaseException) -> bool:

@@ -83,6 +83,23 @@ def test_an_error_without_words_is_told_by_its_kind() -> None:
     assert explain(MemoryError(), BUILD) == "MemoryError"
 
 
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            OSError(28, "No space left on device", "/a"),
+            "/a: No space left on device; make room there, or write elsewhere",
+        ),
+        (OSError(28, "No space left on device"), "No space left on device; make room there, or write elsewhere"),
+        (FileNotFoundError(2, "No such file or directory", b"/a"), "/a: No such file or directory; check the path"),
+        (OSError(28, "could not write s3://b; make room there"), "[Errno 28] could not write s3://b; make room there"),
+        (OSError("without a number"), "without a number"),
+    ],
+)
+def test_what_the_operating_system_refuses_comes_with_what_helps(error: OSError, shown: str) -> None:
+    assert explain(error, BUILD) == shown
+
+
 @given(st.text())
 def test_a_message_is_one_short_line_that_keeps_its_beginning_and_its_end(part: str) -> None:
     for text in (part, f"what is wrong: {part}{'x' * 600}{part}; how to mend it"):

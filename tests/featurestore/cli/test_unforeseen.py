@@ -61,3 +61,15 @@ def test_the_traceback_is_there_to_be_seen(words: list[str], raised: str, monkey
 def test_a_long_message_of_a_wrong_option_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["get", "s", "chr1:5", "--n-bins", "x" * 10_000]) == 2
     assert len(capsys.readouterr().err) < 1000
+
+
+def test_a_relative_path_where_the_current_folder_is_gone_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["info", "s"]) == 2
+    assert capsys.readouterr().err == (
+        "error: s is relative, and the current folder is gone; change to another, or give an absolute path\n"
+    )
