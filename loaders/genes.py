@@ -102,7 +102,7 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         self.windows: WindowSource = windows
         self.genes = genes
         self.prompts = list(prompts)
-        self.targets = torch.tensor(targets, dtype=torch.float32)
+        self.targets = torch.tensor(np.asarray(targets, dtype=np.float64), dtype=torch.float32)
         self.joined = joined
 
     @property
@@ -274,8 +274,8 @@ def gene_dataset(
         If fewer than half of the genes, or of the targets if these are fewer, meet the other; or fewer than half have
         an annotation.
     """
-    genes = as_polars(genes, gene_tables.GENE_SCHEMA)
-    targets = None if targets is None else as_polars(targets)
+    genes = as_polars(genes, gene_tables.GENE_SCHEMA, needs=("gene_id", "symbol", "contig", "strand", "tss"))
+    targets = None if targets is None else as_polars(targets, needs=("gene_id",))
     settings = replace(settings or WindowSettings(), **changes)
     store = url if isinstance(url, Store) else open_store(url, storage_options=settings.storage_options)
     assembly = store.assembly

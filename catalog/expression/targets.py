@@ -57,7 +57,8 @@ def read_targets(
     Parameters
     ----------
     path
-        Tab- or comma-separated text with a header, plain or gzipped, or Parquet.
+        Text with a header, plain or gzipped, in the forms of `catalog.runtime.headers` (tabs, commas, semicolons,
+        blanks, GCT, R's row names), or Parquet.
     column
         Which column holds the values; not needed if only one holds numbers that are not coordinates or the like.
     bad_values

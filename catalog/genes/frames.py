@@ -3,9 +3,12 @@
 Belongs here: the conversion at the doors that take a table. Does not: tables in files (`catalog.runtime.tables`).
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
+
+from catalog.runtime.tables import listed
 
 if TYPE_CHECKING:
     import narwhals.stable.v1 as nw
@@ -15,23 +18,34 @@ Table: TypeAlias = "pl.DataFrame | IntoFrame"
 """What such a door takes."""
 
 
-def as_polars(table: Table, schema: pl.Schema | None = None) -> pl.DataFrame:
+def as_polars(table: Table, schema: pl.Schema | None = None, *, needs: Iterable[str] = ()) -> pl.DataFrame:
     """Convert a table; one of polars stays as it is.
 
     Parameters
     ----------
     schema
         Types of the columns of that name, since pandas has whole numbers with gaps as floats.
+    needs
+        Columns that must be there.
 
     Raises
     ------
     TypeError
         If it is no table.
     ValueError
-        If a column cannot have the type of the schema.
+        If a column is missing, or cannot have the type of the schema.
     """
-    if isinstance(table, pl.DataFrame):
-        return table
+    frame = table if isinstance(table, pl.DataFrame) else _converted(table, schema or pl.Schema())
+    missing = [name for name in needs if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"the table lacks the columns {listed(missing)}: it has {listed(frame.columns)}; rename or add them (an "
+            "index of pandas is no column: `reset_index()` makes it one)"
+        )
+    return frame
+
+
+def _converted(table: Table, types: pl.Schema) -> pl.DataFrame:
     import narwhals.stable.v1 as nw
 
     try:
@@ -42,7 +56,6 @@ def as_polars(table: Table, schema: pl.Schema | None = None) -> pl.DataFrame:
             f"{type(table).__name__}"
         ) from error
     whole = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
-    types = schema or pl.Schema()
     return pl.DataFrame([_column(whole[name], types.get(name)) for name in whole.columns])
 
 

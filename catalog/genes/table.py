@@ -171,7 +171,7 @@ def place_genes(genes: Table, assembly: Assembly) -> GeneTable:
     AssemblyMismatch
         If no gene is left; the message lists the contigs of both sides.
     """
-    genes = as_polars(genes, GENE_SCHEMA)
+    genes = as_polars(genes, GENE_SCHEMA, needs=("gene_id", "contig", "tss"))
     lengths = assembly.lengths
     accessions = {
         _CHROMOSOMES[accession]: name for name in lengths if (accession := name.split(".")[0]) in _CHROMOSOMES

@@ -155,7 +155,7 @@ def annotate(genes: Table, annotations: Table) -> pl.DataFrame:
     `genes`, unless its symbol is only the id; a gene without annotation has nothing else.
     """
     genes = as_polars(genes)
-    annotations = as_polars(annotations, ANNOTATION_SCHEMA)
+    annotations = as_polars(annotations, ANNOTATION_SCHEMA, needs=ANNOTATION_SCHEMA)
     records = annotations.with_row_index("record").with_columns(key=pl.col("symbol").str.to_uppercase())
     found = (
         genes.select("gene_id", "symbol").with_row_index("order").with_columns(key=pl.col("symbol").str.to_uppercase())

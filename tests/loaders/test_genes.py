@@ -224,3 +224,9 @@ def test_tables_of_pandas_work_where_those_of_polars_do(url: str) -> None:
         same.joined,
     )
     assert torch.equal(dataset[[0, 1, 2]].features, same[[0, 1, 2]].features)
+    series = GeneDataset(
+        same.windows, same.genes, prompts=same.prompts, targets=pd.Series([1.0, 2, 3], index=[9, 7, 5])
+    )
+    assert series.targets.tolist() == [1.0, 2.0, 3.0]
+    with pytest.raises(ValueError, match="the table lacks the columns gene_id: it has value"):
+        genes(url, targets=as_pandas(TARGETS).set_index("gene_id"))

@@ -54,6 +54,13 @@ def test_every_door_that_takes_genes_takes_those_of_pandas(tmp_path: Path) -> No
     assert splits.overlaps(split, PANDAS, window_bp=50).equals(splits.overlaps(split, GENES, window_bp=50))
 
 
+def test_a_column_that_is_missing_is_named_with_those_that_are_there() -> None:
+    with pytest.raises(ValueError, match=r"lacks the columns gene_id: it has symbol, .*`reset_index\(\)` makes it one"):
+        place_genes(PANDAS.set_index("gene_id"), assembly_of(chr0=100))
+    with pytest.raises(ValueError, match=r"lacks the columns contig: it has .*chrom"):
+        place_genes(GENES.rename({"contig": "chrom"}), assembly_of(chr0=100))
+
+
 def test_positions_that_are_no_whole_numbers_and_things_that_are_no_tables_are_refused() -> None:
     with pytest.raises(ValueError, match=r"column 'tss' must hold Int64, and holds 1\.5; mend or convert it"):
         as_polars(PANDAS.assign(tss=[1.5] * 8), GENE_SCHEMA)
