@@ -41,8 +41,8 @@ def warn_of_other_length(name: str, n_bins: int, trained: int, scored: Mapping[i
     """
     if n_bins == trained:
         return
-    scores = ", ".join(f"Spearman {score:.3f} at {length}" for length, score in sorted(scored.items()))
-    tested = f"was evaluated at other genes so far with {scores}" if scores else "was never evaluated since"
+    scores = ", ".join(f"{score:.3f} at {length}" for length, score in sorted(scored.items()))
+    tested = f"was evaluated so far with Spearman {scores}" if scores else "was never evaluated since"
     warnings.warn(
         f"{name} was trained on windows of {trained} bins, and reads {n_bins} now; it {tested}: compare `featurestore "
         f"evaluate --n-bins {n_bins}` with --n-bins {trained}",

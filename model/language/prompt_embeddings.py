@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from catalog.runtime.files import replacing
@@ -170,8 +170,12 @@ def _read(path: Path, n_prompts: int) -> PromptEmbeddings | None:
     if not path.is_file():
         return None
     try:
-        found = PromptEmbeddings(**load_file(path))
-    except (SafetensorError, TypeError) as error:
+        with safe_open(path, framework="np") as file:
+            metadata, arrays = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        found = PromptEmbeddings(**arrays)
+        if metadata.get("digest") != _digest(found):
+            raise ValueError("its digest is another one")
+    except (SafetensorError, TypeError, ValueError) as error:
         _log.warning("%s is damaged (%s): the prompts are read again", path, error)
         return None
     return found if len(found.values) == len(found.tokens) == n_prompts else None
@@ -181,4 +185,8 @@ def _write(path: Path, found: PromptEmbeddings, about: dict[str, object]) -> Non
     """Write whole or not at all; what the vectors are stands as JSON in the header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        save_file(found._asdict(), partial, metadata={"embeddings": json.dumps(about)})
+        save_file(found._asdict(), partial, metadata={"embeddings": json.dumps(about), "digest": _digest(found)})
+
+
+def _digest(found: PromptEmbeddings) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in found)).hexdigest()

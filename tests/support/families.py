@@ -14,7 +14,30 @@ from model.testing import PROMPTS
 LANGUAGE_FAMILIES = sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MASKED_LM_MAPPING_NAMES})
 """Every kind of model that Transformers can complete or fill in text with."""
 POSITIONS = 48
-_LARGEST = 20_000_000
+_LATENT = {
+    "num_key_value_heads": 4,
+    "head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 8,
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "n_group": 1,
+    "topk_group": 1,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+}
+_OWN: dict[str, dict[str, Any]] = {
+    "codegen": {"rotary_dim": 4},
+    "gptj": {"rotary_dim": 4},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "deepseek_v2": _LATENT,
+    "deepseek_v3": _LATENT,
+    "minicpm3": _LATENT,
+}
+"""Settings without which a configuration of the common shape contradicts itself."""
+_LARGEST = 80_000_000
 """Parameters: some families have parts whose sizes are set elsewhere."""
 
 
@@ -37,7 +60,7 @@ def write_family(directory: Path, family: str, **settings: Any) -> Path:
     }
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(0)
-        config = AutoConfig.for_model(family, **_settable(family, shape) | settings)
+        config = AutoConfig.for_model(family, **_settable(family, shape) | _OWN.get(family, {}) | settings)
         with torch.device("meta"):
             size = sum(weight.numel() for weight in AutoModel.from_config(config).parameters())
         if size > _LARGEST:

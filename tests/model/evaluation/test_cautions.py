@@ -66,7 +66,7 @@ def test_only_windows_of_an_even_number_of_bins_are_warned_of(n_bins: int) -> No
     ("scored", "said"),
     [
         pytest.param({}, "was never evaluated since", id="never"),
-        pytest.param({51: 0.775, 45: 0.7}, "Spearman 0.700 at 45, Spearman 0.775 at 51", id="at two lengths"),
+        pytest.param({51: 0.775, 45: 0.7}, "Spearman 0.700 at 45, 0.775 at 51", id="at two lengths"),
     ],
 )
 def test_another_length_than_in_training_comes_with_the_scores_at_any(scored: Mapping[int, float], said: str) -> None:
