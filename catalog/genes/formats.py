@@ -117,7 +117,10 @@ def _read_saf(path: Path) -> tuple[pl.DataFrame, Dropped]:
         raise TableError(f"{path} is no SAF: it has {listed(frame.columns)}; expected GeneID, Chr, Start, End, Strand")
     exons = frame.select(
         pl.col(frame.columns[0]).alias("gene_id"),
-        *(pl.col(name).str.split(";").alias(role) for name, role in zip(frame.columns[1:5], _SAF[1:], strict=True)),
+        *(
+            pl.col(name).fill_null("").str.split(";").alias(role)
+            for name, role in zip(frame.columns[1:5], _SAF[1:], strict=True)
+        ),
     )
     counts = exons.select(pl.col(_SAF[1:]).list.len())
     ragged = counts.select(pl.any_horizontal(pl.col(name) != pl.col("chr") for name in _SAF[2:])).to_series()

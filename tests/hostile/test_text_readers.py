@@ -134,7 +134,7 @@ def read_or_refuse(reader: Callable[[Path], Any], path: Path) -> None:
         assert_one_sentence(error, about=str(path))
 
 
-@repeated(12, 3000)
+@repeated(12, 600)
 @pytest.mark.parametrize("reader", [pytest.param(reader, id=name) for name, reader in READERS.items()])
 def test_a_damaged_table_is_read_or_refused_in_one_sentence(
     tmp_path: Path, reader: Callable[[Path], Any], n_examples: int
@@ -151,7 +151,7 @@ def test_a_damaged_table_is_read_or_refused_in_one_sentence(
     assert [entry.name for entry in tmp_path.iterdir()] == ["table"]
 
 
-@repeated(40, 3000)
+@repeated(40, 600)
 def test_a_damaged_gzip_is_read_or_refused_in_one_sentence(tmp_path: Path, n_examples: int) -> None:
     packed = [gzip.compress(seed, mtime=0) for seed in SEEDS]
 
@@ -164,12 +164,11 @@ def test_a_damaged_gzip_is_read_or_refused_in_one_sentence(tmp_path: Path, n_exa
     try_one()
 
 
-@pytest.mark.parametrize("reader", [pytest.param(reader, id=name) for name, reader in READERS.items()])
-@pytest.mark.parametrize("seed", [pytest.param(seed, id=str(number)) for number, seed in enumerate(SEEDS)])
 @pytest.mark.slow
-def test_a_table_cut_anywhere_is_read_or_refused_in_one_sentence(
-    tmp_path: Path, seed: bytes, reader: Callable[[Path], Any]
-) -> None:
-    for end in range(len(seed) + 1):
-        (tmp_path / "table").write_bytes(seed[:end])
-        read_or_refuse(reader, tmp_path / "table")
+@pytest.mark.parametrize("reader", [pytest.param(reader, id=name) for name, reader in READERS.items()])
+def test_a_table_cut_anywhere_is_read_or_refused_in_one_sentence(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
+    for number, seed in enumerate(SEEDS):
+        # Every fifth place, another one for each file.
+        for end in range(number % 5, len(seed) + 1, 5):
+            (tmp_path / "table").write_bytes(seed[:end])
+            read_or_refuse(reader, tmp_path / "table")

@@ -80,6 +80,8 @@ def test_a_gene_table_of_another_program_gives_its_genes(
         pytest.param(
             COUNTS + "A\tchr1;chr1\t11\t20;40\t-;-\t20\t7\n", "different numbers of exons, first A", id="ragged exons"
         ),
+        pytest.param(COUNTS + "A\tchr1\t11;31\t\t-;-\t20\t7\n", "different numbers of exons, first A", id="no end"),
+        pytest.param(COUNTS + "A\tchr1\t\t20\t-\t20\t7\n", "whole numbers .*it holds ''", id="no start"),
     ],
 )
 def test_positions_that_cannot_be_are_named_with_the_mend(tmp_path: Path, text: str, message: str) -> None:
