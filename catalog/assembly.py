@@ -39,8 +39,8 @@ class Contig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    length: int = Field(ge=1)
-    """Bases (bp)."""
+    length: int = Field(ge=1, le=1 << 36)
+    """Bases (bp); the longest known chromosomes have 2^33."""
     digest: str
     """GA4GH refget digest of the upper-case sequence, `SQ.` and 32 characters."""
 

@@ -4,7 +4,9 @@ Belongs here: the documents that describe features. Does not: computing them (`b
 (`featurestore`).
 """
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +17,17 @@ from catalog.value_type import Dtype, ValueType, value_type
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """A name that is also that of a folder: letters, digits, `.`, `_`, `-`."""
+
+
+_MOST_PHASES = 4096
+"""As many as bins of the default size have edges."""
+_MOST_SHARD_BYTES = 1 << 32
+
+
+@lru_cache(maxsize=64)
+def _grid(bin_size: int, offsets: tuple[int, ...]) -> Grid:
+    """Make a grid once: its checks take longer than most uses of it."""
+    return Grid(bin_size=bin_size, offsets=offsets)
 
 
 class Channel(BaseModel):
@@ -94,13 +107,13 @@ class FeatureSet(BaseModel):
     """Digest of everything that determines the values: weights, code version, precision, options."""
     channels: tuple[Channel, ...]
     bin_size: int
-    offsets: tuple[int, ...]
+    offsets: Annotated[tuple[int, ...], Field(max_length=_MOST_PHASES)]
     pad: tuple[float, ...]
     """The extractor's output on sequence that is all N: the row of every bin outside its contig."""
     chunk_bins: int = Field(ge=1)
     """Bins an inner chunk, the smallest unit of a read."""
     shard_bins: int = Field(ge=1)
-    """Bins a shard at the most: one object, one task, one commit."""
+    """Bins a shard at the most, and 4 GiB: one object, one task, one commit."""
     dtype: Dtype = "float16"
     """Type of the values: `float16`, `float32` or `uint8`, in which 255 means never built."""
     licence: str = ""
@@ -112,7 +125,7 @@ class FeatureSet(BaseModel):
     @classmethod
     def _channels_are_distinct(cls, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
         names = [channel.name for channel in channels]
-        repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if not names or repeated:
             raise ValueError(f"a feature set has channels of distinct names; repeated: {repeated[:5] or 'none given'}")
         return channels
@@ -125,6 +138,11 @@ class FeatureSet(BaseModel):
         self.value_type.encode(np.asarray([self.pad]), where="pad", channels=self.channel_names)
         if self.shard_bins % self.chunk_bins:
             raise ValueError(f"a shard is whole chunks: {self.shard_bins} bins is no multiple of {self.chunk_bins}")
+        if self.shard_bins * len(self.channels) * self.value_type.item_bytes > _MOST_SHARD_BYTES:
+            raise ValueError(
+                f"a shard of {self.shard_bins} bins x {len(self.channels)} channels has more than "
+                f"{_MOST_SHARD_BYTES:,} bytes; take fewer bins a shard"
+            )
         return self
 
     def identity(self, assembly_digest: str) -> "FeatureIdentity":
@@ -147,7 +165,7 @@ class FeatureSet(BaseModel):
     @property
     def grid(self) -> Grid:
         """The tilings that the set is computed on."""
-        return Grid(bin_size=self.bin_size, offsets=self.offsets)
+        return _grid(self.bin_size, self.offsets)
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ UNKNOWN = "unknown"
 """Placeholder for a licence or a citation that was not stated."""
 
 _MAX_BYTES = 1 << 26  # about a hundred stores of 21,907 named channels
+_MOST = 1 << 60
+"""Beyond any count and size (bytes)."""
 _STATED = Annotated[str, Field(min_length=1)]
 # `user@` is part of the place there: the container.
 _CONTAINER_SCHEMES = ("abfs://", "abfss://")
@@ -54,19 +56,19 @@ class KnownSet(BaseModel):
     """Digest of everything that determines the values."""
     channels: tuple[str, ...]
     """Names, in the order of the arrays."""
-    bin_size: int = Field(ge=1)
+    bin_size: int = Field(ge=1, le=_MOST)
     """(bp)"""
     dtype: Dtype = "float16"
     """Of the values."""
     offsets: tuple[int, ...]
     """Of the phases (bp)."""
-    contigs: int = Field(ge=0)
+    contigs: int = Field(ge=0, le=_MOST)
     """Number of the assembly's contigs that it is declared on."""
     anchors: tuple[str, ...]
     """Names of its anchored arrays."""
-    shards: int = Field(ge=0)
+    shards: int = Field(ge=0, le=_MOST)
     """Shards of the complete set, those of anchored arrays included."""
-    committed: int = Field(ge=0)
+    committed: int = Field(ge=0, le=_MOST)
     """Shards that are built."""
     licence: _STATED
     """Of the features; `unknown` where none was stated."""
@@ -99,14 +101,14 @@ class StoreSummary(BaseModel):
     """Name, for people."""
     assembly_digest: str
     """Two assemblies are the same if their digests are."""
-    contigs: int = Field(ge=1)
+    contigs: int = Field(ge=1, le=_MOST)
     """Of the assembly."""
-    length: int = Field(ge=1)
+    length: int = Field(ge=1, le=_MOST)
     """Total length of the contigs (bp)."""
     feature_sets: tuple[KnownSet, ...]
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, le=_MOST)
     """Of its contents: shards, metadata and anchored arrays, without commit records and declarations."""
-    objects: int = Field(ge=0)
+    objects: int = Field(ge=0, le=_MOST)
     """Number of those objects."""
     top_hash: str | None
     """Of the contents, if the store is sealed."""

@@ -24,7 +24,7 @@ from featurestore.objects.objects import Objects
 from featurestore.rows.completeness import BuiltRows
 from featurestore.rows.row_requests import Block, RowRequest
 from featurestore.rows.source import HeldRowSource, RowSource, gather, read_rows
-from featurestore.rows.window_plan import WindowPlan, plan_windows
+from featurestore.rows.window_plan import WindowPlan, plan_windows, refuse_huge
 
 if TYPE_CHECKING:
     import polars as pl
@@ -205,7 +205,8 @@ class FeatureReader(Displayed):
         Raises
         ------
         UnknownContig, ValueError
-            If there is no such contig, the centre lies outside it, or `n_bins` is below 1.
+            If there is no such contig, the centre lies outside it, `n_bins` is below 1, or the windows would take more
+            than 4 GiB.
         NotBuilt
             If a bin inside the contig was never built; the message names the command that builds it.
         DamagedChunk
@@ -240,6 +241,7 @@ class FeatureReader(Displayed):
         The errors of `window`; nothing is returned in part.
         """
         plan = self.plan(contigs, centres, n_bins)
+        refuse_huge(len(plan.phases), plan.n_bins, self._pad.nbytes)
         # Most contigs are complete, so most batches take one lookup for each contig and phase.
         if not all(self._built.is_whole(*place) for place in plan.places):
             self._refuse_what_was_never_built(plan.requests)

@@ -16,7 +16,7 @@ from featurestore.display import Display, Displayed, in_bytes, percent, some
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import CommitLog, NotBuilt
-from featurestore.format.declarations import Declaration, DeclarationLog, read_description
+from featurestore.format.declarations import Declaration, DeclarationLog, read_description, refuse_too_many_shards
 from featurestore.format.manifest import CATALOG, Manifest, is_sealed_in_part, read_manifest, unseal
 from featurestore.format.metadata import GROUP, root_documents, set_documents
 from featurestore.format.root import group_attributes, read_assembly, root_description
@@ -195,10 +195,11 @@ class Store(Displayed):
         FingerprintMismatch
             If the store has a set of that name made with other weights, code, settings, channels, bins or dtype.
         ValueError
-            If the name of a contig is too long for a folder; nothing is written then.
+            If the name of a contig is too long for a folder, or the set would have too many shards; nothing is written.
         """
         wanted = list(contigs)
         layout.require_contig_keys(wanted)
+        refuse_too_many_shards(feature_set, self.assembly)
         log = DeclarationLog(self.objects, self.assembly, feature_set.name)
         while True:
             newest = log.newest()

@@ -29,6 +29,9 @@ from featurestore.format.metadata import GROUP, add_coordinate, array_settings, 
 
 _MAX_CHUNK_BYTES = 512 << 10
 _MAX_SHARD_BYTES = 256 << 20
+_MOST_ANCHORS = 1 << 22
+"""More than there are transcripts in any genome."""
+_MOST_BINS = 1 << 20
 DESCRIPTION = "anchored"
 """Attribute with the description, on the group and on the values."""
 
@@ -47,14 +50,14 @@ class Anchored(BaseModel):
     """Name of the table of anchors in the store."""
     table: str
     """Digest of the table of anchors."""
-    n_anchors: int = Field(ge=1)
-    n_bins: int = Field(ge=1)
+    n_anchors: int = Field(ge=1, le=_MOST_ANCHORS)
+    n_bins: int = Field(ge=1, le=_MOST_BINS)
     """Bins a window; odd."""
     bin_size: int
     """Bases a bin (bp)."""
-    chunk_bins: int = Field(ge=1)
+    chunk_bins: int = Field(ge=1, le=_MOST_BINS)
     """Bins of one window in an inner chunk."""
-    shard_anchors: int = Field(ge=1)
+    shard_anchors: int = Field(ge=1, le=_MOST_ANCHORS)
     """Anchors a shard: one object, one task, one commit."""
 
 

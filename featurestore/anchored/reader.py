@@ -25,6 +25,7 @@ from featurestore.format.commits import NotBuilt
 from featurestore.objects.objects import Objects
 from featurestore.rows.row_requests import RowRequest
 from featurestore.rows.source import DamagedChunk, RowSource
+from featurestore.rows.window_plan import refuse_huge
 from featurestore.store import Store
 
 _COORDINATES = ("anchor", "contig", "centre", "strand")
@@ -153,6 +154,7 @@ class AnchoredReader(Displayed):
         """Read windows by row of their anchors in the table; otherwise like `windows`."""
         n_bins = self.check_n_bins(n_bins)
         self._refuse_what_was_never_built(numbers)
+        refuse_huge(len(numbers), n_bins, self.layout.shape[2] * self.feature_set.value_type.item_bytes)
         first = (self.n_bins - n_bins) // 2
         values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=self.feature_set.dtype)
         requests = [RowRequest(layout.ANCHORS, number, first, first + n_bins) for number in numbers]

@@ -21,7 +21,7 @@ from featurestore.format.metadata import GROUP, array_settings, digest_of
 from featurestore.objects.errors import link_error
 from featurestore.objects.objects import Objects
 
-_MEANINGLESS = {"shape", "attributes", "dimension_names", "consolidated_metadata"}
+_MEANINGLESS = {"shape", "attributes"}
 """Fields that change no value: the shape is compared on its own, since a build that adds phases enlarges it."""
 
 

@@ -18,6 +18,7 @@ from featurestore.format.metadata import DIGEST, is_whole, signed
 from featurestore.objects.objects import Objects
 
 _MAX_RECORD_BYTES = 1 << 16
+_MOST = 1 << 40
 _REQUESTS_AT_ONCE = 16
 
 
@@ -44,11 +45,11 @@ class Commit(BaseModel):
     feature_set: str
     """The array's key, as text: `<set>` or `<set>@<anchors>`."""
     contig: str
-    phase: int = Field(ge=0)
-    shard: int = Field(ge=0)
-    first_bin: int = Field(ge=0)
-    n_bins: int = Field(ge=1)
-    size: int = Field(ge=1)
+    phase: int = Field(ge=0, le=_MOST)
+    shard: int = Field(ge=0, le=_MOST)
+    first_bin: int = Field(ge=0, le=_MOST)
+    n_bins: int = Field(ge=1, le=_MOST)
+    size: int = Field(ge=1, le=_MOST)
     """Of the shard object (bytes)."""
     crc32c: str
     """Of the object, 8 hexadecimal digits."""
@@ -60,7 +61,7 @@ class Commit(BaseModel):
     worker: str = ""
     """Host and worker."""
     device: str
-    seconds: float
+    seconds: float = Field(ge=0, le=1e9)
     """Spent by the extractor on the shard."""
     versions: dict[str, str]
     finished: datetime = Field(default_factory=lambda: datetime.now(UTC))

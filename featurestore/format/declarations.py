@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from catalog import Assembly, AssemblyMismatch, FeatureSet
 from catalog.runtime.documents import parse_object
+from featurestore.format import layout
 from featurestore.format.metadata import is_whole, set_description
 from featurestore.objects.objects import Objects
 
@@ -105,6 +106,20 @@ def read_description(document: Mapping[str, Any], assembly: Assembly, *, where: 
             f"({assembly.digest}); put the zarr.json that the store had back, or remove it and build with its FASTA"
         )
     try:
-        return FeatureSet.model_validate(described.get("feature_set"))
+        found = FeatureSet.model_validate(described.get("feature_set"))
+        refuse_too_many_shards(found, assembly)
     except ValidationError as error:
         raise NotAStore(f"{damaged} ({error.error_count()} faults); `featurestore repair` mends it") from error
+    except ValueError as error:
+        raise NotAStore(f"{damaged}: {error}") from error
+    return found
+
+
+def refuse_too_many_shards(feature_set: FeatureSet, assembly: Assembly) -> None:
+    """Refuse, with a ValueError, a set in so many shards that no store can be listed."""
+    shards = layout.most_shards(feature_set, assembly.lengths.values())
+    if shards > layout.MAX_SHARDS:
+        raise ValueError(
+            f"{feature_set.name!r} would have some {shards:,} shards on {assembly.name}, and a store has at most "
+            f"{layout.MAX_SHARDS:,} of a set; take more bins a shard (`shard_bins=`), or fewer phases"
+        )

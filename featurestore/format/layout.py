@@ -41,6 +41,8 @@ ANCHORS = "anchors"
 """In place of the contig in the records of anchored arrays."""
 DIMENSIONS = ("phase", "bin", "channel")
 
+MAX_SHARDS = 1 << 21
+"""Most shards of a feature set: twice as many objects as a manifest lists."""
 _MAX_SHARD_BYTES = 256 << 20
 _MAX_CHUNK_BYTES = 512 << 10
 _MAX_NAME_BYTES = 255
@@ -53,6 +55,12 @@ _COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<sh
 def format_of(feature_set: FeatureSet) -> int:
     """Return the lowest format that can hold a feature set."""
     return 1 if feature_set.dtype == "float16" else 2
+
+
+def most_shards(feature_set: FeatureSet, lengths: Iterable[int]) -> int:
+    """Count the shards of a set on contigs of some lengths (bp), as if all phases had as many as the longest."""
+    arrays = (ContigLayout(feature_set, length) for length in lengths)
+    return len(feature_set.offsets) * sum(-(-array.shape[1] // array.shard_bins) for array in arrays)
 
 
 def chunk_bins(n_channels: int, item_bytes: int = 2) -> int:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from catalog import Grid
 from featurestore.rows.row_requests import RowRequest
 
+MAX_WINDOWS_BYTES = 4 << 30
+"""Largest batch of windows (bytes)."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
@@ -59,6 +62,16 @@ class WindowPlan:
     def starts(self) -> NDArray[np.int64]:
         """First base of every bin, shape `(windows, n_bins)` (bp)."""
         return self.first_starts[:, None] + np.arange(self.n_bins, dtype=np.int64) * self.bin_size
+
+
+def refuse_huge(n_windows: int, n_bins: int, row_bytes: int) -> None:
+    """Refuse, with a ValueError, windows that would take more than `MAX_WINDOWS_BYTES` of memory."""
+    needed = n_windows * n_bins * row_bytes
+    if needed > MAX_WINDOWS_BYTES:
+        raise ValueError(
+            f"{n_windows:,} windows of {n_bins:,} bins take {needed:,} bytes, more than {MAX_WINDOWS_BYTES:,}; read "
+            "fewer at a time, or with fewer bins: `n_bins=`"
+        )
 
 
 def plan_windows(

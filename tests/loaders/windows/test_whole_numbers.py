@@ -131,3 +131,14 @@ def test_a_window_longer_than_any_genome_is_refused(store: featurestore.Store, t
         store["demo"].window("chr1", 5, n_bins=2**37)
     with pytest.raises(ValueError, match="move windows further than any genome is long"):
         WindowDataset(store, "demo", contigs="chr1", centres=[5], jitter_bins=2**38)
+
+
+def test_a_batch_that_no_memory_holds_is_refused_before_it_is_made(store: featurestore.Store) -> None:
+    reader = store["demo"]
+    for read in (
+        lambda: reader.window("chr1", 5, n_bins=10**9),
+        lambda: reader.windows("chr1", [5] * 1000, 10**6),
+        lambda: open_reader(store.url, "demo", residence="stream").windows("chr1", [5], 10**10),
+    ):
+        with pytest.raises(ValueError, match=r"take [\d,]+ bytes, more than 4,294,967,296; read fewer at a time"):
+            read()
