@@ -263,6 +263,8 @@ def connect(
     ------
     FileNotFoundError
         If a local folder is missing and `make` is false.
+    NotADirectoryError
+        If there is a file in its place.
     PermissionError
         If it cannot be created.
     ValueError
@@ -273,6 +275,8 @@ def connect(
     local = local_path(text)
     if local is not None:
         path = local.resolve()
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file, and a store is a folder; name another place")
         if not make and not path.is_dir():
             raise FileNotFoundError(f"no store at {path}; `featurestore build {text} --fasta ...` makes one")
         return LocalObjects(path, make=make)

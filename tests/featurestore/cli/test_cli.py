@@ -297,7 +297,7 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
         pytest.param(["info", "{tmp}/none"], "no store at .*`featurestore build .* makes one", id="info, no store"),
         pytest.param(["status", "{tmp}/none"], "no store at .*`featurestore build", id="status, no store"),
         pytest.param(["verify", "{tmp}"], "no store at .*`featurestore build", id="verify, a folder"),
-        pytest.param(["info", "{fasta}"], "no store at .*`featurestore build", id="info, a file"),
+        pytest.param(["info", "{fasta}"], "is a file, and a store is a folder; name another place", id="info, a file"),
         pytest.param(["info", "s4://a/b"], "Protocol not known: s4", id="info, no such scheme"),
         pytest.param(["get", "{store}", "sei", "chr1:5"], "no feature set 'sei'; it has demo", id="no such set"),
         pytest.param(["get", "{store}", "demo", "chr9:5"], "no contig 'chr9'; it has chr1, chr2", id="no such contig"),
@@ -372,6 +372,9 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
         ),
         pytest.param(
             ["build", "{tmp}/new", "--fasta", "{fasta}", "--workers", "0"], "at least 1 worker, got 0", id="no workers"
+        ),
+        pytest.param(
+            ["build", "{empty}", "--fasta", "{fasta}"], "empty.fa is a file, and a store is a folder", id="a file"
         ),
         pytest.param(
             ["build", "{store}", "--fasta", "{fasta}"], "first differ at chr1.*store of its own", id="another assembly"
