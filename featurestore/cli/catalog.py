@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from catalog.registry import KnownStore
+from featurestore.cli.errors import in_one_line
 from featurestore.cli.options import AsJson, StoreUrl
 from featurestore.cli.tables import print_table
 from featurestore.display import in_bytes, percent, plain
@@ -74,7 +75,7 @@ def list_(
         return
     _print_table(stores, reasons)
     for name, reason in reasons.items():
-        print(f"{name} was not reached: {plain(reason)}")
+        print(in_one_line(f"{name} was not reached: {reason}"))
 
 
 @app.command()

@@ -188,9 +188,9 @@ def status(store: StoreUrl, as_json: AsJson = False) -> None:
         print_table(_WORK, [_work(item) for item in found.work], width=_WIDTH)
     for failure in found.failures:
         when = f"{failure.when:%Y-%m-%d %H:%M:%S} UTC"
-        print(f"failed {failure.attempts}x: {plain(str(failure))} (run {failure.run}, {when})")
+        print(f"failed {failure.attempts}x: {in_one_line(str(failure))} (run {failure.run}, {when})")
     for fault in found.damaged:
-        print(f"damaged: {plain(fault)}")
+        print(f"damaged: {in_one_line(fault)}")
     print("complete" if found.is_complete else "not complete: run the same `featurestore build` again")
     raise typer.Exit(0 if found.is_complete else 1)
 

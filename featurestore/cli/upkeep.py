@@ -22,6 +22,7 @@ from catalog.runtime.plugins import how_to_install, load_plugin
 from catalog.runtime.progress import bar
 from catalog.runtime.settings import split_assignments
 from featurestore.cli.diff_report import describe, write_changes
+from featurestore.cli.errors import in_one_line
 from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
 from featurestore.display import plain
 from featurestore.format import layout
@@ -207,7 +208,7 @@ def copy(
         print(json.dumps(report.to_json(), indent=1))
     else:
         for shard, reason in report.failed.items():
-            print(f"failed: {shard}: {reason}", file=sys.stderr)
+            print(in_one_line(f"failed: {shard}: {reason}"), file=sys.stderr)
         print(
             f"{report.was_there + report.copied} of {report.shards} shards at {report.destination}, {report.copied} "
             f"copied by this run: {report.bytes:,} bytes in {report.seconds:.1f} s"
