@@ -5,8 +5,8 @@ Belongs here: lines for people, and the table of single changes. Does not: compa
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from catalog.runtime.files import replacing
 from featurestore.upkeep.channel_diff import ChannelChange
 from featurestore.upkeep.diff import Difference, OnlyIn
 
@@ -67,7 +67,7 @@ def write_changes(path: str | os.PathLike[str], found: Difference) -> int:
     Columns: contig, start and end (0-based, half-open bp), channel, a, b, difference (b - a), feature set of a.
     """
     rows = [(*change, change.difference, item.set_a) for item in found.sets for change in item.largest]
-    with Path(path).open("w") as file:
+    with replacing(path) as partial, partial.open("w") as file:
         file.write("#contig\tstart\tend\tchannel\ta\tb\tdifference\tset\n")
         for *place, a, b, difference, name in rows:
             file.write("\t".join([*map(str, place), *(f"{value:.6g}" for value in (a, b, difference)), name]) + "\n")

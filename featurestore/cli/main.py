@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from catalog.runtime.files import replacing, write_atomic
 from catalog.runtime.plugins import PluginError, load_plugin, plugins
 from catalog.runtime.progress import bar, in_figures
 from catalog.simulation.genome import simulate as simulate_genome
@@ -223,7 +224,9 @@ def get(
     window = reader.window(contig, position, n_bins=n_bins)
     names = reader.channel_names
     if out is not None and out.suffix == ".npz":
-        np.savez(out, values=window.values, starts=window.starts, channels=np.asarray(names), residual=window.residual)
+        channels, residual = np.asarray(names), window.residual
+        with replacing(out) as partial, partial.open("wb") as file:
+            np.savez(file, values=window.values, starts=window.starts, channels=channels, residual=residual)
         print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")
         return
     if as_json:
@@ -246,5 +249,5 @@ def get(
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text)
+        write_atomic(out, text.encode())
         print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 import featurestore
 from builders.source import calls_made
+from catalog.runtime.files import write_atomic
 from featurestore.cli.main import main
 from featurestore.reader import FeatureReader
 from model.evaluation.figures import predicted_against_observed, save, score_against_context, window_heatmap
@@ -99,7 +100,7 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
         "versions": _versions(),
         "commands": run.lines,
     }
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_atomic(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
     _write_page(out, report, store=store, genome=genome, predictions=predictions)
     return f"{results_table(results)}\n\n{out / 'report.html'}\n{out / 'report.json'}"
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from catalog.runtime.files import replacing
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from loaders.settings import WindowSettings
@@ -215,7 +216,8 @@ def predict(
     print(dataset.joined, file=sys.stderr)
     frame = run_predict(opened, dataset, allow_other_store=allow_other_store)
     out.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(out)
+    with replacing(out) as partial:
+        frame.write_parquet(partial)
     print(f"{out}: {len(frame)} genes, columns {', '.join(frame.columns)}")
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from catalog.runtime.files import replacing
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE: Any = {
     "font.size": 9,
@@ -30,8 +32,9 @@ STYLE: Any = {
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format that the path's ending names (`.png`, `.svg`, `.pdf`)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with mpl.rc_context(STYLE), replacing(path) as partial:
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(partial, format=path.suffix.removeprefix(".") or None, dpi=150, metadata=metadata)
     return path
 
 

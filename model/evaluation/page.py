@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from catalog.runtime.files import write_atomic
+
 _CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -72,7 +74,7 @@ def write_report(
 <pre>{html.escape(chr(10).join(commands))}</pre>
 </body></html>
 """
-    path.write_text(document)
+    write_atomic(path, document.encode())
     return path
 
 

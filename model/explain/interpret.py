@@ -17,6 +17,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from catalog.runtime.files import replacing
 from loaders import GeneDataset
 from model.evaluation.figures import predicted_against_observed, save
 from model.evaluation.metrics import spearman
@@ -141,7 +142,8 @@ class _Files:
         self.add_pictures(name, figure)
 
     def add_numbers(self, name: str, numbers: pl.DataFrame) -> None:
-        numbers.write_parquet(self.out / f"{name}.parquet")
+        with replacing(self.out / f"{name}.parquet") as partial:
+            numbers.write_parquet(partial)
         self.written.append(self.out / f"{name}.parquet")
 
     def add_pictures(self, name: str, figure: Figure) -> None:

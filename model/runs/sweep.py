@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from catalog import Split
+from catalog.runtime.files import replacing, write_atomic
 from loaders import GeneDataset
 from model.language.untrained import make_untrained_backbone
 from model.predictors.build import default_training, reads_language
@@ -190,9 +191,11 @@ def _scored(dataset: GeneDataset, folder: Path, point: SweepPoint, request: Trai
 
 
 def _write(out: Path, frame: pl.DataFrame, draws: int) -> None:
-    frame.write_csv(out / "scores.csv")
-    frame.write_parquet(out / "scores.parquet")
-    (out / "tables.md").write_text(tables(frame, draws=draws), encoding="utf-8")
+    with replacing(out / "scores.csv") as partial:
+        frame.write_csv(partial)
+    with replacing(out / "scores.parquet") as partial:
+        frame.write_parquet(partial)
+    write_atomic(out / "tables.md", tables(frame, draws=draws).encode())
 
 
 def tables(frame: pl.DataFrame, *, draws: int) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
+from catalog.runtime.files import replacing
 from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
 from model.language.prompt_lengths import bucketed_order
 from model.networks.base import ExpressionModel
@@ -247,7 +248,7 @@ def best_epoch(epochs: Sequence[Epoch], config: TrainConfig) -> int:
 def write_metrics(folder: Path, epochs: Sequence[Epoch]) -> None:
     """Write `metrics.csv`, one line an epoch."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+    with replacing(folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(["epoch", *Epoch._fields])
         lines.writerows([index, *epoch] for index, epoch in enumerate(epochs))
