@@ -271,8 +271,11 @@ class Backbone(nn.Module):
             padding = torch.zeros(N_PADDING, dtype=ids.dtype)
             embedded = self.embed(torch.cat([padding, ids]))[None]
             mask = (torch.arange(embedded.shape[1]) >= N_PADDING)[None]
+            given = embedded.clone()
             padded = self.run(embedded, mask).last_hidden_state[0, N_PADDING:]
             check_reading(alone, padded, embedded.dtype)
+            if not torch.equal(embedded, given):
+                raise ValueError("it changes the embeddings that it is given, in place")
             # Causal: a token's output is the same whatever follows it.
             embedded, changed, mask = self._probe()
             before, after = (self.run(x, mask).last_hidden_state[:, 0].float() for x in (embedded, changed))

@@ -105,6 +105,6 @@ def odd_document(draw: st.DrawFn, document: dict[str, Any]) -> dict[str, Any]:
                     value = [value]
                 place[key] = value
             else:
-                place[key] = draw(st.sampled_from(ODD_VALUES))
+                place[key] = copy.deepcopy(draw(st.sampled_from(ODD_VALUES)))  # the next change may be in it
             break
     return changed

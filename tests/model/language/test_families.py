@@ -80,6 +80,7 @@ def test_prototypes_are_mixed_of_embeddings_as_the_model_reads_them(preset: str,
     [
         pytest.param("esm", {}, id="rescaled by the share of masked tokens"),
         pytest.param("convbert", {}, id="convolutions read the padding"),
+        pytest.param("ctrl", {}, id="scales what it is given in place"),
         pytest.param("fnet", {}, id="no attention, so padding is read"),
         pytest.param("blenderbot-small", {"is_encoder_decoder": False}, id="scaled outside of the layer"),
     ],
