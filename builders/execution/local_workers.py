@@ -25,7 +25,8 @@ _MOST_DEATHS = 8
 """Deaths, one after the other with no worker alive, after which none is started any more."""
 _DIED = (
     f"{_MOST_DEATHS} worker processes died one after the other while they started: the machine may be out of memory, "
-    "or a limit may kill them; free some or take fewer (`workers=1`), and run the same command again"
+    "or a limit may kill them; free some or take fewer (`workers=1`), and run the same command again. In a script of "
+    'your own, what builds stands below `if __name__ == "__main__":`, since each worker imports the script'
 )
 
 
