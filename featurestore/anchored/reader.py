@@ -5,6 +5,7 @@ windows anywhere else (`featurestore.reader`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import zarr
@@ -214,7 +215,7 @@ def read_table(store: Store, array: AnchorLayout) -> list[Anchor]:
     """Read the table of an anchored array; DamagedChunk if it is damaged."""
     try:
         group = zarr.open_group(store.objects.zarr(read_only=True), path=array.path, mode="r", use_consolidated=False)
-        columns = [np.asarray(group[name][...]).tolist() for name in _COORDINATES]  # type: ignore[index]  # arrays, all
+        columns = [_column(group[name], array.anchored.n_anchors) for name in _COORDINATES]
         anchors = [Anchor(*row) for row in zip(*columns, strict=True)]
     except (ValueError, RuntimeError, LookupError, TypeError, FileNotFoundError):
         anchors = []
@@ -222,3 +223,10 @@ def read_table(store: Store, array: AnchorLayout) -> list[Anchor]:
         command = build_command(store, array.feature_set, array.anchored.anchors, array.anchored.n_bins)
         raise DamagedChunk(f"{store.url}/{array.path} has a damaged table of anchors; {command} writes it anew")
     return anchors
+
+
+def _column(array: Any, n_anchors: int) -> list[Any]:
+    """Read a coordinate; ValueError if its own document claims another size, which may be beyond all memory."""
+    if not array.shape == array.chunks == (n_anchors,):
+        raise ValueError(f"{array.path} has shape {array.shape}, and there are {n_anchors} anchors")
+    return np.asarray(array[...]).tolist()  # type: ignore[no-any-return]  # as numpy types it

@@ -248,6 +248,10 @@ COUNTS: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     ),
     "shards of 10^15 bins": ("features/demo/zarr.json", lambda document: _described(document, shard_bins=10**15)),
     "10^12 anchors": ("anchored/demo/genes/zarr.json", lambda document: _anchored(document, n_anchors=10**12)),
+    "a table of 10^12 anchors": (
+        "anchored/demo/genes/centre/zarr.json",
+        lambda document: document.update(shape=[10**12]),
+    ),
     "10^9 bins an anchor": ("anchored/demo/genes/zarr.json", lambda document: _anchored(document, n_bins=10**9)),
 }
 
