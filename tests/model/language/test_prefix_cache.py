@@ -1,3 +1,5 @@
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,17 @@ def test_both_ways_of_attention_share_what_is_stored(directories: dict[Family, P
         read = PrefixCache(backbone, store=store)(_data(backbone), PROMPTS)
         torch.testing.assert_close(read, backbone(_data(backbone), PROMPTS), rtol=1e-5, atol=1e-5)
     assert len(list(tmp_path.glob("*.block"))) == len(PROMPTS)
+
+
+def test_prefixes_that_an_earlier_version_kept_are_not_believed(
+    directories: dict[Family, Path], tmp_path: Path
+) -> None:
+    backbone = Backbone(directories["llama"])
+    store = PrefixStore(tmp_path, max_bytes=1 << 20)
+    (row,) = backbone.token_rows(["x"], N_DATA)
+    made_by = json.dumps([1, backbone.digest, backbone.layers, str(backbone.embeddings.dtype)]).encode()
+    wrong = torch.full((backbone.layers, 2, 2, len(row), 8), torch.nan)
+    store.put(hashlib.sha256(made_by + row.tobytes()).hexdigest(), wrong)
+    data = torch.randn(1, N_DATA, backbone.embedding_width)
+    read = PrefixCache(backbone, store=store)(data, ["x"])
+    torch.testing.assert_close(read, backbone(data, ["x"]), rtol=1e-4, atol=1e-5)

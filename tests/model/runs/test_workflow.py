@@ -139,6 +139,9 @@ def test_a_run_that_read_features_on_another_scale_is_another_one(
 
 def test_restart_trains_anew(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(place, tmp_path, "--model", "mlp") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("loading torch")
+    assert [line.partition(":")[0] for line in said if line.startswith("epoch")] == ["epoch 1 of 2", "epoch 2 of 2"]
     (tmp_path / "mine.txt").write_text("kept")
     assert _train(place, tmp_path, "--model", "mlp", "--set", "hidden=8", "--restart") == 0
     assert json.loads((tmp_path / "checkpoint.json").read_text())["settings"]["config"]["hidden"] == 8
