@@ -197,18 +197,20 @@ def test_a_store_needs_no_grid_to_have_anchors_and_may_get_one_later(
 def test_a_poisoned_shard_is_reported_and_the_others_are_built(
     tmp_path: Path, table: Path, sequences: dict[str, str], settings_of: dict[str, Any]
 ) -> None:
-    poisoned = sequences | {"short": "ACXGT"}
+    # One letter in 640, at an anchor: more than 1 % would be no genome.
+    centre = next(anchor.centre for anchor in ANCHORS if anchor.contig == "chr2")
+    poisoned = sequences | {"chr2": sequences["chr2"][:centre] + "X" + sequences["chr2"][centre + 1 :]}
     fasta = write_fasta(tmp_path / "x.fa", poisoned)
     report = build_anchors(str(tmp_path / "s"), **settings_of | {"fasta": fasta})
-    assert list(report.failed) == ["some shard 2 (anchors 6-6)"]
-    assert "holds an X" in report.failed["some shard 2 (anchors 6-6)"]
+    assert list(report.failed) == ["some shard 1 (anchors 3-5)"]
+    assert "holds an X" in report.failed["some shard 1 (anchors 3-5)"]
     assert (report.built, report.is_complete) == (2, False)
     store = featurestore.open(tmp_path / "s")
     notes = [note.key for note in featurestore.FailureLog(store.objects, "composition@some")]
-    assert notes == ["failures/composition@some/anchors/0-2.json"]
+    assert notes == ["failures/composition@some/anchors/0-1.json"]
     reader = open_anchored(store, "composition", "some")
-    assert reader.windows(["end"]).shape == (1, N_BINS, 5)
-    with pytest.raises(NotBuilt, match=r"anchors all to all .*`featurestore build-anchors .* --name some --n-bins 11 "):
+    assert reader.windows(["all"]).shape == (1, N_BINS, 5)
+    with pytest.raises(NotBuilt, match=r"anchors nearest to end .*`featurestore build-anchors .* --n-bins 11 "):
         reader.windows(["end", "all"])
 
 
