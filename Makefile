@@ -41,7 +41,7 @@ test: lint
 	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 S3 ?= /tmp/featurestore-s3
 test-s3: setup

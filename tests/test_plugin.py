@@ -77,6 +77,7 @@ def refflat_row(gene: str, contig: str, strand: str, tss: int) -> str:
     return f"{gene}\t{gene}.1\t{contig}\t{strand}\t{start}\t{end}\t{start}\t{end}\t1\t{start},\t{end},\n"
 
 
+@pytest.mark.slow
 def test_the_plug_in_passes_the_conformance_kits(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider\n")
     tests = ("-q", "-c", tmp_path / "pytest.ini", "--rootdir", tmp_path, PLUGIN / "tests")

@@ -157,6 +157,7 @@ def record_of(shard: str) -> str:
     return f"commits/{name}/{contig}/{phase}-{number}.json"
 
 
+@pytest.mark.slow
 def test_workers_and_clients_die_at_random_moments(trial: Trial, rng: random.Random) -> None:
     trial.die_at_random("client", rng, begun=True)
     trial.die_at_random("worker", rng, begun=True)

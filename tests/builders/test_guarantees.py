@@ -304,6 +304,7 @@ def test_a_store_that_becomes_read_only_stops_the_build(
 YEARS = 365.25 * 24 * 3600
 
 
+@pytest.mark.slow
 def test_clocks_that_are_years_off_change_nothing(notes: Path, genome: Path, reference: Path, tmp_path: Path) -> None:
     later = shutil.copy(genome, tmp_path / "later.fa")
     os.utime(later, (4e9, 4e9))

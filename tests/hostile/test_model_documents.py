@@ -67,7 +67,7 @@ def opened(folder: Path) -> Iterator[tuple[Run, list[np.ndarray[Any, Any]]]]:
     assert files_of(folder) == before
 
 
-@repeated(25, 2000)
+@repeated(25, 500)
 def test_a_file_that_was_changed_is_noticed_or_says_the_same(
     run: Path, tmp_path_factory: pytest.TempPathFactory, n_examples: int
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_was_changed_is_noticed_or_says_the_same(
     check()
 
 
-@repeated(40, 2000)
+@repeated(40, 500)
 def test_a_document_of_other_types_and_sizes_is_refused_or_predicts_numbers(
     run: Path, tmp_path_factory: pytest.TempPathFactory, n_examples: int
 ) -> None:

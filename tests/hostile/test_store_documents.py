@@ -89,7 +89,7 @@ def assert_lawful(url: Path, expected: list[Any], name: str) -> bool:
     return verified.is_sound and all(values is not None for values in found)
 
 
-@repeated(4, 1000)
+@repeated(4, 150)
 def test_a_document_that_was_changed_gives_the_same_values_or_is_named(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, n_examples: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_document_that_was_changed_gives_the_same_values_or_is_named(
     check()
 
 
-@repeated(4, 1000)
+@repeated(4, 150)
 def test_a_document_of_other_types_and_sizes_with_a_right_digest_is_refused_or_gives_the_same_values(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, n_examples: int
 ) -> None:

@@ -77,6 +77,7 @@ def test_the_number_of_sequences_in_a_batch_changes_no_profile(fast: FastSei) ->
 
 
 @needs_golden
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_a_coarser_precision_is_off_by_about_what_is_stated(
     network: SeiNetwork, golden: Mapping[str, NDArray[Any]], precision: str

@@ -187,6 +187,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "sei.pth").unlink()  # 0.3 GB, and pytest keeps the folders of three runs
 
 
+@pytest.mark.slow
 class TestSei(ExtractorTests):
     factory: ClassVar[str] = "sei"
     other_settings: ClassVar[Mapping[str, Any]] = {"precision": "bf16"}

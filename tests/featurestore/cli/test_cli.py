@@ -158,6 +158,7 @@ def commits(store: Path) -> list[Path]:
     return list(store.glob("commits/length/*/*.json"))
 
 
+@pytest.mark.slow
 def test_a_build_that_is_interrupted_and_then_killed_goes_on_where_it_was(
     built: tuple[Path, Ran], fasta: Path, tmp_path: Path, run: Run
 ) -> None:

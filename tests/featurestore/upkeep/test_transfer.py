@@ -202,6 +202,7 @@ def n_records(path: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(path / layout.COMMITS))
 
 
+@pytest.mark.slow
 def test_a_copy_killed_at_any_moment_leaves_a_sound_store_that_another_copy_finishes(
     long_source: Store, tmp_path: Path
 ) -> None:

@@ -135,7 +135,8 @@ def _of_tasks(genes: TinyGenes, *, unknown: float = 0.3) -> TinyGenes:
     return TinyGenes(genes[range(len(genes))].features, targets, prompts=genes.prompts)
 
 
-@pytest.mark.parametrize("task_line", [pytest.param("", marks=pytest.mark.slow), "# Cell type: {task}"])
+@pytest.mark.slow
+@pytest.mark.parametrize("task_line", ["", "# Cell type: {task}"])
 def test_several_tasks_are_learned_from_the_genes_that_are_known_in_each(
     task_line: str, backbone: Path, tmp_path: Path
 ) -> None:
