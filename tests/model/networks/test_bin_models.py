@@ -80,7 +80,9 @@ def test_a_convolution_sees_its_neighbourhood_and_attention_the_whole_window() -
     assert seen["transformer"] == list(range(-20, 21))
 
 
-@pytest.mark.parametrize("kind", ["mlp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cnn", "transformer"))])
+@pytest.mark.parametrize(
+    "kind", ["mlp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cnn", "transformer"))]
+)
 def test_what_no_sum_over_bins_can_have_is_learned(kind: str) -> None:
     train, validation, test = (_interacting(size, seed) for seed, size in enumerate((500, 100, 150)))
     linear = ExponentialRidge(n_bins=N_BINS)
