@@ -217,7 +217,7 @@ def read_table(store: Store, array: AnchorLayout) -> list[Anchor]:
         group = zarr.open_group(store.objects.zarr(read_only=True), path=array.path, mode="r", use_consolidated=False)
         columns = [_column(group[name], array.anchored.n_anchors) for name in _COORDINATES]
         anchors = [Anchor(*row) for row in zip(*columns, strict=True)]
-    except (ValueError, RuntimeError, LookupError, TypeError, FileNotFoundError):
+    except (ValueError, ArithmeticError, RuntimeError, LookupError, TypeError, FileNotFoundError):
         anchors = []
     if table_digest(anchors) != array.anchored.table:
         command = build_command(store, array.feature_set, array.anchored.anchors, array.anchored.n_bins)

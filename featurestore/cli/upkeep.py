@@ -108,6 +108,8 @@ def verify(
 def _print(found: Verification) -> None:
     for fault in found.faults:
         print(f"fault: {plain(str(fault))}")
+    for note in found.notes:
+        print(f"note: {plain(note)}")
     for key in found.strangers:
         print(f"not of this store: {plain(key)}")
     print(

@@ -50,6 +50,8 @@ class Verification:
     """Objects without a record: left by an interrupted build, and rewritten by the next one."""
     strangers: list[str] = field(default_factory=list)
     """Objects that do not belong to a store; not a fault."""
+    notes: list[str] = field(default_factory=list)
+    """What else there is to know; no faults."""
     faults: list[Fault] = field(default_factory=list)
     objects: dict[str, SealedObject | None] = field(default_factory=dict, repr=False)
     """Every object of the contents and their history, with size and sha256 where they were computed."""
@@ -71,7 +73,7 @@ class Verification:
 
     def to_json(self) -> dict[str, object]:
         """Return the report as plain JSON."""
-        names = ("depth", "shards", "bytes", "missing", "bins_recomputed", "top_hash", "orphans", "strangers")
+        names = ("depth", "shards", "bytes", "missing", "bins_recomputed", "top_hash", "orphans", "strangers", "notes")
         return {
             "sound": self.is_sound,
             "faults": [{"where": fault.where, "what": fault.what, "mend": fault.mend} for fault in self.faults],

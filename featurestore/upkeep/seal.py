@@ -122,11 +122,9 @@ def _as_sealed(data: bytes) -> SealedObject:
 
 
 def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool) -> None:
-    # A lost manifest is what sealing writes; a damaged one can be mended.
-    faults = [fault for fault in found.faults if fault.where != MANIFEST or fault.is_mendable]
-    if faults:
+    if found.faults:
         raise NotSealed(
-            f"{store.url} is not sound ({len(faults)} faults, the first: {faults[0]}); "
+            f"{store.url} is not sound ({len(found.faults)} faults, the first: {found.faults[0]}); "
             "`featurestore repair`, then build again what it removed, then seal"
         )
     if found.orphans:

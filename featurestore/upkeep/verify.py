@@ -167,10 +167,12 @@ class _Verifier:
             return None
 
     def _name_a_lost_manifest(self) -> None:
-        """Report a store that has everything of a seal but its manifest, which is written last and removed first."""
+        """Note a store that has everything of a seal but its manifest, which is written last and removed first."""
         if MANIFEST not in self._listing and CROISSANT in self._listing:
-            what = f"is not there, but {CROISSANT} names it: it was lost, or the command that sealed was stopped"
-            self._fault(MANIFEST, what, "`featurestore seal` writes it anew")
+            self.found.notes.append(
+                f"{MANIFEST} is not there, but {CROISSANT} names it: it was lost, or sealing or unsealing was stopped; "
+                "`featurestore seal` writes it anew"
+            )
 
     def _name_links(self) -> None:
         """Report the links, in place of what is missing because of them: nothing is read or mended behind them."""

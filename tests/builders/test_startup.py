@@ -86,10 +86,10 @@ def test_ctrl_c_at_any_moment_of_the_start_says_one_line(tmp_path: Path, genome:
     for trial in range(5):
         notes = tmp_path / str(trial)
         notes.mkdir()
-        Orders(pause=0.05).give(notes)
+        Orders(pause=0.5).give(notes)  # longer than the latest Ctrl-C
         with started(notes, *build_arguments(notes / "store", genome, "--workers", n_workers)) as command:
             until(command.has_begun)
-            time.sleep(rng.uniform(0.0, 5.0))
+            time.sleep(rng.uniform(0.0, 4.0))
             command.interrupt_all()
             ended = command.wait()
         assert ended.status == 130

@@ -252,6 +252,10 @@ COUNTS: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         "anchored/demo/genes/centre/zarr.json",
         lambda document: document.update(shape=[10**12]),
     ),
+    "a table filled with -10^30": (
+        "anchored/demo/genes/centre/zarr.json",
+        lambda document: document.update(fill_value=-(10**30)),
+    ),
     "10^9 bins an anchor": ("anchored/demo/genes/zarr.json", lambda document: _anchored(document, n_bins=10**9)),
 }
 
