@@ -37,9 +37,8 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Three processes on two cores: tests wait for the processes that they start and kill.
 test: lint
-	$(BIN)/pytest -m 'not slow' -n 3 --dist loadfile
+	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m slow -n 2 --dist loadfile

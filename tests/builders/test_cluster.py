@@ -135,6 +135,7 @@ def test_an_error_comes_as_an_outcome_and_the_others_go_on() -> None:
     assert [str(found[number]) for number in (1, 9)] == ["1 is odd", "9 is odd"]
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_or_goes_away_is_named_and_committed_work_stays(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_scheduler_that_is_not_there_or_goes_away_is_named_and_committed_work_
         build(str(store), workers=1, scheduler="tcp://127.0.0.1:9", **settings)
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_extractor_computes_nothing_not_even_the_pad_rows(fasta: Path, tmp_path: Path) -> None:
     factory = (
         "from builders.testing import CompositionExtractor\n"

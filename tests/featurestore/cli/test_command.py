@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributions import install
@@ -82,8 +83,11 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_the_other_verbs_work(
 def test_it_runs_in_a_folder_that_is_gone_with_its_streams_closed(tmp_path: Path) -> None:
     built_store(tmp_path / "s", {"chr1": 100}, Grid(bin_size=16))
     script = f'mkdir gone && cd gone && rmdir ../gone && exec "{COMMAND}" status "{tmp_path / "s"}" <&- >&-'
-    ended = subprocess.run(["/bin/sh", "-c", f"{script} 2>&-"], cwd=tmp_path, timeout=120)
-    told = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, timeout=120, stderr=subprocess.PIPE, text=True)
+    # Python itself cannot start there if an entry of PYTHONPATH is relative.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    there: dict[str, Any] = {"cwd": tmp_path, "env": variables, "timeout": 120}
+    ended = subprocess.run(["/bin/sh", "-c", f"{script} 2>&-"], **there)
+    told = subprocess.run(["/bin/sh", "-c", script], stderr=subprocess.PIPE, text=True, **there)
     assert (ended.returncode, told.returncode, told.stderr) == (0, 0, "")
 
 

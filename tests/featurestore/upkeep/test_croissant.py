@@ -114,6 +114,7 @@ def fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fasta(path / "g.fa", random_sequences({"chr1": 6000, "chr2": 700}))
 
 
+@pytest.mark.slow
 def test_seis_licence_reaches_every_store_that_is_derived(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

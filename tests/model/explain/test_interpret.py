@@ -251,6 +251,7 @@ def test_without_its_training_genes_a_ridge_is_not_asked_by_distance(genes: Gene
 # What is refused
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_store_is_refused_unless_forced(gta_run: Path, genome: Path, tmp_path: Path) -> None:
     with pytest.raises(OtherStore, match="allow_other_store"):
         _interpret(gta_run, genome, tmp_path, store="other")

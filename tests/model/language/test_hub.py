@@ -75,6 +75,7 @@ def _serving(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_fetched_once_without_pickles_code_or_other_formats(tmp_path: Path) -> None:
     tiny = write_tiny_backbone(tmp_path / "tiny", "llama")
     wanted = {path.name: path.read_bytes() for path in tiny.iterdir()}
