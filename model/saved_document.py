@@ -12,14 +12,13 @@ from typing import Any
 
 from catalog.runtime.documents import read_object
 from catalog.runtime.files import write_atomic
-
-_DIGEST = "digest"
+from featurestore.format.metadata import DIGEST, is_whole, signed
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write a document with its digest, whole or not at all; NaN, which JSON lacks, is a ValueError."""
     plain = json.loads(json.dumps(document, allow_nan=False))
-    text = json.dumps(plain | {_DIGEST: _digest(plain)}, indent=1)
+    text = json.dumps(signed(plain), indent=1)
     write_atomic(path, f"{text}\n".encode())
 
 
@@ -34,12 +33,12 @@ def read_document(path: Path, *, mend: str, raises: type[ValueError]) -> dict[st
         If it cannot be read.
     """
     document = read_object(path, mend=mend, raises=raises)
-    written = document.pop(_DIGEST, None)
-    if written is not None and written != _digest(document):
+    if not is_whole(document):
         raise raises(
             f"{path} was damaged or changed after it was written (its digest is another one); {mend}, or, if the "
-            f'change is meant, take "{_DIGEST}" out of it'
+            f'change is meant, take "{DIGEST}" out of it'
         )
+    document.pop(DIGEST, None)
     return document
 
 
@@ -47,8 +46,3 @@ def file_digest(path: Path) -> str:
     """Hash a whole file (SHA-256, hexadecimal)."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(document: Mapping[str, Any]) -> str:
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
