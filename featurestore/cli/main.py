@@ -23,7 +23,7 @@ from catalog.runtime.files import replacing, write_atomic
 from catalog.runtime.plugins import PluginError, load_plugin, plugins
 from catalog.runtime.progress import bar, in_figures
 from catalog.simulation.genome import simulate as simulate_genome
-from catalog.simulation.grammar import SimulationConfig
+from catalog.simulation.grammar import Density, SimulationConfig, at_density
 from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import DEBUG_VARIABLE, explain, in_one_line, verb_of, warn, warnings_in_one_line
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
@@ -162,10 +162,21 @@ def simulate(
     n_genes: Annotated[int | None, typer.Option(help="Genes to plant. [default: 2000]")] = None,
     n_contigs: Annotated[int | None, typer.Option(help="Contigs. [default: 6]")] = None,
     contig_length: Annotated[int | None, typer.Option(help="Length of each contig (bp). [default: 13.6 Mbp]")] = None,
+    density: Annotated[
+        Density | None,
+        typer.Option(
+            help="human: contigs so long that a window of 251 bins of 4,096 bp holds about 6 promoters, not 26; each "
+            "gene has as many enhancers. 2000 genes then take 320 Mbp; with --n-genes 500, 80 Mbp."
+        ),
+    ] = None,
 ) -> None:
     """Simulate a genome with a known regulatory grammar, its genes, their expression and annotations."""
+    if density is not None and contig_length is not None:
+        raise ValueError("`density=` and `contig_length=` both say how long the contigs are; give one of them")
     chosen = {"seed": seed, "n_genes": n_genes, "n_contigs": n_contigs, "contig_length": contig_length}
     config = SimulationConfig(**{name: value for name, value in chosen.items() if value is not None})
+    if density is not None:
+        config = at_density(config, density)
     for name, path in simulate_genome(out, config)._asdict().items():
         print(f"{name}\t{path}")
 

@@ -12,7 +12,7 @@ from full_disk import limited_files
 from builders.extractors.motif import MotifExtractor
 from catalog.motifs import IUPAC, find_motif
 from catalog.simulation.genome import Simulation, simulate
-from catalog.simulation.grammar import DISTAL, PROXIMAL, SimulationConfig
+from catalog.simulation.grammar import DISTAL, PROXIMAL, SimulationConfig, at_density
 
 SMALL = SimulationConfig(seed=3, n_contigs=2, contig_length=1_500_007, n_genes=120, enhancers_per_mbp=40)
 
@@ -164,6 +164,21 @@ def test_enhancers_without_effect_leave_the_promoter_alone(tmp_path: Path) -> No
 def test_a_genome_may_have_no_enhancers(tmp_path: Path) -> None:
     files = simulate(tmp_path, replace(SMALL, enhancers_per_mbp=0, n_genes=3))
     assert pl.read_parquet(files.truth)["element"].to_list() == ["promoter"] * 3
+
+
+def test_at_human_density_a_window_holds_about_six_promoters_and_a_gene_as_many_enhancers(tmp_path: Path) -> None:
+    window_bp, usual = 251 * 4096, SimulationConfig(n_contigs=1, n_genes=60, contig_length=2_457_000)
+    promoters, acting = [], []
+    for name, config in {"usual": usual, "human": at_density(usual, "human")}.items():
+        truth = pl.read_parquet(simulate(tmp_path / name, config).truth)
+        tss = truth.filter(pl.col("element") == "promoter")["tss"].to_numpy()
+        places = np.arange(0, config.contig_length - window_bp, window_bp // 8)
+        promoters.append(np.mean([((start <= tss) & (tss < start + window_bp)).sum() for start in places]))
+        acting.append(truth.filter(pl.col("element") == "enhancer").height / config.contig_length * 1e6)
+    assert promoters == [pytest.approx(25.1, abs=4), pytest.approx(6.4, abs=1)]
+    assert acting == pytest.approx([7.3, 7.3], rel=0.03)
+    with pytest.raises(ValueError, match="`density=` is one of human; got 'mouse'"):
+        at_density(usual, "mouse")  # type: ignore[arg-type]  # what a caller may do
 
 
 def test_the_noise_leaves_the_stated_share_of_the_variance(small: Simulation, truth: pl.DataFrame) -> None:

@@ -378,6 +378,11 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
             ["build", "{empty}", "--fasta", "{fasta}"], "empty.fa is a file, and a store is a folder", id="a file"
         ),
         pytest.param(
+            ["simulate", "{tmp}/new", "--density", "human", "--contig-length", "90000"],
+            "`--density` and `--contig-length` both say how long the contigs are; give one of them",
+            id="two lengths of a contig",
+        ),
+        pytest.param(
             ["build", "{store}", "--fasta", "{fasta}"], "first differ at chr1.*store of its own", id="another assembly"
         ),
     ],
