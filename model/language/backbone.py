@@ -30,6 +30,7 @@ from model.language.directory import (
     refused,
 )
 from model.language.measured import N_PADDING, N_TOKENS, PROBE, check_reading, embedding_scale
+from model.language.prompt_lengths import truncated_rows
 
 DataAttention = Literal["causal", "bidirectional"]
 _ROWS_KEPT = 1 << 16
@@ -173,7 +174,13 @@ class Backbone(nn.Module):
         return self.pad(self.token_rows(prompts, n_data))
 
     def token_rows(self, prompts: Sequence[str], n_data: int) -> list[NDArray[np.int32]]:
-        """Give the tokens of each prompt, cut to what `n_data` data tokens leave; cached by prompt."""
+        """Give the tokens of each prompt, cut to what `n_data` data tokens leave; cached by prompt.
+
+        Raises
+        ------
+        BackboneError
+            If the bins leave no room for a prompt, or less than its first and last line take (`truncated_rows`).
+        """
         room = self.prompt_room(n_data)
         fresh = [text for text in dict.fromkeys(prompts) if (text, room) not in self._rows]
         if fresh:
@@ -181,7 +188,13 @@ class Backbone(nn.Module):
             if len(self._rows) + len(fresh) > _ROWS_KEPT:
                 self._rows.clear()
                 fresh = list(dict.fromkeys(prompts))
-            encoded = self.tokenizer(fresh, truncation=True, max_length=room)["input_ids"]
+            try:
+                encoded = truncated_rows(self.tokenizer, fresh, room)
+            except ValueError as error:
+                raise BackboneError(
+                    f"{error}; {n_data} bins leave {room} of {self.positions} positions: use fewer bins, raise "
+                    "`max_positions=` if the model has more, or shorten that line"
+                ) from error
             for text, row in zip(fresh, encoded, strict=True):
                 self._rows[text, room] = np.array(self._known(row), dtype=np.int32)
         return [self._rows[text, room] for text in prompts]

@@ -30,8 +30,9 @@ from model.language.loading import LanguageSettings, load_backbone
 
 Pooling = Literal["mean", "last"]
 
-_VERSION = 2
-"""Of the vectors in a cache. Those of 1 were read without the scale that Gemma and its kin give their embeddings."""
+_VERSION = 3
+"""Of the vectors in a cache. Those of 1 were read without the scale that Gemma and its kin give their embeddings, those
+of 2 from long prompts without their last line."""
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 1 << 16}
 """Tokens of a batch, padding included. On a CPU more make it slower: activations no longer stay in cache."""
 
@@ -71,7 +72,7 @@ def embed_prompts(
     pooling
         `mean` over the tokens, or the `last` one.
     max_tokens
-        Longer prompts lose their end.
+        Longer prompts are cut (`model.language.prompt_lengths.truncated_rows`).
     precision
         `fp32` or `bf16`: twice as fast on a CPU with AVX512-BF16.
     device

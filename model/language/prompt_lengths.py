@@ -1,22 +1,65 @@
-"""Length bucketing: batches of prompts of like length, so that little of a batch is padding.
+"""Lengths of prompts: truncation that keeps the last line, and length bucketing.
 
-Belongs here: lengths of prompts, and an order of the genes; pure functions. Does not: reading genes in that order
-(`loaders`), padding (`model.language.backbone`).
+Belongs here: cutting a prompt to so many tokens, counting tokens, an order of the genes in which a batch has prompts of
+like length; pure functions. Does not: reading genes in that order (`loaders`), padding (`model.language.backbone`).
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.language.backbone import Backbone
+if TYPE_CHECKING:  # which cuts its prompts with this module
+    from model.language.backbone import Backbone
 
 _POOL_BATCHES = 32
 """Batches are cut from so many batches' worth of genes, drawn at random and sorted. The whole set, sorted, would batch
 each gene with the same others in every epoch; of 32 batches, each keeps to 1/32 of the lengths."""
 
 
-def prompt_lengths(backbone: Backbone, prompts: Sequence[str], *, n_data: int = 0) -> NDArray[np.int64]:
+def truncated_rows(tokenizer: Any, prompts: Sequence[str], room: int) -> list[list[int]]:
+    """Tokenise prompts, each cut to at most `room` tokens, special tokens included.
+
+    Where the last line is a heading (`# Data:`, which the bins follow), it and the first line stay whole, and what
+    comes between loses its end, so the summary first. Any other prompt loses its end.
+
+    Raises
+    ------
+    ValueError
+        If those two lines alone are longer than that.
+    """
+    rows: list[list[int]] = tokenizer(list(prompts), truncation=True, max_length=room)["input_ids"]
+    for place, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        if len(row) == room and prompt.endswith(":") and "\n" in prompt:
+            rows[place] = _without_the_middle(tokenizer, prompt, room)
+    return rows
+
+
+def _without_the_middle(tokenizer: Any, prompt: str, room: int) -> list[int]:
+    """Cut characters before the last line until the prompt fits."""
+    body, _, last = prompt.rpartition("\n")
+    first = body.partition("\n")[0]
+
+    def row_of(n_characters: int) -> list[int]:
+        # One token too many tells that it is too long.
+        text = prompt if n_characters == len(body) else f"{body[:n_characters].rstrip()}\n{last}"
+        row: list[int] = tokenizer(text, truncation=True, max_length=room + 1)["input_ids"]
+        return row
+
+    fixed = tokenizer(f"{first}\n{last}", verbose=False)["input_ids"]
+    if len(fixed) > room:
+        raise ValueError(f"the first and the last line of a prompt take {len(fixed)} tokens: {first[:60]!r}, {last!r}")
+    lengths = range(len(first), len(body) + 1)
+    kept = bisect_right(lengths, room, key=lambda count: len(row_of(count))) - 1
+    # A longer text may have a token less: a word that is whole is often one token.
+    while len(row_of(lengths[kept])) > room:
+        kept -= 1
+    return row_of(lengths[kept])
+
+
+def prompt_lengths(backbone: "Backbone", prompts: Sequence[str], *, n_data: int = 0) -> NDArray[np.int64]:
     """Count the tokens of each prompt as the backbone reads it, cut to what `n_data` data tokens leave."""
     return np.array([len(row) for row in backbone.token_rows(prompts, n_data)], dtype=np.int64)
 

@@ -149,10 +149,15 @@ class GTA(ExpressionModel):
         return self.alignment.attention(features, self.prototypes())
 
     def prompt_lengths(self, prompts: Sequence[str]) -> NDArray[np.int64]:
-        """Count the tokens that the language model reads of each prompt."""
+        """Count the tokens that the language model reads of each prompt, of several tasks for the longest."""
         if self.backbone is None or not self.config.prompt:
             return super().prompt_lengths(prompts)
-        return prompt_lengths(self.backbone, prompts, n_data=self.n_bins)
+        n_data = self.n_bins if self.config.sequence else 1
+        # Of several tasks, each has a line of its own before the prompt.
+        starts = [f"{line}\n" for line in self._task_lines()] or [""]
+        lengths = [prompt_lengths(self.backbone, [start + text for text in prompts], n_data=n_data) for start in starts]
+        longest: NDArray[np.int64] = np.max(lengths, axis=0)
+        return longest
 
     def prototype_names(self) -> list[str]:
         """Name each prototype by its kind and its place: `vocabulary 0`, ..., `class name 50`, ..."""

@@ -62,7 +62,8 @@ def fit(
     Raises
     ------
     ValueError
-        If the windows are not the model's, a target is not known, or there are fewer devices than `config.devices`.
+        If the windows are not the model's, a target is not known, a prompt does not fit beside the bins, or there are
+        fewer devices than `config.devices`.
     OtherTraining
         If the folder holds the state of another training.
     ModuleNotFoundError
@@ -102,6 +103,7 @@ def _require_fit(
                 f"the model reads {model.n_bins} bins, but the windows have {dataset.n_bins}; "
                 f"set dataset.n_bins = {model.n_bins}"
             )
+        model.prompt_lengths(dataset.prompts)  # refuses prompts that do not fit beside the bins
     _check_count(device, config)
     if config.pretrain_steps:
         require_alignment(model)

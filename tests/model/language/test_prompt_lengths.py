@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.language.backbone import Backbone
-from model.language.prompt_lengths import bucketed_order, prompt_lengths
-from model.testing import PROMPTS, write_tiny_backbone
+from model.language.prompt_lengths import bucketed_order, prompt_lengths, truncated_rows
+from model.testing import PROMPTS, Family, write_tiny_backbone
 
 
 @given(lengths=st.lists(st.integers(0, 500), max_size=300), batch_size=st.integers(1, 40), seed=st.integers(0, 1 << 32))
@@ -42,6 +42,31 @@ def test_lengths_are_those_of_what_the_backbone_reads(tmp_path: Path) -> None:
     for n_data in (0, 5):
         expected = backbone.encode_prompts(prompts, n_data).mask.sum(dim=1).tolist()
         assert prompt_lengths(backbone, prompts, n_data=n_data).tolist() == expected
+
+
+GENE = "# Task: say\n# Symbol: MYH7\n# Summary: myosin heavy chain of the heart, in seven exons\n# Data:"
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_truncation_takes_the_end_of_what_stands_before_the_last_line(tmp_path: Path, family: Family) -> None:
+    tokenizer = Backbone(write_tiny_backbone(tmp_path, family)).tokenizer
+    body, _, last = GENE.rpartition("\n")
+    first = body.partition("\n")[0]
+    shorter = [f"{body[:n].rstrip()}\n{last}" for n in range(len(first), len(body))]
+    rows = [tokenizer(text)["input_ids"] for text in (*shorter, GENE)]
+    for room in range(len(rows[0]), len(rows[-1]) + 3):
+        (cut,) = truncated_rows(tokenizer, [GENE], room)
+        assert cut in rows, "the same prompt with a shorter text"
+        assert room - 2 <= len(cut) <= room or cut == rows[-1]
+    with pytest.raises(ValueError, match=f"the first and the last line of a prompt take {len(rows[0])} tokens"):
+        truncated_rows(tokenizer, [GENE], len(rows[0]) - 1)
+
+
+def test_a_prompt_that_ends_in_words_loses_its_end(tmp_path: Path) -> None:
+    tokenizer = Backbone(write_tiny_backbone(tmp_path, "llama")).tokenizer
+    for text in (GENE.removesuffix("\n# Data:"), GENE.replace("\n", " ")):
+        (cut,), whole = truncated_rows(tokenizer, [text], 12), tokenizer(text)["input_ids"]
+        assert cut == whole[:12]
 
 
 def test_a_batch_of_nothing_is_refused() -> None:

@@ -393,10 +393,25 @@ def test_what_cannot_be_trained_is_refused_with_the_mend(
 def test_a_tokenizer_that_does_not_fit_its_model_is_refused(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backbone = write_tiny_backbone(tmp_path / "llama", "llama", positions=128)
+    backbone = write_tiny_backbone(tmp_path / "llama", "llama", positions=256)
     train_tokenizer([f"# Symbol: {gene}" for gene, _, _ in GENES], 2000).save_pretrained(backbone)
     assert _train(place, tmp_path / "run", "--backbone", str(backbone)) == 2
     assert "use the tokenizer that the model was trained with" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint.json").exists()
+
+
+def test_a_prompt_that_does_not_fit_beside_the_bins_is_refused_before_the_first_step(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = write_tiny_backbone(tmp_path / "llama", "llama", positions=40)
+    assert _train(place, tmp_path / "run", "--backbone", str(backbone)) == 2
+    said = capsys.readouterr()
+    assert re.search(
+        r"the first and the last line of a prompt take \d+ tokens: '# Task: .*'# Data:'; 5 bins leave 35 of 40",
+        said.err,
+    )
+    assert "use fewer bins" in said.err
+    assert "epoch" not in said.out + said.err
     assert not (tmp_path / "run" / "checkpoint.json").exists()
 
 
