@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.gta_variants import VARIANTS
+from benchmarks.gta_variants import PAPER_VARIANTS, VARIANTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,8 @@ class Trial:
     backbone: str = "untrained"
     seed: int = 0
     """Of the genome, the initial weights and the order of training."""
+    fit: int = 0
+    """Of several fits to one genome: changes the initial weights and the order of training."""
     genes: int = 6000
     """Of the genome."""
     train: int | None = None
@@ -26,7 +28,8 @@ class Trial:
     @property
     def key(self) -> str:
         """Name of its score in the JSON."""
-        return f"{self.label}, {self.n_bins} bins, seed {self.seed}, {self.train or 'all'} of {self.genes} genes"
+        fit = f", fit {self.fit}" if self.fit else ""
+        return f"{self.label}, {self.n_bins} bins, seed {self.seed}{fit}, {self.train or 'all'} of {self.genes} genes"
 
     def folder(self, work: Path) -> Path:
         """Say where its fitted model and what that predicts of the test genes are kept."""
@@ -99,6 +102,13 @@ def trials(part: str, seeds: int) -> list[Trial]:
             Trial(label=label, model=variant.model, seed=seed)
             for seed in CHANGE_SEEDS
             for label, variant in VARIANTS.items()
+        ]
+    if part == "paper":
+        return [
+            Trial(label=label, model=variant.model, n_bins=51, seed=seed, fit=fit)
+            for fit in range(2)
+            for seed in CHANGE_SEEDS
+            for label, variant in PAPER_VARIANTS.items()
         ]
     rows = PRETRAINED if part == "pretrained" else TABLE
     return [

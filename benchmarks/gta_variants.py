@@ -44,3 +44,39 @@ VARIANTS: Mapping[str, Variant] = {
     "gta-best, low-rank adapters (LoRA, rank 8)": Variant(model="gta-best", config={"lora_rank": 8}),
 }
 """By what a table calls them. The first four go one step further each; the others change one thing."""
+
+_UNIT = {"normalise_prototypes": True, "normalise_tokens": True, "attention_scale": "head"}
+_LONG = {"epochs": 15}
+PAPER_VARIANTS: Mapping[str, Variant] = {
+    "gta-paper": Variant(model="gta-paper", training=_LONG),
+    "gta-paper, unit scale": Variant(model="gta-paper", config=_UNIT, training=_LONG),
+    "gta-paper, learned positions": Variant(model="gta-paper", config={"distance_position": "learned"}, training=_LONG),
+    "gta-paper, position bias of the selector": Variant(
+        model="gta-paper", config={"selector_position_bias": True}, training=_LONG
+    ),
+    "gta-paper-positions: unit scale and learned positions": Variant(model="gta-paper-positions"),
+    "unit scale and position bias of the selector": Variant(
+        model="gta-paper", config=_UNIT | {"selector_position_bias": True}, training=_LONG
+    ),
+    "unit scale and position ids from the end": Variant(
+        model="gta-paper", config=_UNIT | {"data_position_ids": "end"}, training=_LONG
+    ),
+    "unit scale and slots by logit": Variant(model="gta-paper", config=_UNIT | {"slot_order": "logit"}, training=_LONG),
+    "gta-paper-positions, sinusoidal": Variant(model="gta-paper-positions", config={"distance_position": "sinusoidal"}),
+    "gta-paper-positions, slots by logit": Variant(model="gta-paper-positions", config={"slot_order": "logit"}),
+    "gta-paper-positions, position bias too": Variant(
+        model="gta-paper-positions", config={"selector_position_bias": True}
+    ),
+    "gta-paper-positions, straight-through": Variant(
+        model="gta-paper-positions", config={"selector_gradient": "straight-through"}
+    ),
+    "gta-paper-positions, 5 epochs": Variant(model="gta-paper-positions", training={"epochs": 5}),
+    "gta-paper-positions, constant rate": Variant(model="gta-paper-positions", training={"schedule": "constant"}),
+    "gta-paper-positions, AdamW": Variant(
+        model="gta-paper-positions", training={"optimiser": "adamw", "weight_decay": 0.01}
+    ),
+    "gta-paper-positions, no clipping": Variant(model="gta-paper-positions", training={"gradient_clip_norm": None}),
+    "gta-paper-positions, twice the rate": Variant(model="gta-paper-positions", training={"learning_rate": 2e-3}),
+    "gta-paper-positions, half the rate": Variant(model="gta-paper-positions", training={"learning_rate": 5e-4}),
+}
+"""The paper's model with what it may need to learn."""

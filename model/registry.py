@@ -49,6 +49,12 @@ SHIPPED = (
     ModelSpec(name="gta-best", description="GTA with what it needs to learn", factory=f"{_GTA}:BEST", ablations=_PARTS),
     ModelSpec(name="gta-paper", description="GTA as printed", factory=f"{_GTA}:PAPER", ablations=_PARTS),
     ModelSpec(
+        name="gta-paper-positions",
+        description="GTA as printed, with the positions and unit scale that it needs to learn",
+        factory=f"{_GTA}:PAPER_POSITIONS",
+        ablations=_PARTS,
+    ),
+    ModelSpec(
         name="gta-prompt-only", description="gta-best without the bins", factory=f"{_GTA}:PROMPT_ONLY", role="control"
     ),
     ModelSpec(

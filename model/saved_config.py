@@ -5,6 +5,7 @@ settings as a command line writes them (`model.runs.settings`).
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from catalog.runtime.settings import apply_settings
@@ -18,6 +19,15 @@ def current_names(document: Mapping[str, Any], *classes: type) -> dict[str, Any]
     """Give a saved document under today's names: those that `RENAMED` of the dataclasses says were other ones."""
     renamed = {old: new for cls in classes for old, new in getattr(cls, "RENAMED", {}).items()}
     return {renamed.get(name, name): value for name, value in document.items()}
+
+
+def with_defaults(document: Mapping[str, Any], *classes: type, names: Iterable[str]) -> dict[str, Any]:
+    """Add to a saved document those of `names` that it lacks: the fields of the dataclasses that are newer than it.
+
+    They get their defaults, which is what was done before there was a choice.
+    """
+    defaults = {item.name: item.default for cls in classes for item in fields(cls) if item.default is not MISSING}
+    return {name: defaults[name] for name in names if name in defaults} | dict(document)
 
 
 def from_json(cls: type[Config], document: Mapping[str, Any]) -> Config:

@@ -56,7 +56,7 @@ Preset = Annotated[
     typer.Option(
         callback=_list_settings,
         is_eager=True,
-        help="The GTA of that preset, in place of --model: best, paper, no-llm, ...",
+        help="The GTA of that preset, in place of --model: best, paper, paper-positions, no-llm, ...",
     ),
 ]
 HelpOptions = Annotated[

@@ -33,6 +33,7 @@ from model.language.measured import N_PADDING, N_TOKENS, PROBE, check_reading, e
 from model.language.prompt_lengths import truncated_rows
 
 DataAttention = Literal["causal", "bidirectional"]
+DataPositions = Literal["prompt", "end"]
 _ROWS_KEPT = 1 << 16
 
 
@@ -64,6 +65,9 @@ class Backbone(nn.Module):
         `fp32` or `bf16`: of the frozen weights and of the arithmetic in them.
     data_attention
         `bidirectional` lets the data tokens of a causal model see each other in both directions.
+    data_position_ids
+        Position ids of the data tokens: counted on from the end of the prompt (`prompt`), or the last ones of
+        `max_positions` whatever the prompt's length (`end`).
 
     Raises
     ------
@@ -80,16 +84,15 @@ class Backbone(nn.Module):
         max_positions: int = 2048,
         precision: str = "fp32",
         data_attention: DataAttention = "causal",
+        data_position_ids: DataPositions = "prompt",
     ) -> None:
         super().__init__()
         try:
             dtype = choose_dtype(precision)
         except ValueError as error:
             raise BackboneError(str(error)) from error
-        if data_attention not in get_args(DataAttention):
-            raise BackboneError(
-                f"data_attention is one of {', '.join(get_args(DataAttention))}; got {data_attention!r}"
-            )
+        _check_choice("data_attention", data_attention, get_args(DataAttention))
+        _check_choice("data_position_ids", data_position_ids, get_args(DataPositions))
         self.directory = find_directory(directory)
         check_files(self.directory)
         self.model = load_model(self.directory, max_layers, dtype)
@@ -108,7 +111,9 @@ class Backbone(nn.Module):
         """By how much the model multiplies `embeddings` when it looks tokens up."""
         self.width: int
         """Components of a token that comes out."""
+        self.data_position_ids: DataPositions = "prompt"
         self._measure()
+        self._place_data(data_position_ids)
         self.data_attention = data_attention
         if data_attention == "bidirectional":
             self._open_data_attention()
@@ -260,8 +265,10 @@ class Backbone(nn.Module):
             # Models whose blocks differ in kind take one mask a kind, the others one.
             options["attention_mask"] = masks if len(masks) > 1 else next(iter(masks.values()))
         if self._takes_positions:
-            positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0) + self._first_position
-            options["position_ids"] = positions[:, -embedded.shape[1] :]
+            positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            if n_data and self.data_position_ids == "end":
+                positions[:, -n_data:] = torch.arange(self.positions - n_data, self.positions, device=mask.device)
+            options["position_ids"] = positions[:, -embedded.shape[1] :] + self._first_position
         if past is not None:
             options["past_key_values"] = past
         return self.model(inputs_embeds=embedded, **options)
@@ -307,6 +314,15 @@ class Backbone(nn.Module):
         changed[:, -1] *= -1
         return embedded, changed, torch.ones(1, 5, dtype=torch.bool, device=embedded.device)
 
+    def _place_data(self, data_position_ids: DataPositions) -> None:
+        """Refuse position ids of data that the model would not read."""
+        if data_position_ids == "end" and not self._takes_positions:
+            raise BackboneError(
+                f"{self.directory.name} ({self.model.config.model_type}) takes no position ids; leave "
+                "`data_position_ids='end'` out, or use a model of the Llama, Mistral, Qwen or GPT-2 families"
+            )
+        self.data_position_ids = data_position_ids
+
     @torch.no_grad()
     def _open_data_attention(self) -> None:
         """Use our own attention masks from now on, and check that the model obeys them."""
@@ -328,6 +344,11 @@ class Backbone(nn.Module):
                 f"`data_attention='bidirectional'`: {reason}; use `data_attention='causal'`, a model of the "
                 "Llama, Mistral, Qwen or GPT-2 families, or an encoder"
             ) from error
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BackboneError(f"{name} is one of {', '.join(choices)}; got {value!r}")
 
 
 def _first_position(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.language.backbone import Backbone, DataAttention
+from model.language.backbone import Backbone, DataAttention, DataPositions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class LanguageSettings:
     """`fp32` or `bf16`."""
     data_attention: DataAttention = "causal"
     """How bins see each other; see `Backbone`."""
+    data_position_ids: DataPositions = "prompt"
+    """Position ids of the bins; see `Backbone`."""
     caches_prompts: bool = True
     """Whether the KV cache of a prompt may be reused: not where adapters change it in every step."""
 
@@ -49,4 +51,5 @@ def load_backbone(place: str | os.PathLike[str] | Backbone, settings: LanguageSe
         max_positions=settings.max_positions,
         precision=settings.precision,
         data_attention=settings.data_attention,
+        data_position_ids=settings.data_position_ids,
     )

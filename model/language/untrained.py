@@ -76,6 +76,9 @@ def make_untrained_backbone(
         num_attention_heads=heads,
         max_position_embeddings=positions,
         tie_word_embeddings=True,
+        # At the usual 0.02 each block of a narrow model adds next to nothing to its residual stream: a prompt is then
+        # hardly read. At 1 / sqrt(width) products keep the scale of what they are given.
+        initializer_range=hidden**-0.5,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )

@@ -238,11 +238,13 @@ def _check_backbone(config: GtaConfig, backbone: Backbone | None, prefix_cache: 
             "this GTA reads with a language model: give `backbone=Backbone(directory)`, make one with "
             "make_untrained_backbone, or take the preset 'no-llm'"
         )
-    if backbone.data_attention != config.data_attention:
-        raise ValueError(
-            f"the configuration asks for `data_attention={config.data_attention!r}`, but the language model was loaded "
-            f"with {backbone.data_attention!r}; load it with Backbone(..., data_attention={config.data_attention!r})"
-        )
+    for name in ("data_attention", "data_position_ids"):
+        wanted, there = getattr(config, name), getattr(backbone, name)
+        if wanted != there:
+            raise ValueError(
+                f"the configuration asks for `{name}={wanted!r}`, but the language model was loaded with {there!r}; "
+                f"load it with Backbone(..., {name}={wanted!r})"
+            )
     if prefix_cache is not None and prefix_cache.backbone is not backbone:
         raise ValueError("the prefix cache is of another language model; give `backbone=cache.backbone`")
 
@@ -261,7 +263,15 @@ def _make_readout(config: GtaConfig, width: int, n_bins: int) -> Readout:
     if not config.sequence:
         return CentreReadout(width, **network)
     if config.readout == "topk":
-        return TopKReadout(width, n_bins=n_bins, k=config.top_k, gradient=config.selector_gradient, outputs=outputs)
+        return TopKReadout(
+            width,
+            n_bins=n_bins,
+            k=config.top_k,
+            gradient=config.selector_gradient,
+            slot_order=config.slot_order,
+            position_bias=config.selector_position_bias,
+            outputs=outputs,
+        )
     if config.readout == "summed":
         return SummedReadout(width, n_kernels=config.n_kernels, **network)
     return PooledReadout(width, n_bins=n_bins, queries=config.queries, **network)

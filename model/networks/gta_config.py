@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
 
 from model.device import PRECISIONS, precision_name
-from model.language.backbone import DataAttention
+from model.language.backbone import DataAttention, DataPositions
 from model.networks.alignment import Scale
 from model.networks.base import FeatureScale, TargetScale
 from model.networks.positions import PositionKind
-from model.networks.readout import SelectorGradient
+from model.networks.readout import SelectorGradient, SlotOrder
 from model.saved_config import check_counts, from_json
 
 
@@ -37,6 +37,9 @@ class GtaConfig:
     data_attention: DataAttention = "causal"
     """How bins see each other in a causal language model: those to their left, or all (the paper names the first as a
     limitation). An encoder always sees all."""
+    data_position_ids: DataPositions = "prompt"
+    """Position ids of the bins in the language model: counted on from the end of the prompt, so that they vary with its
+    length (`prompt`), or the last ones of `positions` in every gene (`end`)."""
     lora_rank: int = 0
     """Rank of trainable low-rank adapters in the language model, to show what freezing it costs; 0 for none. They
     switch the KV cache of prompts off, since it would change in every step."""
@@ -72,6 +75,11 @@ class GtaConfig:
     readout: Literal["topk", "pooled", "summed"] = "topk"
     top_k: int = 25
     """`topk`: bins kept."""
+    slot_order: SlotOrder = "genome"
+    """`topk`: order of the kept bins in the flattened vector: along the genome, or by falling logit."""
+    selector_position_bias: bool = False
+    """`topk`: add a learned position bias to the logits, one number for each distance from the TSS; it starts by
+    preferring near bins."""
     selector_gradient: SelectorGradient = "sigmoid"
     """`topk`: how the choice of bins learns."""
     queries: int = 4
@@ -121,7 +129,19 @@ class GtaConfig:
                 "sequence=False leaves the prompt alone to read, so it goes with llm=True and prompt=True; for "
                 "neither, take the predictor 'mean'"
             )
+        self._check_selector()
         self._check_tasks()
+
+    def _check_selector(self) -> None:
+        if self.readout == "topk":
+            return
+        defaults = {"slot_order": "genome", "selector_position_bias": False}
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} is of the selector, which the readout {self.readout!r} does not have; leave it out, or "
+                    "set readout=topk"
+                )
 
     def _check_tasks(self) -> None:
         if len(set(self.tasks)) < len(self.tasks):
@@ -145,10 +165,12 @@ class GtaConfig:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
     "data_attention": get_args(DataAttention),
+    "data_position_ids": get_args(DataPositions),
     "attention_scale": get_args(Scale),
     "distance_position": get_args(PositionKind),
     "readout": ("topk", "pooled", "summed"),
     "selector_gradient": get_args(SelectorGradient),
+    "slot_order": get_args(SlotOrder),
     "target": get_args(TargetScale),
     "features": get_args(FeatureScale),
 }
@@ -165,10 +187,9 @@ _COUNTS = (
     "hidden",
 )
 
-_BEST = GtaConfig(
-    normalise_prototypes=True,
-    attention_scale="head",
-    normalise_tokens=True,
+_UNIT_SCALE = GtaConfig(normalise_prototypes=True, attention_scale="head", normalise_tokens=True)
+_BEST = replace(
+    _UNIT_SCALE,
     skip_connection=True,
     readout="summed",
     hidden=64,
@@ -177,10 +198,12 @@ _BEST = GtaConfig(
 PRESETS: Mapping[str, GtaConfig] = MappingProxyType(
     {
         "paper": GtaConfig(),
+        "paper-positions": replace(_UNIT_SCALE, distance_position="learned"),
         "best": _BEST,
         "no-llm": replace(_BEST, llm=False, skip_connection=False),
         "sequence-only": replace(_BEST, prompt=False),
         "prompt-only": replace(_BEST, sequence=False, skip_connection=False),
     }
 )
-"""`paper`: as printed. `best`: what learned from 1,400 genes here. The others are its ablations: one part left out."""
+"""`paper`: as printed. `paper-positions`: the same model with what it needs to learn, positions and unit scale.
+`best`: what learned from 1,400 genes here. The others are its ablations: one part left out."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.networks.positions import bins_beyond, centre_bin, distances, rows_at
 
 SelectorGradient = Literal["sigmoid", "straight-through"]
+SlotOrder = Literal["genome", "logit"]
 
 _KNOTS, _LAST_KNOT = 16, 125
 """Knots of the log weight by distance, and the last one's distance (bins): the reach of the paper's window of 251."""
@@ -33,7 +34,8 @@ class WeighsBins(Protocol):
 class TopKReadout(nn.Module):
     """The readout that the paper prints: the `k` bins of the largest logits, flattened, into one linear layer.
 
-    The kept bins stay in genome order, so that a place in the flattened vector keeps some meaning from gene to gene.
+    In genome order a place in the flattened vector keeps some meaning from gene to gene; but which of them holds the
+    TSS varies with the bins that are kept, and nothing tells the linear layer which one it is.
 
     Parameters
     ----------
@@ -46,17 +48,35 @@ class TopKReadout(nn.Module):
     gradient
         How gradients reach the logits, which a plain top-k stops (the paper is silent): `sigmoid`
         multiplies each kept activation by the sigmoid of its logit; `straight-through` does so for the gradient only.
+    slot_order
+        Order of the kept bins in the flattened vector: along the genome, or by falling logit.
+    position_bias
+        Add a learned number to the logit of each bin, by its distance from the centre, as the relative position bias of
+        T5 (Raffel et al. 2020) does to attention. It starts at `-log(1 + distance)` (bins), so that the central bins
+        are kept at first. In a window longer than those of training it goes on from the edge as it began.
     outputs
         Numbers a gene.
     """
 
     part: ClassVar[str] = "selected"
 
-    def __init__(self, width: int, *, n_bins: int, k: int, gradient: SelectorGradient, outputs: int = 1) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        n_bins: int,
+        k: int,
+        gradient: SelectorGradient,
+        slot_order: SlotOrder = "genome",
+        position_bias: bool = False,
+        outputs: int = 1,
+    ) -> None:
         super().__init__()
         self.k = k
         self.check_window(n_bins)
         self.gradient = gradient
+        self.slot_order = slot_order
+        self.place = nn.Parameter(_falling(n_bins)) if position_bias else None
         self.logit = nn.Linear(width, 1)
         self.head = nn.Linear(k * width, outputs)
 
@@ -69,10 +89,22 @@ class TopKReadout(nn.Module):
             )
 
     def select(self, activations: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose bins of each gene: their indices, ascending, and their logits, both `(batch, k)`."""
+        """Choose bins of each gene: their indices in `slot_order`, and their logits, both `(batch, k)`."""
         logits = self.logit(activations).squeeze(-1)
-        chosen = logits.topk(self.k, dim=-1).indices.sort(dim=-1).values
+        if self.place is not None:
+            logits = logits + self._place_in(self.place, activations.shape[1])
+        chosen = logits.topk(self.k, dim=-1).indices
+        if self.slot_order == "genome":
+            chosen = chosen.sort(dim=-1).values
         return chosen, logits.gather(-1, chosen)
+
+    def _place_in(self, place: Tensor, n_bins: int) -> Tensor:
+        """Give the bias in a window of any length, shape `(n_bins,)`."""
+        trained = len(place)
+        if n_bins == trained:
+            return place
+        begun = _falling(n_bins).to(place) - rows_at(_falling(trained).to(place), n_bins)
+        return rows_at(place, n_bins) + begun
 
     def bin_weights(self, activations: Tensor) -> Tensor:
         """Give 1 for each bin that is kept, shape `(batch, 1, bins)`."""
@@ -259,6 +291,11 @@ class SummedReadout(nn.Module):
 
 
 Readout = TopKReadout | CentreReadout | PooledReadout | SummedReadout
+
+
+def _falling(n_bins: int) -> Tensor:
+    """Give the position bias at the start of training, shape `(n_bins,)`, float32."""
+    return -distances(n_bins).abs().float().log1p()
 
 
 def _network(width: int, *, hidden: int, dropout: float, outputs: int) -> nn.Sequential:

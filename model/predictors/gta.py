@@ -20,6 +20,7 @@ def language_of(config: GtaConfig) -> LanguageSettings | None:
         max_positions=config.positions,
         precision=config.precision,
         data_attention=config.data_attention,
+        data_position_ids=config.data_position_ids,
         caches_prompts=config.prefix_cache and not config.lora_rank,
     )
 
@@ -39,5 +40,6 @@ def _factory(preset: str) -> NetworkFactory:
     return NetworkFactory(config=PRESETS[preset], recipe=RECIPES[preset], network=_network, reads_with=language_of)
 
 
-BEST, PAPER, NO_LLM = _factory("best"), _factory("paper"), _factory("no-llm")
+BEST, NO_LLM = _factory("best"), _factory("no-llm")
+PAPER, PAPER_POSITIONS = _factory("paper"), _factory("paper-positions")
 SEQUENCE_ONLY, PROMPT_ONLY = _factory("sequence-only"), _factory("prompt-only")

@@ -28,7 +28,7 @@ from model.predictors.ensemble import members_of
 from model.predictors.predictor import NetworkPredictor, Predictor
 from model.predictors.saved import load_predictor
 from model.runs.genes import WindowRecord
-from model.saved_config import current_names
+from model.saved_config import current_names, with_defaults
 from model.saved_document import read_document, write_document
 from model.training.resume import clear_progress, has_progress, refuse_other
 
@@ -112,7 +112,7 @@ def finished_run(out: Path, decided: Mapping[str, Any], *, configs: Sequence[typ
     if not (out / _RUN).exists() or not (is_whole or any(map(has_progress, _folders(out)))):
         return None
     there = _read_record(out)
-    before = current_names(there.asked, *configs)
+    before = with_defaults(current_names(there.asked, *configs), *configs, names=decided)
     if "precision" in before:
         before["precision"] = precision_name(before["precision"])
     # Not compared where an earlier version did not record them.

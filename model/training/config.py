@@ -5,13 +5,15 @@ Belongs here: the settings, checked. Does not: the loop that reads them (`model.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from model.saved_config import from_json
 
 Log = Literal["csv", "tensorboard"]
+Schedule = Literal["one-cycle", "constant"]
+Optimiser = Literal["adam", "adamw"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +25,18 @@ class TrainConfig:
     batch_size: int = 16
     """Genes a step, over all devices."""
     learning_rate: float = 3e-3
-    """Peak of the one-cycle schedule."""
+    """Of a `constant` schedule; the peak of `one-cycle`."""
+    schedule: Schedule = "one-cycle"
+    """Learning-rate schedule: `one-cycle` (Smith and Topin 2018: warm-up, then cosine annealing) or `constant`."""
+    optimiser: Optimiser = "adamw"
+    """`adam` (Kingma and Ba 2015, weight decay as an L2 penalty) or `adamw` (Loshchilov and Hutter 2019)."""
     learning_rate_multipliers: Mapping[str, float] = field(default_factory=dict)
     """Learning-rate multipliers of parts of the model, such as `{"prototypes": 10.0}`; `parameter_table` names them."""
     warmup_fraction: float = 0.2
-    """Warm-up: the fraction of the steps in which the learning rate rises."""
+    """`one-cycle`: the fraction of the steps in which the learning rate rises (warm-up)."""
     weight_decay: float = 0.01
-    gradient_clip_norm: float = 1.0
-    """Gradient clipping: the norm that gradients are cut to."""
+    gradient_clip_norm: float | None = 1.0
+    """Gradient clipping: the norm that gradients are cut to; None for no clipping."""
     monitor: Literal["mse", "spearman"] = "mse"
     """What decides, on the validation genes, which epoch is kept. Ranks of a few hundred genes are the noisier."""
     early_stopping_patience: int = 10
@@ -64,12 +70,11 @@ class TrainConfig:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} counts from {least}, got {getattr(self, name)}")
-        if self.monitor not in ("mse", "spearman"):
-            raise ValueError(f"monitor is 'mse' or 'spearman', got {self.monitor!r}")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device is 'auto', 'cpu' or 'cuda', got {self.device!r}")
-        if self.log not in ("csv", "tensorboard"):
-            raise ValueError(f"log is 'csv' or 'tensorboard', got {self.log!r}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}; got {getattr(self, name)!r}")
+        if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:
+            raise ValueError(f"gradient_clip_norm is above 0, or None for no clipping; got {self.gradient_clip_norm}")
         if not self.learning_rate > 0 or not 0 < self.warmup_fraction < 1:
             raise ValueError(
                 f"learning_rate is above 0 and warmup_fraction a fraction between 0 and 1; got "
@@ -95,14 +100,23 @@ class TrainConfig:
         return from_json(cls, document)
 
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "schedule": get_args(Schedule),
+    "optimiser": get_args(Optimiser),
+    "monitor": ("mse", "spearman"),
+    "device": ("auto", "cpu", "cuda"),
+    "log": get_args(Log),
+}
 _LEAST = {"epochs": 1, "batch_size": 1, "early_stopping_patience": 1, "devices": 1, "seed": 0, "pretrain_steps": 0}
 
 WITHOUT_EFFECT = ("device", "devices", "log")
 """Settings that do not decide what is learned, but for rounding: a training may be resumed with others."""
 
+_PAPER = TrainConfig(epochs=5, learning_rate=1e-3, optimiser="adam", weight_decay=0.0)
 RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
     {
-        "paper": TrainConfig(epochs=5, learning_rate=1e-3),
+        "paper": _PAPER,
+        "paper-positions": replace(_PAPER, epochs=15),
         "best": TrainConfig(epochs=5, learning_rate=2e-3),
         "no-llm": TrainConfig(epochs=5, learning_rate=2e-3),
         "sequence-only": TrainConfig(epochs=5, learning_rate=2e-3),

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 
 from catalog.runtime.files import replacing
 from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
@@ -141,7 +141,7 @@ def _leave_process_group() -> None:
 
 def make_optimiser(
     model: ExpressionModel, config: TrainConfig, *, n_genes: int
-) -> tuple[torch.optim.AdamW, OneCycleLR]:
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
     """Make the optimiser of what is trainable, a group for each learning rate, and its schedule.
 
     Raises
@@ -163,7 +163,10 @@ def make_optimiser(
                 parameter
             )
     groups = [{"params": part, "lr": config.learning_rate * factor} for factor, part in parts.items()]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
+    optimiser = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if config.schedule == "constant":
+        return optimiser, ConstantLR(optimiser, factor=1.0, total_iters=0)
     # One step alone would be the end of the schedule, where the rate is next to nothing.
     steps = max(2, config.epochs * -(-n_genes // config.batch_size))
     # The peak falls on step `rising - 1`, by which OneCycleLR divides: at 0, let it come a trace before the first step.

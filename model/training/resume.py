@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog import FeatureIdentity
-from model.saved_config import current_names
+from model.saved_config import current_names, with_defaults
 from model.saved_document import file_digest, read_document, write_document
 from model.training.config import TrainConfig
 from model.training.report import Epoch
@@ -122,7 +122,9 @@ def read_progress(folder: Path, identity: Mapping[str, Any]) -> Progress | None:
     try:
         document = read_document(folder / _DOCUMENT, mend="remove it", raises=ValueError)
         written = dict(document["identity"])
-        written["training"] = current_names(written["training"], TrainConfig)
+        written["training"] = with_defaults(
+            current_names(written["training"], TrainConfig), TrainConfig, names=identity["training"]
+        )
         refuse_other(folder, written, dict(identity))
         path = folder / Path(document["tensors"]).name
         if document.get("tensors_digest") not in (None, file_digest(path)):

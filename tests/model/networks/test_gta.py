@@ -14,7 +14,7 @@ from model.language.prefix_cache import PrefixCache
 from model.networks.gta import GTA
 from model.networks.gta_config import PRESETS, GtaConfig
 from model.networks.positions import centre_bin
-from model.networks.readout import PooledReadout, SummedReadout, TopKReadout
+from model.networks.readout import PooledReadout, SummedReadout
 from model.testing import FAMILIES, PROMPTS, Family
 from model.training.config import TrainConfig
 from model.training.lightning_module import make_optimiser
@@ -25,6 +25,7 @@ _NORMALISED = {"normalise_prototypes": True, "normalise_tokens": True, "attentio
 VARIANTS = {
     "as printed": {},
     "as printed, straight-through": {"selector_gradient": "straight-through"},
+    "as printed, with a position bias of the selector": {"selector_position_bias": True, "slot_order": "logit"},
     "normalised": _NORMALISED,
     "normalised and pooled": _NORMALISED | {"readout": "pooled", "dropout": 0.1},
     "normalised and summed": _NORMALISED | {"readout": "summed", "dropout": 0.1},
@@ -151,6 +152,8 @@ def test_a_configuration_without_the_newer_options_has_their_defaults() -> None:
 
 def test_each_control_differs_from_the_best_by_one_part() -> None:
     # Without a language model there is nothing to skip.
+    paper = replace(PRESETS["paper-positions"], distance_position="none", attention_scale="total")
+    assert replace(paper, normalise_prototypes=False, normalise_tokens=False) == PRESETS["paper"] == GtaConfig()
     assert replace(PRESETS["no-llm"], llm=True, skip_connection=True) == PRESETS["best"]
     assert replace(PRESETS["sequence-only"], prompt=True) == PRESETS["best"]
     assert replace(PRESETS["prompt-only"], sequence=True, skip_connection=True) == PRESETS["best"]
@@ -362,33 +365,6 @@ def test_the_prefix_cache_of_another_language_model_is_refused(directories: dict
         )
 
 
-@pytest.mark.parametrize("gradient", ["sigmoid", "straight-through"])
-def test_the_selector_keeps_the_largest_logits_in_genome_order(gradient: Any) -> None:
-    torch.manual_seed(0)
-    readout = TopKReadout(6, n_bins=9, k=4, gradient=gradient)
-    activations = torch.randn(5, 9, 6)
-    chosen, kept = readout.select(activations)
-    logits = readout.logit(activations).squeeze(-1)
-    slow = [sorted(row.index(value) for value in sorted(row, reverse=True)[:4]) for row in logits.tolist()]
-    assert chosen.tolist() == slow
-    gate = kept.sigmoid() if gradient == "sigmoid" else torch.ones_like(kept)
-    rows = torch.stack([activations[gene, chosen[gene]] * gate[gene, :, None] for gene in range(5)])
-    torch.testing.assert_close(readout(activations), readout.head(rows.flatten(1)))
-
-
-def test_straight_through_learns_as_the_sigmoid_would() -> None:
-    torch.manual_seed(0)
-    readout = TopKReadout(6, n_bins=9, k=4, gradient="sigmoid")
-    activations = torch.randn(5, 9, 6)
-    gradients = []
-    for gradient in ("sigmoid", "straight-through"):
-        readout.gradient = gradient
-        readout.zero_grad()
-        readout(activations).sum().backward()
-        gradients.append(readout.logit.weight.grad.clone())  # type: ignore[union-attr]  # backward ran
-    torch.testing.assert_close(*gradients)
-
-
 def test_the_pooled_readout_starts_with_weights_that_fall_with_distance() -> None:
     readout = PooledReadout(6, n_bins=9, queries=3, hidden=4, dropout=0.0)
     weights = readout.bin_weights(torch.zeros(2, 9, 6))
@@ -456,6 +432,14 @@ def test_a_window_that_leaves_no_room_for_a_prompt_is_refused(directories: dict[
         pytest.param({"dropout": 1.0}, r"\[0, 1\)", id="all dropped"),
         pytest.param({"distance_position": "sine"}, "none, learned, sinusoidal", id="unknown positions"),
         pytest.param({"data_attention": "both"}, "causal, bidirectional", id="unknown attention"),
+        pytest.param({"data_position_ids": "start"}, "prompt, end", id="unknown position ids"),
+        pytest.param({"slot_order": "tss"}, "genome, logit", id="unknown order of slots"),
+        pytest.param(
+            {"slot_order": "logit", "readout": "summed"}, "slot_order is of the selector", id="slots without a selector"
+        ),
+        pytest.param(
+            {"selector_position_bias": True, "readout": "pooled"}, "set readout=topk", id="a bias without a selector"
+        ),
         pytest.param({"lora_rank": -1}, "0 for no adapters", id="adapters of no rank"),
         pytest.param({"sequence": False, "prompt": False}, "take the predictor 'mean'", id="nothing to read"),
         pytest.param({"tasks": ("a", "a")}, "name of its own", id="one task twice"),
