@@ -21,6 +21,7 @@ from catalog import FeatureIdentity
 from catalog.genes import table as gene_tables
 from catalog.genes.frames import Table, as_polars
 from catalog.ncbi import annotations as ncbi
+from catalog.ncbi.prompts import PromptSettings, write_prompt
 from catalog.runtime.tables import listed
 from catalog.runtime.whole_numbers import whole_number
 from featurestore import Store
@@ -82,6 +83,11 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         known.
     joined
         How the tables met, where they were joined by `gene_dataset`.
+    annotations
+        What the prompts were written from, a row a gene (`catalog.ncbi.annotations.ANNOTATION_SCHEMA`), so that
+        `with_prompts` can write others; None for texts of one's own.
+    prompt_settings
+        How they were written; None where nobody chose.
     """
 
     def __init__(
@@ -92,6 +98,8 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         prompts: Sequence[str],
         targets: Sequence[float] | Sequence[Sequence[float]],
         joined: JoinReport | None = None,
+        annotations: "Table | None" = None,
+        prompt_settings: PromptSettings | None = None,
     ) -> None:
         genes = as_polars(genes, gene_tables.GENE_SCHEMA)
         if not len(windows) == len(genes) == len(prompts) == len(targets):
@@ -104,6 +112,8 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
         self.prompts = list(prompts)
         self.targets = torch.tensor(np.asarray(targets, dtype=np.float64), dtype=torch.float32)
         self.joined = joined
+        self.annotations = None if annotations is None else as_polars(annotations, ncbi.ANNOTATION_SCHEMA)
+        self.prompt_settings = prompt_settings
 
     @property
     def n_bins(self) -> int:
@@ -199,7 +209,27 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
             prompts=[self.prompts[place] for place in keep],
             targets=self.targets[keep].tolist(),
             joined=self.joined,
+            annotations=None if self.annotations is None else self.annotations[keep],
+            prompt_settings=self.prompt_settings,
         )
+
+    def with_prompts(self, settings: PromptSettings) -> "GeneDataset":
+        """Give the dataset of the same genes with prompts of another template or cell type.
+
+        Raises
+        ------
+        ValueError
+            If the prompts are texts of one's own, so that there is nothing to write others from.
+        """
+        if self.annotations is None:
+            raise ValueError(
+                "these genes have prompts of their own, not written from annotations; leave the template and the cell "
+                "type out, or make the dataset with `gene_dataset`"
+            )
+        changed = copy.copy(self)
+        changed.prompts = [write_prompt(row, settings) for row in self.annotations.iter_rows(named=True)]
+        changed.prompt_settings = settings
+        return changed
 
     def _display(self) -> Display:
         known = f"{int((~self.targets.isnan()).sum()):,} of {self.targets.numel():,} known"
@@ -234,6 +264,7 @@ def gene_dataset(
     anchors: str | None = None,
     annotations: "Table | None" = None,
     targets: "Table | None" = None,
+    prompt_settings: PromptSettings | None = None,
     settings: WindowSettings | None = None,
     **changes: Any,
 ) -> GeneDataset:
@@ -257,6 +288,8 @@ def gene_dataset(
         Table of `catalog.expression.targets.read_targets`, or one with `gene_id` and a column for each of several
         tasks. Genes that are not in it are left out, and counted with those targets that have no gene in
         `GeneDataset.joined`; None keeps all, with NaN. Ids may be spelled as `catalog.genes.identifiers` has it.
+    prompt_settings
+        Template and cell type of the prompts; None for those of the model that is trained, until then `plain`.
     settings
         How windows are cut, read and shown; None for the defaults.
     changes
@@ -292,8 +325,15 @@ def gene_dataset(
     report.warn(stacklevel=3)
     # Models compute with floats, whatever the store holds.
     windows = _windows_of(url, feature_set, placed, anchors, replace(settings, dtype=settings.dtype or "float32"))
-    prompts = [ncbi.prompt(row) for row in told.iter_rows(named=True)]
-    return GeneDataset(windows, placed, prompts=prompts, targets=values, joined=report)
+    return GeneDataset(
+        windows,
+        placed,
+        prompts=[write_prompt(row, prompt_settings) for row in told.iter_rows(named=True)],
+        targets=values,
+        joined=report,
+        annotations=told,
+        prompt_settings=prompt_settings,
+    )
 
 
 def _windows_of(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
+from catalog.ncbi.prompts import PromptSettings, Template
 from catalog.runtime.plugins import UnfitPlugin, load_plugin, load_plugins, plugins
 
 GROUP = "featurestore.models"
@@ -35,6 +36,11 @@ class ModelSpec:
     are requested."""
     ablations: tuple[str, ...] = ()
     """Controls that are this model with a part left out: they show what each part contributes to its score."""
+    prompt_template: Template = "plain"
+    """Template of the prompts that it reads, where nobody chooses (`catalog.ncbi.prompts`)."""
+
+    def __post_init__(self) -> None:
+        PromptSettings(template=self.prompt_template)  # refuses what is no template
 
     def load(self) -> Any:
         """Give the factory; PluginError if it cannot be imported."""
@@ -47,7 +53,13 @@ _GTA, _PARTS = "model.predictors.gta", ("gta-prompt-only", "gta-sequence-only")
 _NETWORKS, _FORMS = "model.predictors.bin_predictors", "model.predictors.closed_form"
 SHIPPED = (
     ModelSpec(name="gta-best", description="GTA with what it needs to learn", factory=f"{_GTA}:BEST", ablations=_PARTS),
-    ModelSpec(name="gta-paper", description="GTA as printed", factory=f"{_GTA}:PAPER", ablations=_PARTS),
+    ModelSpec(
+        name="gta-paper",
+        description="GTA as printed",
+        factory=f"{_GTA}:PAPER",
+        ablations=_PARTS,
+        prompt_template="paper",
+    ),
     ModelSpec(
         name="gta-paper-positions",
         description="GTA as printed, with the positions and unit scale that it needs to learn",

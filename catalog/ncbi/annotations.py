@@ -1,7 +1,7 @@
 """Gene annotations: names and summaries from NCBI Gene, and the prompt that a language model reads.
 
-Belongs here: reading annotations into `ANNOTATION_SCHEMA`, finding those of a gene table, writing prompts. Does not:
-where genes lie (`catalog.genes.table`), tokens (`model.language.backbone`).
+Belongs here: reading annotations into `ANNOTATION_SCHEMA`, finding those of a gene table. Does not: where genes lie
+(`catalog.genes.table`), the templates of prompts (`catalog.ncbi.prompts`), tokens (`model.language.backbone`).
 
 Files are those of https://ftp.ncbi.nlm.nih.gov/gene/DATA: `gene_info` (`GENE_INFO/Mammalia/Homo_sapiens.gene_info.gz`)
 and `gene_summary.gz`; NCBI places no restriction on their use.
@@ -11,12 +11,13 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
 
 import polars as pl
 
 from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import plain_ids
+from catalog.ncbi.prompts import Missing as Missing
+from catalog.ncbi.prompts import PromptSettings, write_prompt
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
@@ -33,12 +34,7 @@ ANNOTATION_SCHEMA = pl.Schema(
 )
 """Columns of an annotation table, one row a gene of NCBI; null for what is not known."""
 
-Missing = Literal["omit", "mark"]
-
 _GENE_INFO = ("GeneID", "Symbol", "Synonyms", "dbXrefs", "description", "Other_designations")
-
-_TASK = "Predict how strongly a gene is expressed from the regulatory activity along the DNA around its start."
-_UNKNOWN = "not recorded"
 
 _log = logging.getLogger(__name__)
 
@@ -178,41 +174,34 @@ def annotate(genes: Table, annotations: Table) -> pl.DataFrame:
     )
 
 
-def prompt(annotation: Mapping[str, object], *, missing: Missing = "omit") -> str:
-    r"""Write what is known of one gene as the text that precedes its data.
+def prompt(
+    annotation: Mapping[str, object], *, missing: Missing | None = None, settings: PromptSettings | None = None
+) -> str:
+    """Write what is known of one gene as the text that precedes its data.
 
     Seven lines that each begin with `# `, after figure 4 of the GTA paper (arXiv 2410.01858): task, symbol, full name,
-    aliases, designations, summary, and `# Data:`. The words are ours.
+    aliases, designations, summary, and `# Data:`.
 
     Parameters
     ----------
     annotation
         A row with the fields of `ANNOTATION_SCHEMA`, as `frame.row(0, named=True)` gives it; fields may lack.
     missing
-        What becomes of a line whose field is null: `omit` leaves it out, `mark` says that it is not recorded.
+        What becomes of a line whose field is null: `omit` leaves it out, `mark` says that it is not recorded. None for
+        the template's way: `plain` leaves it out, `paper` keeps its label.
+    settings
+        The template and the cell type; None for `plain`.
     """
-    if missing not in get_args(Missing):
-        raise ValueError(f"missing must be 'omit' (leave the line out) or 'mark' (say so), got {missing!r}")
-    fields = (
-        ("Gene symbol", annotation.get("symbol")),
-        ("Full name", annotation.get("name")),
-        ("Aliases", _joined(annotation.get("aliases"), ", ")),
-        # Designations have commas of their own.
-        ("Other designations", _joined(annotation.get("designations"), "; ")),
-        ("Summary", annotation.get("summary")),
-    )
-    texts = [(label, " ".join(str(value or "").split())) for label, value in fields]
-    known = [f"# {label}: {text or _UNKNOWN}" for label, text in texts if text or missing == "mark"]
-    return "\n".join([f"# Task: {_TASK}", *known, "# Data:"])
+    return write_prompt(annotation, settings, missing=missing)
 
 
-def prompts_for(genes: Table, annotations: Table, *, missing: Missing = "omit") -> list[str]:
+def prompts_for(
+    genes: Table, annotations: Table, *, missing: Missing | None = None, settings: PromptSettings | None = None
+) -> list[str]:
     """Write the prompt of each gene, in the order of `genes`; one without annotation is named by its symbol alone."""
-    return [prompt(row, missing=missing) for row in annotate(genes, annotations).iter_rows(named=True)]
-
-
-def _joined(value: object, mark: str) -> str | None:
-    return None if value is None else str(value).replace("|", mark)
+    return [
+        prompt(row, missing=missing, settings=settings) for row in annotate(genes, annotations).iter_rows(named=True)
+    ]
 
 
 def _read_gene_info(path: Path) -> pl.DataFrame:

@@ -96,7 +96,7 @@ def interpret(
         )
     warn_of_windows(run)
     run.predictor.allow_other_store = allow_other_store
-    dataset = dataset.unjittered()
+    dataset = run.reads(dataset).unjittered()
     genes = dataset if subset == "all" else dataset.subset(getattr(run.split, subset))
     predicted = _predicted(run, genes)
     if len(predicted) < 3:

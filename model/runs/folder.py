@@ -21,7 +21,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from catalog import Split
+from catalog.ncbi.prompts import PromptSettings
 from catalog.runtime.locations import required_path
+from catalog.runtime.settings import apply_settings
+from loaders import GeneDataset
 from model.device import precision_name
 from model.predictors.checkpoint import DOCUMENT, TENSORS, CheckpointError
 from model.predictors.ensemble import members_of
@@ -52,6 +55,7 @@ class _Record(BaseModel):
     split: dict[str, list[str]]
     tasks: list[str] = []
     windows: dict[str, Any] = {}
+    prompts: dict[str, Any] = {}
     asked: dict[str, Any] = {}
     """What decided the training."""
     summary: dict[str, Any] | None = None
@@ -72,10 +76,18 @@ class Run:
 
     windows: WindowRecord = field(default_factory=WindowRecord)
     """What it read."""
+    prompt_settings: PromptSettings = field(default_factory=PromptSettings)
+    """How the prompts that it read were written."""
     folder: Path | None = None
     """Where it lies; None if it was put together otherwise."""
     scored: Mapping[int, float] = field(default_factory=dict)
     """Spearman on held-out genes by bins a window, as far as it was evaluated."""
+
+    def reads(self, dataset: GeneDataset) -> GeneDataset:
+        """Give a dataset with prompts as the run learned from; texts of one's own stay as they are."""
+        if dataset.annotations is None or dataset.prompt_settings == self.prompt_settings:
+            return dataset
+        return dataset.with_prompts(self.prompt_settings)
 
     def with_n_bins(self, n_bins: int | None) -> "Run":
         """Give the run with all its predictors reading so many bins a window; None for those of training.
@@ -133,6 +145,7 @@ def begin_run(
     feature_set: str,
     windows: WindowRecord,
     split: Split,
+    prompt_settings: PromptSettings | None = None,
     tasks: Sequence[str] = (),
     joined: Mapping[str, Any] | None = None,
     restart: bool = False,
@@ -147,6 +160,7 @@ def begin_run(
     document = {
         "feature_set": feature_set,
         "windows": windows.to_json(),
+        "prompts": {} if prompt_settings is None else prompt_settings.to_json(),
         "tasks": list(tasks),
         "joined": joined and dict(joined),
         "split": json.loads(split.to_json()),
@@ -185,6 +199,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
     baselines = tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}")))
     try:
         split, windows = Split.from_json(json.dumps(document.split)), WindowRecord.from_json(document.windows)
+        prompts = apply_settings(PromptSettings, document.prompts)
     except ValueError as error:
         raise _no_record(folder, error) from error
     return Run(
@@ -194,6 +209,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
         tuple(document.tasks),
         baselines,
         windows,
+        prompts,
         folder=folder,
         scored=_read_scores(folder),
     )

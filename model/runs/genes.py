@@ -14,6 +14,7 @@ from typing import Any, Self
 import polars as pl
 
 from catalog import read_annotations, read_gene_table, read_targets
+from catalog.ncbi.prompts import PromptSettings
 from catalog.runtime.settings import apply_settings
 from featurestore import open as open_store
 from loaders import GeneDataset, WindowSettings, WindowSource, gene_dataset
@@ -74,6 +75,7 @@ def load_genes(
     target_columns: Sequence[str] = (),
     annotations: str | os.PathLike[str] | None = None,
     anchors: str | None = None,
+    prompt_settings: PromptSettings | None = None,
     windows: WindowSettings | None = None,
     **changes: Any,
 ) -> GeneDataset:
@@ -87,6 +89,8 @@ def load_genes(
         Columns of several tasks, in place of one; a gene needs one of them.
     anchors
         Name of an anchored array to read windows from that are centred on each TSS to the base; None for the grid.
+    prompt_settings
+        Template and cell type of the prompts; None for those of the model that is trained.
     windows
         How windows are cut, read and shown; where it names no channels, low-signal ones are left out.
     changes
@@ -119,6 +123,7 @@ def load_genes(
         anchors=anchors,
         annotations=None if annotations is None else read_annotations(annotations),
         targets=measured,
+        prompt_settings=prompt_settings,
         settings=settings,
     )
     if dataset.joined is not None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from catalog.ncbi.prompts import PromptSettings, Template
+from model.registry import find_model
+
 UNTRAINED = "untrained"
 
 
@@ -33,6 +36,12 @@ class TrainRequest:
     settings: Mapping[str, object] = field(default_factory=dict, metadata={"flag": "--set", "metavar": "NAME=VALUE"})
     """A setting of the model or of its training, such as lora_rank=8, data_attention=bidirectional, learning_rate=1e-3,
     bucket_prompts=true. Repeatable; --help-options lists them all."""
+    prompt_template: Template | None = None
+    """paper: prompts have the lines of figure 4 of the GTA paper; plain: shorter ones. [default: paper for gta-paper,
+    else plain]"""
+    cell_type: str | None = None
+    """Cell type that the task line of a prompt names. [default: GM12878 lymphoblastoid cells in `paper`, none in
+    `plain`]"""
     tasks: tuple[str, ...] = field(default=(), metadata={"flag": "--targets-columns"})
     """Value columns of several cell types, comma-separated, predicted by one model."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -59,3 +68,11 @@ class TrainRequest:
     def __post_init__(self) -> None:
         for name in ("seeds", "tasks"):  # a member or a column that is named twice would count twice
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        PromptSettings(template=self.prompt_template or "plain", cell_type=self.cell_type)  # refuses what is none
+
+    def prompt_settings(self, chosen: PromptSettings | None) -> PromptSettings:
+        """Say how prompts are written: as requested, else as was chosen for the genes, else as the model has it."""
+        usual = chosen or PromptSettings(template=find_model(self.model).prompt_template)
+        return PromptSettings(
+            template=self.prompt_template or usual.template, cell_type=self.cell_type or usual.cell_type
+        )

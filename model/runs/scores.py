@@ -70,7 +70,7 @@ def evaluate(
     if len(scored) < 3:
         raise ValueError(f"{len(scored)} {subset} genes have features and targets; a rank correlation takes at least 3")
     warn_of_windows(run)
-    own = _predicted(run.predictor, scored, allow_other_store)
+    own = _predicted(run.predictor, run.reads(scored), allow_other_store)
     observed = np.log1p(scored.targets.numpy())
     head = {"model": run.predictor.name, "n_bins": run.predictor.n_bins, "n_test": len(scored), "subset": subset}
     if run.tasks:
@@ -79,7 +79,7 @@ def evaluate(
     others = [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)) for one in run.baselines if baselines]
     for label, other in beside:
         _require_comparable(label, other, scored, subset)
-        predicted = _predicted(other.predictor, scored, allow_other_store)
+        predicted = _predicted(other.predictor, other.reads(scored), allow_other_store)
         _checked_spread(label, predicted, observed)
         others.append((label, other.predictor.n_bins, predicted))
     found = _scores(np.stack([own, *(prediction for *_, prediction in others)]), observed, f"{subset} genes", draws)

@@ -86,6 +86,8 @@ def decided_by(
         "genes": digest_of([*dataset.gene_ids, *dataset.prompts, dataset.targets]),
         "split": digest_of([split.to_json()]),
     }
+    if dataset.prompt_settings is not None and (prompts := dataset.prompt_settings.to_json()):
+        decided["prompts"] = prompts
     settings = {} if config is None else plain_settings(config)
     return decided | {shared_name(name) if name in decided else name: value for name, value in settings.items()}
 

@@ -136,7 +136,9 @@ def run_sweep(
     out.mkdir(parents=True, exist_ok=True)
     if request.backbone == UNTRAINED and any(map(reads_language, sweep.models)):
         blocks = max(sweep.layers, default=2)
-        place = make_untrained_backbone(out / f"backbone-{blocks}", dataset.prompts, layers=blocks, seed=request.seed)
+        place = make_untrained_backbone(
+            out / f"backbone-{blocks}", _prompts(dataset, sweep, request), layers=blocks, seed=request.seed
+        )
         request = replace(request, backbone=str(place))
     rows: list[dict[str, Any]] = []
     started = time.perf_counter()
@@ -155,6 +157,14 @@ def run_sweep(
             f"{time.perf_counter() - started:.0f} s so far"
         )
     return frame
+
+
+def _prompts(dataset: GeneDataset, sweep: Sweep, request: TrainRequest) -> Sequence[str]:
+    """Give the texts that the tokenizer of an untrained language model learns from: as the first model reads them."""
+    if dataset.annotations is None:
+        return dataset.prompts
+    first = next(filter(reads_language, sweep.models))
+    return dataset.with_prompts(replace(request, model=first).prompt_settings(dataset.prompt_settings)).prompts
 
 
 def _score_point(

@@ -94,6 +94,7 @@ def load_genes_as_trained(
         n_bins=run.predictor.n_bins,
         orient=record.orient,
         channels=record.channels or ("all",),
+        prompt_settings=run.prompt_settings,
     )
 
 
@@ -142,6 +143,13 @@ def train(
 def _train_one(
     dataset: GeneDataset, split: Split, request: TrainRequest, out: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
+    if dataset.annotations is not None:  # else its prompts are texts of the caller's own
+        dataset = dataset.with_prompts(request.prompt_settings(dataset.prompt_settings))
+    elif request.prompt_template or request.cell_type:
+        raise ValueError(
+            "`prompt_template=` and `cell_type=` say how prompts are written from annotations, and these genes have "
+            "texts of their own; leave them out"
+        )
     parts = _parts(dataset, split)
     warn_of_even_windows(dataset.n_bins)
     config, training = set_up(request)
@@ -160,6 +168,7 @@ def _train_one(
         feature_set=dataset.windows.name,
         windows=WindowRecord.of(dataset.windows),
         split=split,
+        prompt_settings=dataset.prompt_settings,
         tasks=request.tasks,
         joined=None if dataset.joined is None else dataset.joined.to_json(),
         restart=request.restart,
@@ -225,6 +234,7 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
     """
     warn_of_windows(run)
     run.predictor.allow_other_store = allow_other_store
+    dataset = run.reads(dataset)
     prediction = run.predictor.predict(dataset.unjittered())
     place = {gene: name for name in SUBSETS for gene in getattr(run.split, name)}
     frame = dataset.genes.select("gene_id", "symbol", "contig", "strand", "tss").with_columns(

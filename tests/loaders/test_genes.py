@@ -17,6 +17,7 @@ from catalog import AssemblyMismatch
 from catalog.expression.targets import TARGET_SCHEMA
 from catalog.genes.table import GENE_SCHEMA
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA
+from catalog.ncbi.prompts import PromptSettings
 from loaders import (
     GeneBatch,
     GeneDataset,
@@ -123,6 +124,26 @@ def test_without_targets_every_gene_of_the_assembly_is_kept_and_its_target_is_na
 def test_without_annotations_a_prompt_still_names_its_gene(url: str) -> None:
     dataset = genes(url, annotations=None)
     assert ["AAA" in dataset.prompts[0], "DDD" in dataset.prompts[2]] == [True, True]
+
+
+def test_prompts_are_written_anew_for_the_same_genes(url: str) -> None:
+    dataset, paper = genes(url), PromptSettings(template="paper", cell_type="K562 cells")
+    again = dataset.with_prompts(paper)
+    assert again.prompts == genes(url, prompt_settings=paper).prompts
+    assert again.prompts[0].split("\n")[:2] == [
+        "# Task: Predict the expression of a gene in K562 cells.",
+        "# Official Gene Symbol: AAA",
+    ]
+    assert again.with_prompts(PromptSettings()).prompts == dataset.prompts == genes(url).prompts
+    assert again.subset(["ENSG4"]).with_prompts(PromptSettings()).prompts == dataset.subset(["ENSG4"]).prompts
+    assert torch.equal(again[[0, 2]].features, dataset[[0, 2]].features)
+
+
+def test_texts_of_ones_own_are_not_written_anew(url: str) -> None:
+    whole = genes(url)
+    own = GeneDataset(whole.windows, whole.genes, prompts=["x"] * 3, targets=whole.targets.tolist())
+    with pytest.raises(ValueError, match="prompts of their own, not written from annotations; leave the template"):
+        own.with_prompts(PromptSettings(template="paper"))
 
 
 def test_the_settings_of_the_windows_reach_them(url: str) -> None:

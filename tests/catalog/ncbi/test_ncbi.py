@@ -1,6 +1,7 @@
 """Annotations and prompts: what NCBI knows of a gene reaches the language model, and nothing else does."""
 
 import gzip
+import json
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from catalog.ncbi.annotations import (
     read_annotations,
     write_annotations,
 )
+from catalog.ncbi.prompts import PromptSettings
 from catalog.runtime.tables import TableError, read_table
 
 DATA = SHARED / "data"
@@ -186,6 +188,51 @@ def test_a_full_prompt_has_the_seven_lines_of_the_paper_in_order() -> None:
         "# Summary: Of two lines.",
         "# Data:",
     ]
+
+
+PAPER = PromptSettings(template="paper")
+
+
+def test_the_prompt_of_the_paper_has_the_lines_of_its_figure_4() -> None:
+    lines = prompt(FULL, settings=PAPER).split("\n")
+    assert lines[0].startswith("# Task: ")
+    assert lines[0].endswith(" GM12878 lymphoblastoid cells.")
+    assert lines[1:] == [
+        "# Official Gene Symbol: A1BG",
+        "# Official Gene Full Name: alpha-1-B glycoprotein",
+        "# Other Gene Aliases: A1B|ABG",
+        "# Other Gene Designations: HEL, 163|alpha-1B",
+        "# Gene NCBI Summary Description: Of two lines.",
+        "# Data:",
+    ]
+    unknown = prompt({"symbol": "A1BG"}, settings=PAPER).split("\n")
+    assert unknown[1:3] == ["# Official Gene Symbol: A1BG", "# Official Gene Full Name:"]
+    assert [line.partition(":")[0] for line in unknown] == [line.partition(":")[0] for line in lines]
+    assert len(prompt({"symbol": "A1BG"}, settings=PAPER, missing="omit").split("\n")) == 3
+
+
+def test_the_task_names_another_cell_type_if_asked() -> None:
+    named = {
+        template: prompt(FULL, settings=PromptSettings(template=template, cell_type="K562 cells")).split("\n")
+        for template in ("plain", "paper")
+    }
+    assert [" in K562 cells" in lines[0] for lines in named.values()] == [True, True]
+    assert "GM12878" not in named["paper"][0]
+    assert named["plain"][1:] == prompt(FULL).split("\n")[1:]
+
+
+@pytest.mark.parametrize("cells", ["", "  ", "two\nlines", "x" * 201])
+def test_a_cell_type_is_a_few_words_on_one_line(cells: str) -> None:
+    with pytest.raises(ValueError, match="`cell_type=` is a few words on one line"):
+        PromptSettings(cell_type=cells)
+
+
+def test_prompt_settings_round_trip_through_json_and_the_default_is_nothing() -> None:
+    chosen = PromptSettings(template="paper", cell_type="K562 cells")
+    assert PromptSettings(**json.loads(json.dumps(chosen.to_json()))) == chosen
+    assert PromptSettings().to_json() == {}
+    with pytest.raises(ValueError, match="template is one of plain, paper; got 'figure'"):
+        PromptSettings(template="figure")  # type: ignore[arg-type]  # the mistake under test
 
 
 def test_what_is_not_known_is_left_out_or_marked_as_asked() -> None:
