@@ -38,7 +38,7 @@ def genes(genome: Path) -> GeneDataset:
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_backbone(tmp_path_factory.mktemp("backbone") / "llama", "llama", positions=64)
+    return write_tiny_backbone(tmp_path_factory.mktemp("backbone") / "llama", "llama", positions=160)
 
 
 def _fitted(name: str, genes: GeneDataset, backbone: Path | None = None, **changes: Any) -> Predictor:

@@ -117,7 +117,7 @@ def test_a_model_without_alignment_is_refused_before_anything_is_trained(
     if kind == "no alignment":
         model = BinModel(BinModelConfig(kind="mlp"), n_bins=5, channel_names=genes.channel_names)
     else:
-        backbone = Backbone(write_tiny_backbone(tmp_path / "llama", "llama"))
+        backbone = Backbone(write_tiny_backbone(tmp_path / "llama", "llama", positions=160))
         model = GTA(PRESETS["prompt-only"], n_bins=5, channel_names=genes.channel_names, backbone=backbone)
     with pytest.raises(ValueError, match="pretrain_steps=0"):
         fit(model, genes, genes, TrainConfig(epochs=1, pretrain_steps=4), out=tmp_path / "out")
