@@ -65,6 +65,7 @@ SHIPPED = (
         description="GTA as printed, with the positions and unit scale that it needs to learn",
         factory=f"{_GTA}:PAPER_POSITIONS",
         ablations=_PARTS,
+        prompt_template="paper",
     ),
     ModelSpec(
         name="gta-prompt-only", description="gta-best without the bins", factory=f"{_GTA}:PROMPT_ONLY", role="control"

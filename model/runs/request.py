@@ -37,8 +37,8 @@ class TrainRequest:
     """A setting of the model or of its training, such as lora_rank=8, data_attention=bidirectional, learning_rate=1e-3,
     bucket_prompts=true. Repeatable; --help-options lists them all."""
     prompt_template: Template | None = None
-    """paper: prompts have the lines of figure 4 of the GTA paper; plain: shorter ones. [default: paper for gta-paper,
-    else plain]"""
+    """paper: prompts have the lines of figure 4 of the GTA paper; plain: shorter ones. [default: paper for the paper's
+    presets, else plain]"""
     cell_type: str | None = None
     """Cell type that the task line of a prompt names. [default: GM12878 lymphoblastoid cells in `paper`, none in
     `plain`]"""

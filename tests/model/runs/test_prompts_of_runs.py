@@ -76,6 +76,7 @@ def test_a_request_comes_before_the_genes_own_prompts_and_these_before_the_model
     paper, own = PromptSettings(template="paper"), PromptSettings(cell_type="B cells")
     best = TrainRequest(model="gta-best")
     assert best.prompt_settings(None) == PromptSettings()
+    assert TrainRequest(model="gta-paper-positions").prompt_settings(None) == paper
     assert best.prompt_settings(paper) == REQUEST.prompt_settings(None) == paper
     assert REQUEST.prompt_settings(own) == own
     assert TrainRequest(model="gta-paper", prompt_template="plain").prompt_settings(paper) == PromptSettings()
