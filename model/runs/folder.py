@@ -199,7 +199,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
     baselines = tuple(load_predictor(path.parent) for path in sorted(folder.glob(f"{_BASELINES}/*/{DOCUMENT}")))
     try:
         split, windows = Split.from_json(json.dumps(document.split)), WindowRecord.from_json(document.windows)
-        prompts = apply_settings(PromptSettings, document.prompts)
+        prompts = apply_settings(PromptSettings(), document.prompts)
     except ValueError as error:
         raise _no_record(folder, error) from error
     return Run(
