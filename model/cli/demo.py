@@ -26,6 +26,8 @@ from featurestore.cli.main import main
 from featurestore.reader import FeatureReader
 from model.evaluation.figures import predicted_against_observed, save, score_against_context, window_heatmap
 from model.evaluation.page import results_table, write_report
+from model.language.directory import check_files, find_model
+from model.runs.request import UNTRAINED
 
 CONTEXTS = (51, 101, 251)
 """Bins a window: 209 kb, 414 kb and 1,028 kb."""
@@ -34,12 +36,16 @@ _AT_THE_LONGEST = ("gta-paper", "gta-no-llm")
 Size = Literal["full", "tiny"]
 _CONTIGS: dict[Size, int] = {"full": 6, "tiny": 4}
 _TINY = ("--n-genes", "60", "--n-contigs", "4", "--contig-length", "1300000")
-_NOTES = (
+_SIMULATED = (
     "Everything here is simulated: a genome with a planted grammar (simulation.json says which), made-up genes and "
-    "made-up annotations. The scores compare models on that grammar; they say nothing about real genes.",
+    "made-up annotations. The scores compare models on that grammar; they say nothing about real genes."
+)
+_STAND_IN = (
     "The language model is untrained: a small transformer with random weights, made on the spot because no pretrained "
-    "one can be shipped. gta-no-llm is the same model without it; the difference between the two is what the frozen "
-    "transformer adds here.",
+    "one can be shipped."
+)
+_CONTROL = (
+    "gta-no-llm is the same model without it; the difference between the two is what the frozen transformer adds here."
 )
 
 
@@ -47,7 +53,7 @@ class DemoFailed(RuntimeError):
     """A command of the demo did not succeed."""
 
 
-def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
+def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = UNTRAINED) -> str:
     """Simulate, build once, train and evaluate every model from that one store, and write a report.
 
     Parameters
@@ -56,6 +62,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
         Folder; what is there from an earlier demo is used where a command can go on from it.
     size
         `tiny` shows in half a minute that all runs, with scores that mean nothing.
+    backbone
+        Language model of GTA, as `train` takes it.
 
     Returns
     -------
@@ -65,7 +73,11 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
     ------
     DemoFailed
         If a command exits with an error.
+    BackboneError
+        If the language model is not there, before anything is made.
     """
+    if backbone != UNTRAINED:
+        check_files(find_model(backbone))
     out.mkdir(parents=True, exist_ok=True)
     run = _Commands()
     genome, store = out / "genome", out / "genome.store"
@@ -78,7 +90,7 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
     run("verify", "verify", store, "--crc", "--recompute", 20, "--fasta", genome / "genome.fa")
     run("seal", "seal", store, "--quick")
     calls = calls_made()
-    results = _train_and_evaluate(run, store, tables, out / "models", seed=seed, size=size)
+    results = _train_and_evaluate(run, store, tables, out / "models", seed=seed, size=size, backbone=backbone)
     predictions = out / "predictions.parquet"
     shown = out / "models" / f"gta-best-{CONTEXTS[-1]}"
     run("predict", "predict", shown, "--store", store, *tables, "--out", predictions)
@@ -88,6 +100,7 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full") -> str:
     report: dict[str, Any] = {
         "size": size,
         "seed": seed,
+        "backbone": backbone,
         "results": results,
         "extractor_calls_in_build": built["extractor_calls"],
         "extractor_calls_after_build": again["extractor_calls"] + calls_made() - calls,
@@ -134,7 +147,7 @@ class _Commands:
 
 
 def _train_and_evaluate(
-    run: _Commands, store: Path, tables: list[object], models: Path, *, seed: int, size: Size
+    run: _Commands, store: Path, tables: list[object], models: Path, *, seed: int, size: Size, backbone: str
 ) -> list[dict[str, Any]]:
     """Train and score every model at its context lengths; the last contig is tested on, the one before validated."""
     last = _CONTIGS[size]
@@ -146,6 +159,7 @@ def _train_and_evaluate(
         folder = models / f"{model}-{n_bins}"
         quick = ["--epochs", 1] if size == "tiny" and model.startswith("gta") else []
         options = ["--model", model, "--n-bins", n_bins, "--seed", seed, "--out", folder]
+        options += ["--backbone", backbone] if backbone != UNTRAINED and model.startswith("gta") else []
         run("train", "train", store, *tables, *held_out, *options, *quick)
         results.append(run.json("evaluate", "evaluate", folder, "--store", store, *tables, "--json"))
     return results
@@ -168,12 +182,19 @@ def _write_page(out: Path, report: dict[str, Any], *, store: Path, genome: Path,
         out / "report.html",
         title="From a genome to gene expression, on a simulated genome",
         lead="Features were computed once; every model and every context length below read them from that one store.",
-        notes=_NOTES if report["size"] == "full" else (*_NOTES, "This is the tiny demo: its scores mean nothing."),
+        notes=_notes(report),
         results=results,
         figures=pictures,
         facts=_facts(report),
         commands=report["commands"],
     )
+
+
+def _notes(report: dict[str, Any]) -> tuple[str, ...]:
+    frozen = f"The language model of GTA is {report['backbone']}, frozen, its first blocks."
+    model = f"{_STAND_IN if report['backbone'] == UNTRAINED else frozen} {_CONTROL}"
+    tiny = ("This is the tiny demo: its scores mean nothing.",) if report["size"] == "tiny" else ()
+    return _SIMULATED, model, *tiny
 
 
 def _scatter(results: list[dict[str, Any]], frame: pl.DataFrame) -> Figure:

@@ -260,8 +260,14 @@ def demo(
     size: Annotated[
         Literal["full", "tiny"], typer.Option(help="tiny: a genome of 2 Mbp and one epoch, to see that all runs.")
     ] = "full",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="Language model of GTA, as train takes it: smollm2 is a real one (2 CPU cores: hours; tiny: minutes)."
+        ),
+    ] = "untrained",
 ) -> None:
     """Go the whole way on a simulated genome: build once, train and evaluate at three context lengths, report."""
     from model.cli.demo import run_demo
 
-    print(run_demo(out, seed=seed, size=size))
+    print(run_demo(out, seed=seed, size=size, backbone=backbone))

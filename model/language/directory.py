@@ -1,7 +1,7 @@
-"""A Hugging Face model as a folder: found, checked, hashed, loaded without running any code of its own.
+"""A language model as a folder or a GGUF file: found, checked, hashed, loaded without running any code of its own.
 
 Belongs here: files and Transformers' loaders. Does not: what a loaded model does (`model.language.backbone`), the Hub
-(`model.language.hub`).
+(`model.language.hub`), what is particular to GGUF (`model.language.gguf_files`).
 """
 
 import contextlib
@@ -20,6 +20,17 @@ from transformers.utils import logging as transformers_logging
 
 from catalog.runtime.locations import required_path
 from catalog.runtime.weight_files import cut_short, refuse_pointer
+from model.language.gguf_files.header import GgufError, GgufHeader
+from model.language.gguf_files.source import (
+    SMOLLM2,
+    check_gguf,
+    check_size,
+    handed_over,
+    is_gguf,
+    packaged_model,
+    scale_positions,
+    weight_options,
+)
 from model.language.hub import fetch_model, is_hub_id
 
 UNTRAINED_MARK = "featurestore_untrained"
@@ -30,23 +41,35 @@ _TAKE = "use a causal model (Llama, Mistral, Qwen, GPT-2, ...) or an encoder (BE
 
 
 class BackboneError(ValueError):
-    """A model directory that cannot serve as a backbone, or input that does not fit into one."""
+    """A model that cannot serve as a backbone, or input that does not fit into one."""
 
 
-def directory_digest(directory: Path) -> str:
-    """Hash a model directory; see `model.language.backbone.Backbone.digest`."""
+def model_digest(place: Path) -> str:
+    """Hash a model directory or GGUF file; see `model.language.backbone.Backbone.digest`."""
     total = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
+    if is_gguf(place):
+        # Settings and tokenizer are in the header.
+        with place.open("rb") as file:
+            total.update(file.read(check_gguf(place).n_bytes))
+        _add_samples(total, place)
+        return total.hexdigest()
+    for path in sorted(place.iterdir()):
         if path.suffix == ".json" or path.name in _TOKENIZER_FILES:
             total.update(f"{path.name}\n".encode() + path.read_bytes())
         elif path.suffix == ".safetensors":
-            size = path.stat().st_size
-            total.update(f"{path.name}\n{size}\n".encode())
-            with path.open("rb") as file:
-                for sample in range(_SAMPLES):
-                    file.seek(max(size - _SAMPLE_BYTES, 0) * sample // (_SAMPLES - 1))
-                    total.update(file.read(_SAMPLE_BYTES))
+            total.update(f"{path.name}\n".encode())
+            _add_samples(total, path)
     return total.hexdigest()
+
+
+def _add_samples(total: Any, path: Path) -> None:
+    """Add the size of a file and what stands in places of it, evenly spread."""
+    size = path.stat().st_size
+    total.update(f"{size}\n".encode())
+    with path.open("rb") as file:
+        for sample in range(_SAMPLES):
+            file.seek(max(size - _SAMPLE_BYTES, 0) * sample // (_SAMPLES - 1))
+            total.update(file.read(_SAMPLE_BYTES))
 
 
 @contextlib.contextmanager
@@ -63,22 +86,47 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated there
 
 
-def find_directory(directory: str | os.PathLike[str]) -> Path:
-    """Give a folder as it is, and of a Hub id the folder that it was downloaded into."""
-    if not is_hub_id(directory):
-        return required_path(directory).resolve()
+def find_model(place: str | os.PathLike[str]) -> Path:
+    """Give a folder or a GGUF file as it is, and of a name where it lies: of `smollm2`, or of an id of the Hub.
+
+    A Hub's model is downloaded first where need be.
+    """
     try:
-        return fetch_model(os.fspath(directory))
+        if os.fspath(place) == SMOLLM2 and not Path(place).exists():
+            return packaged_model()
+        return fetch_model(os.fspath(place)) if is_hub_id(place) else required_path(place).resolve()
     except OSError as error:
         raise BackboneError(str(error)) from error
 
 
-def check_files(directory: Path) -> None:
-    """Refuse, with a BackboneError, a folder without a configuration, safetensors weights or a tokenizer."""
+def check_files(place: Path) -> None:
+    """Refuse a GGUF file that does not serve, or a folder without configuration, safetensors weights or tokenizer.
+
+    Raises
+    ------
+    BackboneError
+        If so.
+    """
+    if is_gguf(place):
+        _checked(place)
+    else:
+        _check_directory(place)
+
+
+def _checked(path: Path) -> GgufHeader:
+    try:
+        return check_gguf(path)
+    except GgufError as error:
+        raise BackboneError(str(error)) from error
+
+
+def _check_directory(directory: Path) -> None:
     if not (directory / "config.json").is_file():
+        file = next(iter(sorted(directory.glob("*.gguf"))), None)
+        instead = "" if file is None else f", or a GGUF file by its own name ({file})"
         raise BackboneError(
             f"{directory} is no Hugging Face model directory: it has no config.json; give the folder that "
-            "`save_pretrained` or `hf download` wrote"
+            f"`save_pretrained` or `hf download` wrote{instead}"
         )
     if not any(directory.glob("*.safetensors")):
         pickled = sorted(path.name for path in directory.glob("*.bin"))
@@ -99,51 +147,95 @@ def check_files(directory: Path) -> None:
         )
 
 
-def load_model(directory: Path, max_layers: int | None, dtype: torch.dtype) -> Any:
-    """Load the first blocks, frozen and in evaluation mode; only these are read from disk.
+def load_model(place: Path, max_layers: int | None, dtype: torch.dtype) -> Any:
+    """Load the first blocks, frozen and in evaluation mode; only these are kept in memory.
+
+    Of a folder only these are read; of a GGUF file every tensor is, one after the other.
 
     Raises
     ------
     BackboneError
         If it is no model of a kind that Transformers knows by itself, not a language model alone, or not whole.
     """
-    with quiet_transformers():
+    header = _checked(place) if is_gguf(place) else None
+    with quiet_transformers(), _source(place) as (folder, options):
+        config = _load_config(place, folder, options)
+        _check_kind(place, config)
+        _cut(config, max_layers)
         try:
-            config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # Transformers runs into errors of any kind on a configuration that is none
-            raise BackboneError(
-                f"{directory} holds a model that Transformers does not know without running code from the directory: "
-                f"{_first_line(error)}"
-            ) from error
-        _check_kind(directory, config)
-        if max_layers is not None and max_layers < config.num_hidden_layers:
-            if max_layers < 1:
-                raise BackboneError(f"a backbone keeps at least 1 block, got max_layers={max_layers}")
-            # Newer configurations name the kind of each block; the two must agree before either is read.
-            if vars(config).get("layer_types"):
-                config.layer_types = config.layer_types[:max_layers]
-            config.num_hidden_layers = max_layers
-        try:
+            if header is not None:
+                check_size(place, header, _count_parameters(config))
             model, report = AutoModel.from_pretrained(
-                directory,
+                folder,
                 config=config,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
-                use_safetensors=True,
                 output_loading_info=True,
+                **(options | ({"use_safetensors": True} if header is None else weight_options())),
             )
+            if header is not None:
+                scale_positions(model, place, header)
+        except GgufError as error:
+            raise BackboneError(str(error)) from error
         except Exception as error:  # of Transformers, safetensors, libraries of quantisation, ...
-            raise _not_loaded(directory, config, error) from error
+            raise _not_loaded(place, config, error) from error
+    _check_whole(place, config, report)
+    return model.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _source(place: Path) -> Iterator[tuple[str | Path, dict[str, Any]]]:
+    """Give the folder and the options by which Transformers reads a model."""
+    if not is_gguf(place):
+        yield place, {}
+        return
+    with handed_over(place) as source:
+        yield source
+
+
+def _load_config(place: Path, folder: str | Path, options: dict[str, Any]) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+    except Exception as error:  # Transformers runs into errors of any kind on a configuration that is none
+        how = "from GGUF; take its release in safetensors" if options else "without running code from the directory"
+        raise BackboneError(
+            f"{place} holds a model that Transformers does not know {how}: {_first_line(error)}"
+        ) from error
+
+
+def _cut(config: Any, max_layers: int | None) -> None:
+    """Have a configuration ask for the first blocks alone."""
+    if max_layers is None or max_layers >= config.num_hidden_layers:
+        return
+    if max_layers < 1:
+        raise BackboneError(f"a backbone keeps at least 1 block, got max_layers={max_layers}")
+    # Newer configurations name the kind of each block; the two must agree before either is read.
+    if vars(config).get("layer_types"):
+        config.layer_types = config.layer_types[:max_layers]
+    config.num_hidden_layers = max_layers
+
+
+def _count_parameters(config: Any) -> int:
+    """Count the weights of a model without making them."""
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]  # not annotated there
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _check_whole(place: Path, config: Any, report: dict[str, Any]) -> None:
     # A pooler (BERT) sits after the hidden states, which are all that is used here.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        reads_text = config.model_type in {**MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_MASKED_LM_MAPPING_NAMES}
-        raise BackboneError(
-            f"the weights in {directory} ({config.model_type}) lack {len(missing)} tensors that its config.json asks "
-            f"for ({missing[0]}, ...); {'download all of its .safetensors files again' if reads_text else _TAKE}"
-        )
-    return model.eval().requires_grad_(False)
+    if not missing:
+        return
+    reads_text = config.model_type in {**MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_MASKED_LM_MAPPING_NAMES}
+    asks, again = ("its config.json asks", "download all of its .safetensors files again")
+    if is_gguf(place):
+        asks, again = ("its settings ask", "download it again, or take its release in safetensors")
+    raise BackboneError(
+        f"the weights in {place} ({config.model_type}) lack {len(missing)} tensors that {asks} for ({missing[0]}, "
+        f"...); {again if reads_text else _TAKE}"
+    )
 
 
 def refused(directory: Path, config: Any, error: Exception) -> BackboneError:
@@ -177,6 +269,11 @@ def _is_multimodal(config: Any) -> bool:
 
 def _not_loaded(directory: Path, config: Any, error: Exception) -> BackboneError:
     """Say why weights cannot be loaded, and what to take instead."""
+    if is_gguf(directory):
+        return BackboneError(
+            f"the weights in {directory} cannot be loaded: {_first_line(error)}; take a release of the model in F16, "
+            "Q8_0 or Q4_K_M, or in safetensors"
+        )
     for path in sorted(directory.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt"):
@@ -195,13 +292,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def load_tokenizer(directory: Path) -> Any:
+def load_tokenizer(place: Path) -> Any:
     """Load the tokenizer; a BackboneError says why it cannot be."""
-    with quiet_transformers():
+    with quiet_transformers(), _source(place) as (folder, options):
         try:
-            return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
         except Exception as error:  # the tokenizers library raises bare ones
-            raise BackboneError(
-                f"the tokenizer in {directory} cannot be loaded: {_first_line(error)}; copy the model's tokenizer.json "
-                "into it"
-            ) from error
+            mend = "take another release of the model" if options else "copy the model's tokenizer.json into it"
+            raise BackboneError(f"the tokenizer in {place} cannot be loaded: {_first_line(error)}; {mend}") from error

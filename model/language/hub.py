@@ -16,8 +16,9 @@ _UNWANTED = ["*/*"]
 
 
 def is_hub_id(name: str | os.PathLike[str]) -> bool:
-    """Say whether a name reads as `owner/model` and is no folder here."""
-    return _ID.fullmatch(os.fspath(name)) is not None and not Path(name).is_dir()
+    """Say whether a name reads as `owner/model` and is no folder here, nor names a GGUF file."""
+    place = Path(name)
+    return _ID.fullmatch(os.fspath(name)) is not None and place.suffix.lower() != ".gguf" and not place.is_dir()
 
 
 def fetch_model(name: str) -> Path:

@@ -25,7 +25,7 @@ from catalog.runtime.locations import required_path
 from catalog.runtime.tables import listed
 from model.device import choose_device, choose_dtype
 from model.language.backbone import Backbone
-from model.language.directory import BackboneError, directory_digest, quiet_transformers
+from model.language.directory import BackboneError, model_digest, quiet_transformers
 from model.language.loading import LanguageSettings, load_backbone
 
 Pooling = Literal["mean", "last"]
@@ -163,7 +163,7 @@ def _pooled(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 def _kept_at(cache: Path, backbone: Path, options: dict[str, object], prompts: Sequence[str]) -> Path:
-    key = [_VERSION, directory_digest(backbone), options, list(prompts)]
+    key = [_VERSION, model_digest(backbone), options, list(prompts)]
     return cache / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.safetensors"
 
 

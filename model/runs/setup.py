@@ -72,7 +72,7 @@ def decided_by(
     A setting of the model whose name another entry has, such as `features`, stands under `shared_name` of it.
     """
     folder = local_path(request.backbone)
-    backbone = str(folder.resolve()) if folder is not None and folder.is_dir() else request.backbone
+    backbone = str(folder.resolve()) if folder is not None and folder.exists() else request.backbone
     recipe = {} if training is None else training.to_json()
     decided = {
         "model": request.model,

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModel, LlamaConfig, LlamaModel, T5Config
 
 from model.language.backbone import Backbone
-from model.language.directory import BackboneError, directory_digest, quiet_transformers
+from model.language.directory import BackboneError, model_digest, quiet_transformers
 from model.language.untrained import make_untrained_backbone
 from model.testing import FAMILIES, PROMPTS, Family
 
@@ -301,7 +301,7 @@ def test_the_same_seed_gives_the_same_untrained_model(tmp_path: Path) -> None:
         make_untrained_backbone(tmp_path / name, PROMPTS, seed=seed, layers=1)
         for name, seed in [("first", 0), ("again", 0), ("other", 1)]
     )
-    assert directory_digest(first) == directory_digest(again) != directory_digest(other)
+    assert model_digest(first) == model_digest(again) != model_digest(other)
     weights = [load_file(path / "model.safetensors") for path in (first, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is left alone"
@@ -322,14 +322,14 @@ def test_an_untrained_model_that_cannot_be_made_is_refused(
 
 
 def test_the_digest_follows_the_weights(directories: dict[Family, Path], tmp_path: Path) -> None:
-    before = directory_digest(directories["llama"])
+    before = model_digest(directories["llama"])
     directory = _copy(directories["llama"], tmp_path / "model", leave_out="nothing")
-    assert directory_digest(directory) == before
+    assert model_digest(directory) == before
     weights = directory / "model.safetensors"
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(changed)
-    assert directory_digest(directory) != before
+    assert model_digest(directory) != before
 
 
 def _with_config(source: Path, target: Path, **changes: Any) -> Path:

