@@ -30,6 +30,7 @@ from model.cli.options import (
     Targets,
 )
 from model.cli.train import app as train_app
+from model.evaluation.resampling import Resample, drawn
 from model.registry import find_model, model_names
 
 app = typer.Typer(rich_markup_mode=None)
@@ -79,6 +80,13 @@ def evaluate(
     ] = False,
     subset: Annotated[str, typer.Option(help="Genes of a RUN to score: test, validation, train or all.")] = "test",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the two standard deviations.")] = 5000,
+    resample: Annotated[
+        Resample,
+        typer.Option(
+            help="What each draw takes: genes one by one, or all genes of a family or of a contig together, since they "
+            "err alike. With --predictions, families and contigs are those of --genes."
+        ),
+    ] = "gene",
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
     ] = False,
@@ -90,9 +98,11 @@ def evaluate(
     Pearson and the mean squared error are of log(1 + expression).
     """
     if predictions:
-        if run is not None or store is not None or genes is not None or beside:
-            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store, --genes and --beside")
-        _evaluate_tables(predictions, column, targets, target_column, medians, paired, draws, as_json)
+        if run is not None or store is not None or beside:
+            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store and --beside")
+        if genes is not None and resample == "gene":
+            raise typer.BadParameter("with --predictions, --genes goes with --resample family or contig")
+        _evaluate_tables(predictions, column, targets, target_column, medians, paired, draws, resample, genes, as_json)
         return
     if run is None or store is None or genes is None:
         raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
@@ -122,17 +132,26 @@ def evaluate(
         dataset,
         subset=subset,
         draws=draws,
+        resample=resample,
         allow_other_store=allow_other_store,
         baselines=not no_baselines,
         beside=(ComparedRun(label, open_run(folder, device=device)) for folder, label in labels.items()),
     )
-    print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, draws)))
+    over = drawn(draws, resample, scores["n_resampled"])
+    print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, over)))
 
 
-def _score_lines(scores: dict[str, Any], draws: int) -> list[str]:
+def _score_lines(scores: dict[str, Any], over: str) -> list[str]:
     where = f"at {scores['n_bins']} bins on {scores['n_test']} genes ({scores['subset']})"
-    found = [f"{scores['model']} {where}: {_score(scores)} (2 sd of {draws} draws)"]
+    found = [f"{scores['model']} {where}: {_score(scores)} (2 sd of {over})"]
     found += [f"  {task}: {_score(score)}" for task, score in scores.get("tasks", {}).items()]
+    if (seeds := scores["seeds"]) is not None:
+        each = ", ".join("undefined" if score is None else f"{score:.3f}" for score in seeds["spearman"])
+        mean = "undefined" if seeds["mean"] is None else f"{seeds['mean']:.3f}, sd {seeds['sd']:.3f}"
+        found.append(f"over {seeds['n']} training seeds: mean Spearman {mean} ({each})")
+    if scores["n_sharing_bases"] is not None:
+        sharing = f"{scores['n_sharing_bases']:,} of {scores['n_test']:,} genes"
+        found.append(f"{sharing} have windows that share bases with those of training genes")
     for score in scores["beside"]:
         bins = "" if score["n_bins"] == scores["n_bins"] else f" at {score['n_bins']} bins"
         found.append(f"beside it, {score['model']}{bins}: {_score(score)}{_lead(scores['model'], score)}")
@@ -168,14 +187,18 @@ def _evaluate_tables(
     medians: bool,
     paired: tuple[str, str] | None,
     draws: int,
+    resample: Resample,
+    genes: Path | None,
     as_json: bool,
 ) -> None:
-    from catalog import read_targets
+    from catalog import read_genes, read_targets
     from catalog.expression.targets import median_over_samples
     from model.evaluation.tables import evaluate_table, read_predictions
 
     measured = median_over_samples(targets) if medians else read_targets(targets, column=target_column)
-    found = evaluate_table(read_predictions(predictions, columns=columns), measured, draws=draws)
+    table = None if genes is None else read_genes(genes)
+    read = read_predictions(predictions, columns=columns)
+    found = evaluate_table(read, measured, draws=draws, resample=resample, genes=table)
     pairs = [] if paired is None else [paired]
     print(json.dumps(found.to_json(paired=pairs), indent=1) if as_json else "\n".join(found.lines(paired=pairs)))
 

@@ -1,6 +1,7 @@
 """Warnings of what makes a score look better than it is, or mean something else.
 
-Belongs here: windows of an even number of bins or of another length than in training, predictions that hardly differ.
+Belongs here: windows of an even number of bins or of another length than in training, predictions that hardly differ,
+a bootstrap of few clusters.
 Does not: the statistics (`model.evaluation.metrics`), refusing windows (`model.predictors.checkpoint`).
 """
 
@@ -9,6 +10,10 @@ from collections.abc import Mapping
 
 LEAST_SPREAD = 0.01
 """Standard deviation of predictions, as a fraction of that of the targets, below which ranks mean little."""
+
+FEWEST_CLUSTERS = 10
+"""Clusters below which a cluster bootstrap is too narrow: Cameron, Gelbach and Miller 2008 (Review of Economics and
+Statistics 90:414) call 5 to 30 few."""
 
 
 class Caution(UserWarning):
@@ -58,6 +63,17 @@ def warn_of_collapse(name: str, spread: float) -> None:
             f"the predictions of {name} hardly differ between genes: their standard deviation is {spread:.2%} of "
             "that of the targets, so their ranks may be noise (unless they are on another scale); train it for longer, "
             "or with another learning_rate or seed, and compare it with the baselines",
+            Caution,
+            stacklevel=3,
+        )
+
+
+def warn_of_few_clusters(units: str, found: int) -> None:
+    """Warn of a bootstrap that draws from so few contigs or families that its spread is itself a rough estimate."""
+    if found < FEWEST_CLUSTERS:
+        warnings.warn(
+            f"the bootstrap draws from {found} {units} only, and two standard deviations over few are rough and rather "
+            f"too small; hold out more of them ({FEWEST_CLUSTERS} or more), or read it beside that over genes",
             Caution,
             stacklevel=3,
         )

@@ -46,7 +46,7 @@ def write_report(
     notes
         What a reader must know before quoting a number.
     results
-        Each with `model`, `n_bins`, `n_test`, `spearman`, `two_sd`.
+        Each as `model.runs.scores.evaluate` gives it.
     figures
         PNG files and their captions; the pictures are put into the page.
     facts
@@ -65,7 +65,8 @@ def write_report(
 <p>{html.escape(lead)}</p>
 {"".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)}
 <h2>Scores on held-out genes</h2>
-<table><thead><tr><th>model</th><th>bins</th><th>test genes</th><th>Spearman</th><th>± 2 sd</th></tr></thead>
+<table><thead><tr><th>model</th><th>bins</th><th>test genes</th><th>Spearman</th><th>± 2 sd</th>
+<th>drawn by</th><th>sd over seeds</th><th>share bases with training windows</th></tr></thead>
 <tbody>{rows}</tbody></table>
 {pictures}
 <h2>What it took</h2>
@@ -95,6 +96,9 @@ def _row(result: Mapping[str, Any], *, is_best: bool) -> str:
         str(result["n_test"]),
         f"{result['spearman']:.3f}",
         f"{result['two_sd']:.3f}",
+        str(result["resample"]),
+        "" if result["seeds"] is None or result["seeds"]["sd"] is None else f"{result['seeds']['sd']:.3f}",
+        "" if result["n_sharing_bases"] is None else str(result["n_sharing_bases"]),
     )
     return f"<tr{' class=best' if is_best else ''}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

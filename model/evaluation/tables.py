@@ -20,6 +20,7 @@ from catalog.runtime import tables
 from catalog.runtime.tables import listed
 from model.evaluation.cautions import warn_of_collapse
 from model.evaluation.metrics import Difference, Estimate, Scores, bootstrap, spread
+from model.evaluation.resampling import Resample, clusters_of_ids, drawn
 
 STATISTICS = ("spearman", "pearson", "mse")
 _NO_PREDICTIONS = {
@@ -36,6 +37,10 @@ class Evaluation:
     models: tuple[str, ...]
     n_genes: int
     draws: int
+    resample: Resample
+    """What each draw takes with replacement."""
+    n_resampled: int
+    """How many of these there are: genes, families or contigs."""
     only_predicted: tuple[str, ...]
     """Genes without a target."""
     only_measured: tuple[str, ...]
@@ -65,6 +70,8 @@ class Evaluation:
         return {
             "n_genes": self.n_genes,
             "draws": self.draws,
+            "resample": self.resample,
+            "n_resampled": self.n_resampled,
             "models": {model: _plain(self.estimates(model)) for model in self.models},
             "paired": [{"first": a, "second": b} | _plain(self.difference(a, b)) for a, b in paired],
             "only_predicted": list(self.only_predicted),
@@ -84,7 +91,8 @@ class Evaluation:
             for row in [self.estimates(model).values()]
         ]
         found = [
-            f"{self.n_genes} genes; ± 2 sd of {self.draws} draws; Pearson and MSE against log(1 + target)",
+            f"{self.n_genes} genes; ± 2 sd of {drawn(self.draws, self.resample, self.n_resampled)}; Pearson and MSE "
+            "against log(1 + target)",
             head,
             *rows,
         ]
@@ -146,7 +154,15 @@ def read_predictions(paths: Sequence[str | os.PathLike[str]], *, columns: Sequen
     return joined
 
 
-def evaluate_table(predictions: Table, targets: Table, *, draws: int = 5000, seed: int = 0) -> Evaluation:
+def evaluate_table(
+    predictions: Table,
+    targets: Table,
+    *,
+    draws: int = 5000,
+    seed: int = 0,
+    resample: Resample = "gene",
+    genes: "Table | None" = None,
+) -> Evaluation:
     """Score tables of predictions, all models on the same genes and the same resamples.
 
     Parameters
@@ -156,11 +172,16 @@ def evaluate_table(predictions: Table, targets: Table, *, draws: int = 5000, see
     targets
         gene_id and value, as `catalog.read_targets` gives them; Pearson and mean squared error are of log(1 + value),
         which is what models here predict. For predictions on another scale only the rank correlation means something.
+    resample
+        What each draw takes: genes one by one, or all genes of a family or of a contig together.
+    genes
+        Gene table with the symbols and contigs, as `catalog.read_genes` gives it; families and contigs need it.
 
     Raises
     ------
     ValueError
-        If fewer than three genes are both predicted and measured.
+        If fewer than three genes are both predicted and measured, or those to draw cannot be told
+        (`model.evaluation.resampling.clusters_of_ids`).
     """
     predictions = as_polars(predictions)
     targets = as_polars(targets)
@@ -175,15 +196,18 @@ def evaluate_table(predictions: Table, targets: Table, *, draws: int = 5000, see
         )
     matrix = joined.select(models).to_numpy().T
     observed = np.log1p(joined["value"].to_numpy())
+    clusters = clusters_of_ids(joined["gene_id"].to_list(), genes, resample)
     for model, predicted in zip(models, matrix, strict=True):
         warn_of_collapse(model, spread(predicted, observed))
     return Evaluation(
         models=models,
         n_genes=joined.height,
         draws=draws,
+        resample=resample,
+        n_resampled=joined.height if clusters is None else len(set(clusters)),
         only_predicted=tuple(predictions.join(targets, on="gene_id", how="anti", maintain_order="left")["gene_id"]),
         only_measured=tuple(targets.join(complete, on="gene_id", how="anti", maintain_order="left")["gene_id"]),
-        scores=bootstrap(matrix, observed, draws, seed),
+        scores=bootstrap(matrix, observed, draws, seed, clusters=clusters),
     )
 
 

@@ -111,8 +111,11 @@ class Ensemble:
 
     def predict_spread(self, dataset: GeneDataset) -> Spread:
         """Predict the mean and the standard deviation of the members."""
-        predicted = np.stack([member.predict(dataset) for member in self.members]).astype(np.float64)
-        return Spread(predicted.mean(axis=0).astype(np.float32), predicted.std(axis=0, ddof=1).astype(np.float32))
+        return spread_of(self.predict_members(dataset))
+
+    def predict_members(self, dataset: GeneDataset) -> NDArray[np.float32]:
+        """Predict with each member, shape `(members, genes)`, or `(members, genes, tasks)`."""
+        return np.stack([member.predict(dataset) for member in self.members])
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write a folder with one of each member in it; `model.predictors.saved.load_predictor` reads it."""
@@ -128,6 +131,12 @@ class Ensemble:
 
     def _names(self) -> list[str]:
         return [f"member-{index}" for index in range(len(self.members))]
+
+
+def spread_of(predicted: NDArray[np.float32]) -> Spread:
+    """Average what `Ensemble.predict_members` gives over the members, with the spread."""
+    wide = predicted.astype(np.float64)
+    return Spread(wide.mean(axis=0).astype(np.float32), wide.std(axis=0, ddof=1).astype(np.float32))
 
 
 def seed_ensemble(

@@ -80,6 +80,8 @@ class Run:
     """How the prompts that it read were written."""
     folder: Path | None = None
     """Where it lies; None if it was put together otherwise."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What decided the training; empty where it is not known."""
     scored: Mapping[int, float] = field(default_factory=dict)
     """Spearman on held-out genes by bins a window, as far as it was evaluated."""
 
@@ -211,6 +213,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
         windows,
         prompts,
         folder=folder,
+        asked=document.asked,
         scored=_read_scores(folder),
     )
 

@@ -140,6 +140,28 @@ def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
+def count_sharing_bases(
+    scored: Sequence[str], train: Sequence[str], dataset: "GeneDataset", *, trained_bins: int, read_bins: int
+) -> int:
+    """Count the scored genes whose windows share bases with a training window.
+
+    Parameters
+    ----------
+    scored, train
+        Gene ids; those that the dataset lacks are not counted.
+    trained_bins, read_bins
+        Bins of a window in training, and of a scored gene's.
+    """
+    there = set(dataset.gene_ids)
+    kept = [tuple(gene for gene in ids if gene in there) for ids in (train, scored)]
+    split = Split(train=kept[0], validation=(), test=kept[1])
+    bin_size = dataset.identity.bin_size
+    assert bin_size is not None, "that of a dataset is known; runs of early versions did not record theirs"
+    # Windows of two lengths share bases if their centres are nearer than half the sum of these.
+    reach = (trained_bins + read_bins) * bin_size // 2
+    return splits.overlaps(split, dataset.genes, window_bp=reach).height
+
+
 def shared_bases(split: Split, dataset: "GeneDataset", *, refuse: bool) -> str:
     """Say in a line how many test genes have windows that share bases with training windows.
 

@@ -14,8 +14,14 @@ from catalog.runtime.tables import listed
 from loaders import GeneDataset
 from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows, warn_of_other_length
 from model.evaluation.metrics import Scores, bootstrap, spread
+from model.evaluation.resampling import Resample, clusters_of
+from model.predictors.ensemble import Ensemble, spread_of
 from model.predictors.predictor import Predictor
 from model.runs.folder import SUBSETS, Run, record_score
+from model.runs.held_out import count_sharing_bases
+from model.runs.training_seeds import is_another_seed, spread_over_seeds
+
+_HELD_OUT = ("test", "validation")
 
 
 class ComparedRun(NamedTuple):
@@ -25,12 +31,23 @@ class ComparedRun(NamedTuple):
     run: Run
 
 
+class _Draw(NamedTuple):
+    """Which genes are drawn, and how."""
+
+    genes: str
+    """What they are, for errors."""
+    draws: int
+    clusters: list[str] | None
+    """Of each gene; None where genes are drawn one by one."""
+
+
 def evaluate(
     run: Run,
     dataset: GeneDataset,
     *,
     subset: str = "test",
     draws: int = 5000,
+    resample: Resample = "gene",
     allow_other_store: bool = False,
     baselines: bool = True,
     beside: Iterable[ComparedRun] = (),
@@ -43,6 +60,8 @@ def evaluate(
         `test`, `validation`, `train` or `all`.
     draws
         Bootstrap draws for `two_sd`, twice the standard deviation of Spearman over resampled genes.
+    resample
+        What each draw takes: genes one by one, or all genes of a family or of a contig together.
     baselines
         Score those that were fitted with the run too, on the same genes and draws.
     beside
@@ -51,18 +70,20 @@ def evaluate(
 
     Returns
     -------
-    Plain JSON: model, n_bins, n_test (genes scored), spearman, two_sd, pearson, mse (both of log(1 + expression)),
-    spread (standard deviation of the predictions over that of the targets: a warning says where it is next to 0), and
-    `beside`, for each of the others its label as model, n_bins, the same four, and `lead`: by how much the run's
-    Spearman is ahead (value, two_sd, share_above: `model.evaluation.metrics.Difference`); null where undefined. Of
-    several tasks, `tasks` has the four by name, and the scores are their means (the mean of `two_sd` is no less than
-    that of the mean score).
+    Plain JSON: model, n_bins, n_test (genes scored), n_sharing_bases (those of them whose windows share bases with a
+    training window; null unless they are held out), resample and n_resampled (what a draw takes, and how many there
+    are), spearman, two_sd, pearson, mse (both of log(1 + expression)), spread (standard deviation of the predictions
+    over that of the targets: a warning says where it is next to 0), `seeds` (`spread_over_seeds` of an ensemble's
+    members, or of the run and those beside it that differ from it in the seed alone; else null), and `beside`, for each
+    of the others its label as model, n_bins, the same four, and `lead`: by how much the run's Spearman is ahead (value,
+    two_sd, share_above: `model.evaluation.metrics.Difference`); null where undefined. Of several tasks, `tasks` has the
+    four by name, and the scores are their means (the mean of `two_sd` is no less than that of the mean score).
 
     Raises
     ------
     ValueError
-        If too few genes can be scored, all predictions are equal, so that they have no ranks, or another run was
-        trained on genes that are scored, or has several tasks.
+        If too few genes can be scored, all predictions are equal, so that they have no ranks, another run was
+        trained on genes that are scored, or has several tasks, or all genes are of one cluster to draw.
     """
     if subset not in (*SUBSETS, "all"):
         raise ValueError(f"genes to score are {', '.join(SUBSETS)} or all; got {subset!r}")
@@ -70,27 +91,40 @@ def evaluate(
     if len(scored) < 3:
         raise ValueError(f"{len(scored)} {subset} genes have features and targets; a rank correlation takes at least 3")
     warn_of_windows(run)
-    own = _predicted(run.predictor, run.reads(scored), allow_other_store)
+    draw = _Draw(f"{subset} genes", draws, None if resample == "gene" else clusters_of(scored.genes, resample))
+    own, members = _predicted(run.predictor, run.reads(scored), allow_other_store)
     observed = np.log1p(scored.targets.numpy())
-    head = {"model": run.predictor.name, "n_bins": run.predictor.n_bins, "n_test": len(scored), "subset": subset}
+    head = {
+        "model": run.predictor.name,
+        "n_bins": run.predictor.n_bins,
+        "n_test": len(scored),
+        "subset": subset,
+        "n_sharing_bases": _sharing_bases(run, scored, dataset) if subset in _HELD_OUT else None,
+        "resample": resample,
+        "n_resampled": len(scored) if draw.clusters is None else len(set(draw.clusters)),
+    }
     if run.tasks:
-        return head | _by_task(run, own, observed, f"{subset} genes", draws)
+        return head | _by_task(run, own, observed, draw) | {"seeds": spread_over_seeds(members, observed)}
     own_spread = _checked_spread(run.predictor.name, own, observed)
-    others = [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)) for one in run.baselines if baselines]
+    fitted = run.baselines if baselines else ()
+    others = [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)[0]) for one in fitted]
     for label, other in beside:
         _require_comparable(label, other, scored, subset)
-        predicted = _predicted(other.predictor, other.reads(scored), allow_other_store)
+        predicted, _ = _predicted(other.predictor, other.reads(scored), allow_other_store)
         _checked_spread(label, predicted, observed)
         others.append((label, other.predictor.n_bins, predicted))
-    found = _scores(np.stack([own, *(prediction for *_, prediction in others)]), observed, f"{subset} genes", draws)
+        if is_another_seed(run, other):
+            members.append(predicted)
+    found = _scores(np.stack([own, *(prediction for *_, prediction in others)]), observed, draw)
     compared = [
         {"model": label, "n_bins": bins, **_statistics(found, place), "lead": _lead(found, place)}
         for place, (label, bins, _) in enumerate(others, 1)
     ]
     statistics = _statistics(found, 0)
-    if subset in ("test", "validation") and statistics["spearman"] is not None:
+    if subset in _HELD_OUT and statistics["spearman"] is not None:
         record_score(run, statistics["spearman"])
-    return head | statistics | {"spread": own_spread, "beside": compared}
+    seeds = spread_over_seeds(members, observed)
+    return head | statistics | {"spread": own_spread, "seeds": seeds, "beside": compared}
 
 
 def warn_of_windows(run: Run) -> None:
@@ -116,16 +150,35 @@ def defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _predicted(predictor: Predictor, genes: GeneDataset, allow_other_store: bool) -> NDArray[np.float32]:
+def _predicted(
+    predictor: Predictor, genes: GeneDataset, allow_other_store: bool
+) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    """Give the predictions, and those of each training seed: of an ensemble's members, else the same."""
     predictor.allow_other_store = allow_other_store
-    return predictor.predict(genes.with_n_bins(predictor.n_bins))
+    genes = genes.with_n_bins(predictor.n_bins)
+    if isinstance(predictor, Ensemble):
+        members = predictor.predict_members(genes)
+        return spread_of(members).mean, [*members]
+    predicted = predictor.predict(genes)
+    return predicted, [predicted]
+
+
+def _sharing_bases(run: Run, scored: GeneDataset, dataset: GeneDataset) -> int:
+    trained_on = run.predictor.trained_on
+    return count_sharing_bases(
+        scored.gene_ids,
+        run.split.train,
+        dataset,
+        trained_bins=run.predictor.n_bins if trained_on is None else trained_on.n_bins,
+        read_bins=run.predictor.n_bins,
+    )
 
 
 def _require_comparable(label: str, run: Run, genes: GeneDataset, subset: str) -> None:
     if run.tasks:
         raise ValueError(f"{label} predicts {', '.join(run.tasks)}, and a run is compared on one number a gene")
     seen = sorted(set(run.split.train) & set(genes.gene_ids))
-    if seen and subset in ("test", "validation"):
+    if seen and subset in _HELD_OUT:
         raise ValueError(
             f"{label} was trained on {len(seen)} of the {len(genes)} {subset} genes: {listed(seen)}; train it with the "
             "same held-out genes (`split=` takes those of a run.json), or leave it out"
@@ -135,11 +188,11 @@ def _require_comparable(label: str, run: Run, genes: GeneDataset, subset: str) -
 _STATISTICS = ("spearman", "two_sd", "pearson", "mse")
 
 
-def _by_task(
-    run: Run, predicted: NDArray[np.float32], observed: NDArray[np.float32], genes: str, draws: int
-) -> dict[str, Any]:
+def _by_task(run: Run, predicted: NDArray[np.float32], observed: NDArray[np.float32], draw: _Draw) -> dict[str, Any]:
     by_task = {
-        task: _statistics(_scores(predicted[None, :, index], observed[:, index], f"{genes} in {task}", draws), 0)
+        task: _statistics(
+            _scores(predicted[None, :, index], observed[:, index], draw._replace(genes=f"{draw.genes} in {task}")), 0
+        )
         for index, task in enumerate(run.tasks)
     }
     for index, task in enumerate(run.tasks):
@@ -148,16 +201,17 @@ def _by_task(
     return means | {"tasks": by_task, "beside": []}
 
 
-def _scores(predictions: NDArray[np.float32], observed: NDArray[np.float32], genes: str, draws: int) -> Scores:
+def _scores(predictions: NDArray[np.float32], observed: NDArray[np.float32], draw: _Draw) -> Scores:
     """Score several models on the genes whose target is known; the first must have ranks."""
     known = ~np.isnan(observed)
     predictions, observed = predictions[:, known], observed[known]
     if len(observed) < 3:
-        raise ValueError(f"{len(observed)} {genes} have targets; a rank correlation takes at least 3")
+        raise ValueError(f"{len(observed)} {draw.genes} have targets; a rank correlation takes at least 3")
     if np.ptp(predictions[0]) == 0 or np.ptp(observed) == 0:
         equal = "predictions" if np.ptp(predictions[0]) == 0 else "targets"
-        raise ValueError(f"all {equal} of the {len(observed)} {genes} are equal, so there are no ranks to compare")
-    return bootstrap(predictions, observed, draws)
+        raise ValueError(f"all {equal} of the {len(observed)} {draw.genes} are equal, so there are no ranks to compare")
+    clusters = None if draw.clusters is None else [draw.clusters[place] for place in np.flatnonzero(known)]
+    return bootstrap(predictions, observed, draw.draws, clusters=clusters)
 
 
 def _statistics(found: Scores, model: int) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import polars as pl
 import torch
 from torch import Tensor
 from transformers import (
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from catalog import FeatureIdentity
+from catalog.genes.table import GENE_SCHEMA
 from featurestore.display import Display
 from loaders import GeneBatch, GeneDataset
 from loaders.settings import Orientation
@@ -74,6 +76,12 @@ class TinyGenes(GeneDataset):
         self._orient = orient
         self.targets = targets
         self.prompts = list(prompts or (PROMPTS[index % len(PROMPTS)] for index in range(genes)))
+        # Three contigs and four families in turn, and a start site every 500 bp of a contig.
+        rows = [
+            (f"gene{index}", f"{'ABCD'[index % 4] * 3}{index}", f"chr{index % 3 + 1}", "+", 500 * (index // 3), None)
+            for index in range(genes)
+        ]
+        self.genes = pl.DataFrame(rows, schema=GENE_SCHEMA, orient="row")
 
     @property
     def n_bins(self) -> int:
@@ -107,7 +115,16 @@ class TinyGenes(GeneDataset):
     @property
     def gene_ids(self) -> list[str]:
         """Identifier of each gene."""
-        return [f"gene{index}" for index in range(len(self))]
+        return self.genes["gene_id"].to_list()
+
+    def subset(self, gene_ids: Sequence[str]) -> "TinyGenes":
+        """Give some of the genes, by id."""
+        ids = self.gene_ids
+        places = [ids.index(gene) for gene in gene_ids]
+        chosen = copy.copy(self)
+        chosen._features, chosen.targets = self._features[places], self.targets[places]
+        chosen.prompts, chosen.genes = [self.prompts[place] for place in places], self.genes[places]
+        return chosen
 
     @property
     def fingerprint(self) -> str:

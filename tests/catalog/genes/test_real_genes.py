@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from gene_files import DATA, MANE, assembly_of, needs_data
 
+from catalog.genes import splits
 from catalog.genes.table import GENE_SCHEMA, match_contigs, read_genes
 
 
@@ -64,6 +65,15 @@ def test_gencode_and_geuvadis_agree_on_every_gene_that_they_share() -> None:
     assert both.height == 598
     assert (both["tss"] == both["tss_right"]).all()
     assert (both["strand"] == both["strand_right"]).all()
+
+
+@needs_data
+def test_at_251_bins_nearly_all_genes_of_huang_share_bases_with_training_windows() -> None:
+    mane = read_genes(MANE)
+    huang = pl.read_csv(DATA / "huang2023_benchmark" / "all_models_ref_preds.with_ensembl.csv")
+    split = splits.by_gene_list(mane, huang["ensembl_gene"].drop_nulls(), validation_fraction=0.2)
+    assert len(split.test) == 2_846
+    assert splits.overlaps(split, mane, window_bp=251 * 4096).height == 2_840
 
 
 @needs_data

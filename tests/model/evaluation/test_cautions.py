@@ -19,7 +19,7 @@ from model.predictors.torch_predictor import TorchPredictor
 from model.runs.folder import Run, begin_run, finish_run, open_run
 from model.runs.genes import WindowRecord
 from model.runs.scores import evaluate
-from model.testing import TinyGenes, tiny_genes
+from model.testing import tiny_genes
 from model.training.config import TrainConfig
 
 GENES = tiny_genes(40, n_bins=9)
@@ -27,26 +27,12 @@ IDS = GENES.gene_ids
 SPLIT = Split(train=tuple(IDS[:20]), validation=tuple(IDS[20:30]), test=tuple(IDS[30:]))
 
 
-class Genes(TinyGenes):
-    """Genes in memory that can be chosen by name."""
-
-    def subset(self, gene_ids: list[str]) -> "Genes":
-        places = [IDS.index(gene) for gene in gene_ids]
-        batch = self[places]
-        return Genes(batch.features, batch.targets, prompts=batch.prompts)
-
-
-def genes(n_bins: int = 9) -> Genes:
-    batch = GENES.with_n_bins(n_bins)[range(40)]
-    return Genes(batch.features, batch.targets, prompts=batch.prompts)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Train a small network on windows of 7 bins and open its run."""
     training = TrainConfig(epochs=6, batch_size=8, learning_rate=1e-2)
     predictor = build_predictor("gta-no-llm", n_bins=7, channel_names=GENES.channel_names, training=training)
-    data = genes(7)
+    data = GENES.with_n_bins(7)
     begin_run(tmp_path, {}, feature_set="tiny", windows=WindowRecord(), split=SPLIT)
     predictor.fit(data.subset(IDS[:20]), data.subset(IDS[20:30]))
     finish_run(tmp_path, predictor, [], {})
@@ -89,13 +75,13 @@ def test_predictions_are_warned_of_below_a_hundredth_of_the_spread_of_the_target
 
 
 def test_a_run_notes_at_which_lengths_it_was_evaluated(run: Run) -> None:
-    scores = evaluate(run, genes(7), draws=10)
+    scores = evaluate(run, GENES.with_n_bins(7), draws=10)
     assert scores["spread"] > 0.01
     assert run.folder is not None
     again = open_run(run.folder, device="cpu")
     assert again.scored == {7: pytest.approx(scores["spearman"])}
     with pytest.warns(Caution, match=r"trained on windows of 7 bins, and reads 9 now; .* at 7: compare"):
-        evaluate(again.with_n_bins(9), genes(9), draws=10)
+        evaluate(again.with_n_bins(9), GENES.with_n_bins(9), draws=10)
     assert set(open_run(run.folder, device="cpu").scored) == {7, 9}
     (run.folder / "scored.json").write_text("[")
     assert open_run(run.folder, device="cpu").scored == {}
@@ -103,14 +89,14 @@ def test_a_run_notes_at_which_lengths_it_was_evaluated(run: Run) -> None:
 
 def test_an_even_number_of_bins_is_warned_of_when_a_run_reads_it(run: Run) -> None:
     with pytest.warns(Caution, match="was trained on windows of 7"), pytest.warns(Caution, match="edge between two"):
-        evaluate(run.with_n_bins(8), genes(8), draws=10)
+        evaluate(run.with_n_bins(8), GENES.with_n_bins(8), draws=10)
 
 
 def test_a_collapsed_model_is_warned_of(run: Run) -> None:
     assert isinstance(run.predictor, TorchPredictor)
     run.predictor.model.target_scale *= 1e-4
     with pytest.warns(Caution, match=r"gta-no-llm hardly differ between genes: .* 0.0\d% of that of the targets"):
-        scores = evaluate(run, genes(7), draws=10)
+        scores = evaluate(run, GENES.with_n_bins(7), draws=10)
     assert scores["spread"] < 0.01
 
 

@@ -226,6 +226,22 @@ def test_a_run_that_was_trained_on_the_scored_genes_is_not_compared(
     )
 
 
+def test_the_same_training_from_another_seed_beside_it_gives_the_spread_over_seeds(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in "01":
+        assert _train(place, tmp_path / seed, "--model", "mlp", "--seed", seed) == 0
+    assert _train(place, tmp_path / "other", "--model", "mlp", "--seed", "2", "--set", "hidden=8") == 0
+    argv = ["evaluate", str(tmp_path / "0"), *_tables(place), "--draws", "50", "--no-baselines"]
+    capsys.readouterr()
+    assert main([*argv, "--beside", str(tmp_path / "1"), "--beside", str(tmp_path / "other")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"over 2 training seeds: mean Spearman -?0\.\d+, sd 0\.\d+ \(-?0\.\d+, -?0\.\d+\)", printed)
+    assert "0 of 20 genes have windows that share bases with those of training genes" in printed
+    assert main([*argv, "--resample", "contig"]) == 2
+    assert "are of one contig, chr4, so that every draw is the same" in capsys.readouterr().err
+
+
 def test_controls_are_trained_on_the_same_split_and_printed_beside_the_model(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
