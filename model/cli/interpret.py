@@ -61,7 +61,10 @@ def interpret(
 ) -> None:
     """Draw what a trained model attends to: figures 5 to 10 of the GTA paper, and its score by distance from the TSS.
 
-    Prints the files, and which figures the model does not have.
+    Files are named by the paper's figures: figure6_channels_by_head and, the other way,
+    figure6_channels_by_highest_prototype; figure7_attention; figure8_highest_prototype, of the best and the worst
+    predicted gene; figure9_bins_read; figure10_all_heads. README.md beside them says what each shows. Prints the files,
+    and which figures the model does not have.
     """
     from model.explain.interpret import interpret as run_interpret
     from model.runs.workflow import load_genes_as_trained, open_run

@@ -8,7 +8,7 @@ made. Bins are numbered from the left of the window, heads from 0, prototypes as
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import numpy as np
 import polars as pl
@@ -38,8 +38,25 @@ class Attention(NamedTuple):
         """Average the heads, shape `(genes, bins, prototypes)`: figure 7."""
         return np.asarray(self.weights.mean(axis=2))
 
+    def highest(self) -> NDArray[np.int64]:
+        """Give each gene's highest prototype, shape `(genes,)`: its mean over the heads has the largest weight of all.
+
+        Figure 8 shows that prototype's weight by bin.
+        """
+        return np.asarray(self.over_heads().max(axis=1).argmax(axis=-1))
+
+    def highest_table(self) -> pl.DataFrame:
+        """Lay the weight of each gene's `highest` prototype out: gene_id, bin, distance_bp, prototype, weight."""
+        chosen = self.highest()
+        weights = self.over_heads()[np.arange(len(chosen)), :, chosen]
+        names = pl.Series([self.prototypes[index] for index in chosen.tolist()])
+        table = self._table(weights, "weight")
+        return table.insert_column(
+            3, names.gather(np.repeat(np.arange(len(chosen)), weights.shape[1])).alias("prototype")
+        )
+
     def best(self) -> NDArray[np.int64]:
-        """Give the prototype of the largest weight, shape `(genes, bins, heads)`: figure 8."""
+        """Give the prototype of the largest weight, shape `(genes, bins, heads)`."""
         return np.asarray(self.weights.argmax(axis=-1))
 
     def table(self) -> pl.DataFrame:
@@ -64,48 +81,89 @@ class Attention(NamedTuple):
         return _with_distance(table, self.distances)
 
 
-@torch.no_grad()
-def channels_by_head(predictor: NetworkPredictor, dataset: GeneDataset) -> pl.DataFrame:
-    """Tell which channels are high or low where a head attends to its prototype: figure 6.
+class ChannelScores(NamedTuple):
+    """By how many standard deviations each channel is higher where a head attends to a prototype: figures 6 and 10."""
 
-    A head's prototype is the one whose weight varies most (standard deviation) over all bins of all genes: one that has
-    the same weight everywhere does not tell bins apart. With that weight `a`, channel `x` has
+    weighted: NDArray[np.float64]
+    """Mean of the bins weighted by their attention, shape `(heads, prototypes, channels)`."""
+    highest: NDArray[np.float64]
+    """Mean of the bins in which the prototype has the head's largest weight, of the same shape; NaN if none has."""
+    of_weighted: NDArray[np.int64]
+    """The prototype of each head whose weight varies most over the bins, shape `(heads,)`."""
+    of_highest: NDArray[np.int64]
+    """Likewise, that which is the highest in nearest to half of the bins."""
+    prototypes: list[str]
+    channels: list[str]
+
+    def by_head(self, way: Literal["weighted", "highest"] = "weighted") -> pl.DataFrame:
+        """Lay one prototype of each head out: head, prototype, channel, z (figure 6, in either way)."""
+        z, chosen = (self.weighted, self.of_weighted) if way == "weighted" else (self.highest, self.of_highest)
+        frame = _long(z[np.arange(len(chosen)), chosen], "z", head=range(len(chosen)), channel=self.channels)
+        named = [self.prototypes[index] for index in chosen.tolist()]
+        prototype = pl.Series(named).gather(frame["head"])
+        return frame.with_columns(prototype=prototype).select("head", "prototype", "channel", "z")
+
+    def all_heads(self, *, max_channels: int = 40) -> pl.DataFrame:
+        """Lay every prototype of every head out, weighted, for the channels of the largest |z|: figure 10."""
+        largest = np.abs(self.weighted).max(axis=(0, 1))
+        kept = np.sort(np.argsort(-largest, kind="stable")[:max_channels])
+        names = [self.channels[channel] for channel in kept]
+        heads = range(len(self.weighted))
+        return _long(self.weighted[..., kept], "z", head=heads, prototype=self.prototypes, channel=names)
+
+
+@torch.no_grad()
+def channel_scores(predictor: NetworkPredictor, dataset: GeneDataset) -> ChannelScores:
+    """Tell which channels are high or low where a head attends to a prototype: figures 6 and 10.
+
+    With `a`, the weight of a prototype in each bin, channel `x` has
 
         z = (sum(a x) / sum(a) - mean(x)) / sd(x)
 
-    over the bins: by how many of its standard deviations it is higher where the head attends. It is the correlation of
-    `a` and `x` times sd(a) / mean(a), so it is near 0 for a head that attends evenly; 0 for a channel that is constant.
+    over all bins of all genes: by how many of its standard deviations it is higher where the head attends. It is the
+    correlation of `a` and `x` times sd(a) / mean(a), so it is near 0 for a head that attends evenly; 0 for a channel
+    that is constant. In the other way `a` is 1 in the bins in which that prototype has the head's largest weight, and 0
+    in the others.
 
-    Returns
-    -------
-    One row a head and channel: head, prototype, channel, z.
+    Figure 6 shows one prototype a head: the one whose `a` has the largest standard deviation, since one that is alike
+    everywhere does not tell bins apart. Takes 16 bytes a head, prototype and channel.
     """
     model = _ready(predictor, dataset)
     device = model.feature_mean.device
-    bins, sums = 0, [torch.zeros(1, dtype=torch.float64, device=device)] * 5
+    total: list[Tensor | float] = [0.0] * 7
+    bins = 0
     for batch in data_loader(dataset, batch_size=predictor.training.batch_size):
         # z is the same on any scale, and on this one squares keep their digits.
         features = model.standardise_features(batch.features.to(device))
         a = model.attention(features).flatten(0, 1).double()
         x = features.flatten(0, 1).double()
-        added = (x.sum(0), x.square().sum(0), a.sum(0), a.square().sum(0), torch.einsum("bhp,bc->hpc", a, x))
-        bins, sums = bins + len(x), [total + part for total, part in zip(sums, added, strict=True)]
-    x, xx, a, aa, ax = (total.cpu() / bins for total in sums)
-    chosen = (aa - a.square()).argmax(dim=-1)
-    heads = torch.arange(len(chosen))
+        top = torch.zeros_like(a).scatter_(-1, a.argmax(dim=-1, keepdim=True), 1.0)
+        added = [x.sum(0), x.square().sum(0), a.square().sum(0)]
+        added += [part for of in (a, top) for part in (of.sum(0), torch.einsum("bhp,bc->hpc", of, x))]
+        bins, total = bins + len(x), [so_far + part for so_far, part in zip(total, added, strict=True)]
+    x, xx, aa, a, ax, top, top_x = (torch.as_tensor(part).cpu() / bins for part in total)
     spread = (xx - x.square()).clamp(min=0).sqrt()
-    z = (ax[heads, chosen] / a[heads, chosen, None] - x) / torch.where(spread > 1e-9, spread, torch.inf)
-    names = model.prototype_names()
-    frame = _long(z.numpy(), "z", head=heads.tolist(), channel=model.channel_names)
-    named = [names[index] for index in chosen.tolist()]
-    return frame.with_columns(prototype=pl.Series(named).gather(frame["head"])).select(
-        "head", "prototype", "channel", "z"
+    unit = torch.where(spread > 1e-9, spread, torch.inf)
+    # A prototype that is always or never the highest tells nothing apart; of those, the one that is.
+    varies = torch.where(top > 0, top * (1 - top), -1.0)
+    return ChannelScores(
+        weighted=((ax / a[..., None] - x) / unit).numpy(),
+        highest=((top_x / top[..., None] - x) / unit).numpy(),
+        of_weighted=(aa - a.square()).argmax(dim=-1).numpy(),
+        of_highest=varies.argmax(dim=-1).numpy(),
+        prototypes=model.prototype_names(),
+        channels=list(model.channel_names),
     )
+
+
+def channels_by_head(predictor: NetworkPredictor, dataset: GeneDataset) -> pl.DataFrame:
+    """Tell which channels are high or low where a head attends to its prototype: `ChannelScores.by_head`."""
+    return channel_scores(predictor, dataset).by_head()
 
 
 @torch.no_grad()
 def attention_of(predictor: NetworkPredictor, dataset: GeneDataset, gene_ids: Sequence[str]) -> Attention:
-    """Give the cross-attention of some genes: figures 7 (mean over the heads), 8 (best prototype) and 10 (each head).
+    """Give the cross-attention of some genes: figures 7 (mean over the heads) and 8 (highest prototype).
 
     Takes 0.8 MB a gene at 251 bins, 8 heads and 100 prototypes.
 

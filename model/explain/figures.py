@@ -28,13 +28,13 @@ _RANKS = {"first named": COLOURS[0], "second": COLOURS[4], "third": COLOURS[2]}
 _FROM_TSS = "distance from the TSS (kb)"
 
 
-def channels_by_head(numbers: pl.DataFrame, *, max_channels: int = 40) -> Figure:
+def channels_by_head(numbers: pl.DataFrame, *, title: str, max_channels: int = 40) -> Figure:
     """Draw figure 6: how high each channel is where a head attends to its prototype, in standard deviations.
 
     Parameters
     ----------
     numbers
-        What `model.explain.interpret.channels_by_head` gives.
+        What `model.explain.attention.ChannelScores.by_head` gives.
     max_channels
         Draw the channels with the largest z of any head, at most so many.
     """
@@ -50,8 +50,68 @@ def channels_by_head(numbers: pl.DataFrame, *, max_channels: int = 40) -> Figure
         axes.set_xticks(range(len(chosen)), [names[column] for column in chosen], rotation=90, fontsize=7)
         labels = [f"head {head}: {prototype}" for head, prototype in heads.select("head", "prototype").iter_rows()]
         axes.set_yticks(range(len(heads)), labels, fontsize=7)
-        axes.set_title("Channels where each head attends to its prototype", loc="left")
+        axes.set_title(title, loc="left")
         figure.colorbar(image, ax=axes, label="z (standard deviations)")
+        return figure
+
+
+def channels_of_all_heads(numbers: pl.DataFrame) -> Figure:
+    """Draw figure 10: how high each channel is where a head attends to each prototype, a panel a head.
+
+    Parameters
+    ----------
+    numbers
+        What `model.explain.attention.ChannelScores.all_heads` gives.
+    """
+    prototypes, channels = (numbers[name].unique(maintain_order=True).to_list() for name in ("prototype", "channel"))
+    z = numbers["z"].to_numpy().reshape(-1, len(prototypes), len(channels))
+    largest = max(float(np.abs(z).max()), 1e-12)
+    n_rows, n_columns = -(-len(z) // 2), min(len(z), 2)
+    with mpl.rc_context(STYLE):
+        width, height = max(2.5, 0.14 * len(channels)), 0.5 + 0.016 * len(prototypes)
+        figure = Figure(figsize=(1.5 + width * n_columns, 1.6 + height * n_rows), layout="constrained")
+        panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+        for place, axes in enumerate(panels.flat):
+            if place >= len(z):
+                axes.set_visible(False)
+                continue
+            image = axes.imshow(z[place], aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest)
+            axes.set_title(f"head {place}", loc="left", fontsize=8)
+            _separate_kinds(axes, prototypes)
+        for axes in panels[-1]:
+            axes.set_xticks(range(len(channels)), channels, rotation=90, fontsize=5.5)
+        figure.suptitle("Channels where each head attends to each prototype", x=0.01, ha="left", fontweight="bold")
+        figure.colorbar(image, ax=panels, label="z (standard deviations)", aspect=40)
+        return figure
+
+
+def highest_prototypes(numbers: pl.DataFrame, titles: Sequence[str]) -> Figure:
+    """Draw figure 8: the attention of each bin to the gene's highest prototype, with the TSS and the median marked.
+
+    Parameters
+    ----------
+    numbers
+        What `model.explain.attention.Attention.highest_table` gives.
+    titles
+        One a gene.
+    """
+    genes = numbers.partition_by("gene_id", maintain_order=True)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 0.6 + 2.2 * len(genes)), layout="constrained")
+        panels: list[Axes] = list(figure.subplots(len(genes), 1, sharex=True, squeeze=False)[:, 0])
+        for axes, gene, title in zip(panels, genes, titles, strict=True):
+            weight = gene["weight"].to_numpy()
+            axes.step(gene["distance_bp"] / 1e3, weight, where="mid", color=COLOURS[0], linewidth=1)
+            median = float(np.median(weight))
+            axes.axhline(
+                median, color=COLOURS[4], linewidth=1, linestyle="--", label=f"median over the bins, {median:.3g}"
+            )
+            axes.axvline(0, color=COLOURS[1], linewidth=1, linestyle=":", label="TSS")
+            axes.set(ylabel="attention")
+            axes.set_title(f"{title}; {gene['prototype'][0]}", loc="left", fontsize=8)
+            axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+        panels[-1].set(xlabel=_FROM_TSS)
+        figure.suptitle("Attention to the highest prototype", x=0.01, ha="left", fontsize=10, fontweight="bold")
         return figure
 
 
@@ -81,7 +141,7 @@ def all_heads(
     prototypes: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draw figure 10: the attention of each bin of one gene to each prototype, a panel a head.
+    """Draw figure 7 by head: the attention of each bin of one gene to each prototype, a panel a head.
 
     Parameters
     ----------
@@ -100,7 +160,7 @@ def best_prototypes(
     prototypes: Sequence[str],
     titles: Sequence[str],
 ) -> Figure:
-    """Draw figure 8: the prototype of the largest weight in each bin and head, a panel a gene.
+    """Draw the prototype of the largest weight in each bin and head, a panel a gene.
 
     Each head has a colour for each of its three most frequent prototypes, named at its row in that order: the same
     prototype means something else to another head, which has its own keys.
@@ -152,7 +212,7 @@ def bins_read(numbers: pl.DataFrame) -> Figure:
     Parameters
     ----------
     numbers
-        What `model.explain.interpret.bins_read` gives.
+        What `model.explain.attention.bins_read` gives.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 3), layout="constrained")

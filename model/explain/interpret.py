@@ -8,7 +8,7 @@ Belongs here: which figures a model has, of which genes, and the files. Does not
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from catalog.runtime.files import replacing
+from catalog.runtime.files import replacing, write_atomic
 from loaders import GeneDataset
 from model.evaluation.figures import predicted_against_observed, save
 from model.evaluation.metrics import spearman
@@ -27,7 +27,7 @@ from model.explain.attention import (
     aligns_bins,
     attention_of,
     bins_read,
-    channels_by_head,
+    channel_scores,
     prototypes_table,
     weighs_bins,
 )
@@ -42,6 +42,25 @@ from model.runs.workflow import predict
 MOST_SHOWN = 8
 """Genes whose attention is drawn, at most."""
 _EXTREMES = 2
+_RANKS = ("best predicted", "worst predicted")
+_CAPTIONS = {
+    "figure5_predicted_against_observed": "Figure 5: prediction against measurement, log(1 + expression).",
+    "figure6_channels_by_head": "Figure 6: by how many standard deviations each channel is higher where a head attends "
+    "to its prototype (the one whose weight varies most): bins weighted by their attention.",
+    "figure6_channels_by_highest_prototype": "Figure 6, the other way: the mean of the bins in which the prototype has "
+    "the head's largest weight.",
+    "figure7_attention": "Figure 7: attention of each bin to each prototype, mean over the heads.",
+    "figure7_attention_by_head": "Figure 7 for each head: one picture a gene.",
+    "figure8_highest_prototype": "Figure 8: attention by bin to the highest prototype (that of the largest weight in "
+    "the window, mean over the heads), for the best and the worst predicted gene (least and largest difference from "
+    "the target); lines mark the TSS and the median over the bins.",
+    "figure8_best_prototypes": "Beside figure 8: the prototype of the largest weight in each bin and head.",
+    "figure9_bins_read": "Figure 9: how often the readout selects each bin, or how much it weighs it.",
+    "figure10_all_heads": "Figure 10: figure 6 for every prototype of every head.",
+    "prototypes": "What each prototype is mixed from: tokens and channels of the largest weights.",
+    "contribution_by_distance": "Score, and change of the predictions, with all bins beyond a distance hidden.",
+}
+"""What each file shows. The paper gives no formulas of its figures: those here are of `model.explain.attention`."""
 
 
 class Interpretation(NamedTuple):
@@ -73,8 +92,9 @@ def interpret(
     out
         Folder; made if need be, and files of the same names are replaced.
     genes_shown
-        Symbols or gene ids, up to `MOST_SHOWN`, whose attention is drawn (figures 7, 8 and 10). None for the two best
-        and the two worst predicted: least and largest difference from the target in log(1 + expression).
+        Symbols or gene ids, up to `MOST_SHOWN`, whose attention is drawn (figure 7). None for the two best and the two
+        worst predicted: least and largest difference from the target in log(1 + expression). Figure 8 is always of the
+        best and the worst.
     subset
         Genes that all other figures are about: `test`, `validation`, `train` or `all`.
     draws
@@ -104,13 +124,17 @@ def interpret(
             f"{len(predicted)} {subset} genes have features and targets, and ranks take at least 3; name more "
             "genes, or another `subset=`"
         )
-    shown = _genes_shown(dataset, predicted, genes_shown)
+    shown, extremes = _genes_shown(dataset, predicted, genes_shown), _ranked(predicted)[:: len(predicted) - 1]
     genes = genes.subset(predicted["gene_id"].to_list())
     files, left_out = _Files(out), {}
     files.add("figure5_predicted_against_observed", predicted, _scatter(run, predicted))
     if aligns_bins(run.predictor):
         titles = _titles(_predicted(run, dataset.subset(shown)), shown)
-        _add_alignment(files, run.predictor, genes, attention_of(run.predictor, dataset, shown), titles)
+        _add_attention(files, attention_of(run.predictor, dataset, shown), titles)
+        titles = [f"{rank}: {title}" for rank, title in zip(_RANKS, _titles(predicted, extremes), strict=True)]
+        highest = attention_of(run.predictor, dataset, extremes).highest_table()
+        files.add("figure8_highest_prototype", highest, figures.highest_prototypes(highest, titles))
+        _add_channels(files, run.predictor, genes)
     else:
         left_out["figures 6, 7, 8 and 10"] = _no_alignment(run.predictor)
     if weighs_bins(run.predictor):
@@ -126,6 +150,7 @@ def interpret(
         left_out["contribution by distance"] = (
             "the run keeps no mean bin to hide others with: name its training genes in the tables too"
         )
+    files.add_readme(left_out)
     return Interpretation(files.written, left_out)
 
 
@@ -149,21 +174,37 @@ class _Files:
     def add_pictures(self, name: str, figure: Figure) -> None:
         self.written += [save(figure, self.out / f"{name}{ending}") for ending in (".png", ".svg")]
 
+    def add_readme(self, left_out: Mapping[str, str]) -> None:
+        """Say what each file shows, and why others are not there."""
+        names = {path.stem for path in self.written}
+        lines = [f"- `{name}`: {caption}" for name, caption in _CAPTIONS.items() if name in names]
+        lines += [f"- No {figure}: {why}." for figure, why in left_out.items()]
+        title = "Figures of Honig et al. 2024 (arXiv 2410.01858), drawn anew: pictures, and their numbers as Parquet."
+        path = self.out / "README.md"
+        write_atomic(path, "\n".join([title, "", *lines, ""]).encode())
+        self.written.append(path)
 
-def _add_alignment(
-    files: _Files, predictor: NetworkPredictor, genes: GeneDataset, attention: Attention, titles: Sequence[str]
-) -> None:
-    by_head = channels_by_head(predictor, genes)
-    files.add("figure6_channels_by_head", by_head, figures.channels_by_head(by_head))
+
+def _add_attention(files: _Files, attention: Attention, titles: Sequence[str]) -> None:
     bins, prototypes = attention.distances, attention.prototypes
     picture = figures.attention_of_genes(attention.over_heads(), bins, prototypes, titles)
     files.add("figure7_attention", attention.over_heads_table(), picture)
+    files.add_numbers("figure7_attention_by_head", attention.table())
+    for gene, weights, title in zip(attention.gene_ids, attention.weights, titles, strict=True):
+        name = "figure7_attention_by_head_" + re.sub(r"[^\w.-]", "_", gene)
+        files.add_pictures(name, figures.all_heads(weights, bins, prototypes, title))
     picture = figures.best_prototypes(attention.best(), bins, prototypes, titles)
     files.add("figure8_best_prototypes", attention.best_table(), picture)
-    files.add_numbers("figure10_all_heads", attention.table())
-    for gene, weights, title in zip(attention.gene_ids, attention.weights, titles, strict=True):
-        name = "figure10_all_heads_" + re.sub(r"[^\w.-]", "_", gene)
-        files.add_pictures(name, figures.all_heads(weights, bins, prototypes, title))
+
+
+def _add_channels(files: _Files, predictor: NetworkPredictor, genes: GeneDataset) -> None:
+    scores = channel_scores(predictor, genes)
+    by_head, title = scores.by_head(), "Channels where each head attends to its prototype"
+    files.add("figure6_channels_by_head", by_head, figures.channels_by_head(by_head, title=title))
+    by_highest, title = scores.by_head("highest"), "Channels where each head's prototype is the highest"
+    files.add("figure6_channels_by_highest_prototype", by_highest, figures.channels_by_head(by_highest, title=title))
+    all_heads = scores.all_heads()
+    files.add("figure10_all_heads", all_heads, figures.channels_of_all_heads(all_heads))
     files.add_numbers("prototypes", prototypes_table(predictor))
 
 
@@ -177,11 +218,16 @@ def _predicted(run: Run, genes: GeneDataset) -> pl.DataFrame:
     return frame.with_columns(observed=pl.col("target").cast(pl.Float64).log1p())
 
 
+def _ranked(predicted: pl.DataFrame) -> list[str]:
+    """Give the genes from the best predicted to the worst: by the difference from the target in log(1 + expression)."""
+    error = (pl.col("prediction") - pl.col("observed")).abs()
+    return predicted.sort(error, "gene_id")["gene_id"].to_list()
+
+
 def _genes_shown(dataset: GeneDataset, predicted: pl.DataFrame, wanted: Sequence[str] | None) -> list[str]:
     """Give the ids of the genes to draw: those named, or the best and the worst predicted."""
     if wanted is None:
-        error = (pl.col("prediction") - pl.col("observed")).abs()
-        ranked = predicted.sort(error, "gene_id")["gene_id"].to_list()
+        ranked = _ranked(predicted)
         several = min(_EXTREMES, len(ranked) // 2)
         return ranked[:several] + ranked[-several:]
     known = dataset.genes.filter(pl.Series(dataset.targets.isfinite().numpy()))

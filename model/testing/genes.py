@@ -75,6 +75,7 @@ class TinyGenes(GeneDataset):
         self._bin_size = bin_size
         self._orient = orient
         self.targets = targets
+        self.annotations = None
         self.prompts = list(prompts or (PROMPTS[index % len(PROMPTS)] for index in range(genes)))
         # Three contigs and four families in turn, and a start site every 500 bp of a contig.
         rows = [

@@ -13,7 +13,14 @@ from catalog import Split
 from featurestore.cli.main import main
 from loaders import GeneDataset
 from model.cli.interpret import app
-from model.explain.attention import attention_of, bins_read, channels_by_head, prototypes_table, weighs_bins
+from model.explain.attention import (
+    attention_of,
+    bins_read,
+    channel_scores,
+    channels_by_head,
+    prototypes_table,
+    weighs_bins,
+)
 from model.explain.interpret import interpret
 from model.networks.gta_config import PRESETS
 from model.predictors.build import build_predictor
@@ -90,6 +97,50 @@ def test_attention_sums_to_one_and_its_tables_agree(preset: str, genes: GeneData
     assert len(best) == len(largest) == 2 * N_BINS * 8
     assert best.join(table, on=["gene_id", "bin", "head", "prototype", "weight"]).height == len(best)
     assert best.join(largest, on=["gene_id", "bin", "head", "weight"]).height == len(best)
+
+
+def test_the_highest_prototype_of_a_gene_has_the_largest_weight_of_its_window(genes: GeneDataset) -> None:
+    attention = attention_of(_gta(genes), genes, genes.gene_ids[:5])
+    table = attention.highest_table()
+    assert table.columns == ["gene_id", "bin", "distance_bp", "prototype", "weight"]
+    means = attention.over_heads_table()
+    for gene in genes.gene_ids[:5]:
+        own = means.filter(gene_id=gene)
+        name = own.sort("weight")["prototype"][-1]
+        assert table.filter(gene_id=gene)["prototype"].to_list() == [name] * N_BINS
+        assert table.filter(gene_id=gene)["weight"].to_list() == own.filter(prototype=name)["weight"].to_list()
+
+
+def test_in_the_other_way_z_is_the_mean_of_the_bins_where_a_prototype_is_the_highest(genes: GeneDataset) -> None:
+    predictor = _gta(genes)
+    found = channel_scores(predictor, genes)
+    weights = attention_of(predictor, genes, genes.gene_ids).weights.reshape(len(genes) * N_BINS, 8, -1)
+    x = genes[range(len(genes))].features.double().numpy().reshape(len(genes) * N_BINS, -1)
+    for head in range(8):
+        top = weights[:, head].argmax(axis=-1)
+        share = [(top == prototype).mean() for prototype in range(100)]
+        slow = {place: (x[top == place].mean(axis=0) - x.mean(axis=0)) / x.std(axis=0) for place in set(top.tolist())}
+        for prototype in range(100):
+            if prototype in slow:
+                np.testing.assert_allclose(found.highest[head, prototype], slow[prototype], rtol=1e-3, atol=1e-5)
+            else:
+                assert np.isnan(found.highest[head, prototype]).all()
+        chosen = int(found.of_highest[head])
+        assert share[chosen] * (1 - share[chosen]) == pytest.approx(max(one * (1 - one) for one in share))
+        rows = found.by_head("highest").filter(head=head)
+        np.testing.assert_allclose(rows["z"], slow[chosen], rtol=1e-3, atol=1e-5)
+
+
+def test_figure_10_has_every_prototype_of_every_head_and_agrees_with_figure_6(genes: GeneDataset) -> None:
+    found = channel_scores(_gta(genes), genes)
+    table = found.all_heads(max_channels=2)
+    kept = table["channel"].unique(maintain_order=True).to_list()
+    assert table.height == 8 * 100 * len(kept) == 8 * 100 * 2
+    largest = np.abs(found.weighted).max(axis=(0, 1))
+    assert {genes.channel_names[place] for place in np.argsort(largest)[-2:]} == set(kept)
+    both = table.join(found.by_head(), on=["head", "prototype", "channel"])
+    assert both.height == 16
+    assert both["z"].to_list() == both["z_right"].to_list()
 
 
 @pytest.mark.parametrize("features", ["standardised", "raw"])
@@ -194,13 +245,15 @@ def test_the_verb_writes_every_figure_with_its_numbers_and_prints_them(
     printed = capsys.readouterr().out.split()
     assert sorted(printed) == sorted(str(path) for path in (tmp_path / "out").iterdir())
     tables = {path.stem: pl.read_parquet(path) for path in (tmp_path / "out").glob("*.parquet")}
-    names = ["attention", "best_prototypes", "bins_read", "channels_by_head", "all_heads"]
-    for name in [*names, "predicted_against_observed", "contribution_by_distance"]:
-        (table,) = (stem for stem in tables if stem.endswith(name))
+    assert len(tables) == 11
+    readme = (tmp_path / "out" / "README.md").read_text()
+    for name in tables:
+        assert f"- `{name}`: " in readme, "each file is explained"
         for ending in (".png", ".svg"):
-            pictures = list((tmp_path / "out").glob(f"{table}*{ending}"))
-            assert len(pictures) == (4 if name == "all_heads" else 1)
-            assert min(path.stat().st_size for path in pictures) > 5000
+            genes = "_*" if name == "figure7_attention_by_head" else ""
+            pictures = list((tmp_path / "out").glob(f"{name}{genes}{ending}"))
+            assert len(pictures) == {"figure7_attention_by_head": 4, "prototypes": 0}.get(name, 1)
+            assert all(path.stat().st_size > 5000 for path in pictures)
     predicted = tables["figure5_predicted_against_observed"]
     assert set(predicted["subset"]) == {"test"}
     assert tables["figure9_bins_read"]["value"].sum() == pytest.approx(25)
@@ -208,6 +261,8 @@ def test_the_verb_writes_every_figure_with_its_numbers_and_prints_them(
     ranked = [predicted["gene_id"][place] for place in error.arg_sort().to_list()]
     shown = tables["figure7_attention"]["gene_id"].unique(maintain_order=True).to_list()
     assert shown == ranked[:2] + ranked[-2:], "the best and the worst"
+    shown = tables["figure8_highest_prototype"]["gene_id"].unique(maintain_order=True).to_list()
+    assert shown == [ranked[0], ranked[-1]]
 
 
 def test_a_model_without_alignment_says_which_figures_it_has_not(
@@ -217,7 +272,7 @@ def test_a_model_without_alignment_says_which_figures_it_has_not(
     capsys.readouterr()
     _interpret(run, genome, tmp_path / "out", "--json", "--n-bins", "9")
     printed = json.loads(capsys.readouterr().out)
-    assert len(printed["files"]) == 6
+    assert len(printed["files"]) == 7
     assert "only GTA has" in printed["left_out"]["figures 6, 7, 8 and 10"]
     assert "ridge-centre does not choose among bins" in printed["left_out"]["figure 9"]
     by_distance = pl.read_parquet(tmp_path / "out" / "contribution_by_distance.parquet")
@@ -231,7 +286,8 @@ def test_other_models_without_alignment_get_what_applies(
 ) -> None:
     predictor = _fitted("gta-prompt-only", genes, backbone) if name == "prompt-only" else _ensemble(genes)
     written = interpret(Run(predictor, "demo", _split(genes)), genes, tmp_path, draws=20)
-    assert {path.stem for path in written.files} == {"figure5_predicted_against_observed", "contribution_by_distance"}
+    names = {"figure5_predicted_against_observed", "contribution_by_distance", "README"}
+    assert {path.stem for path in written.files} == names
     reason = "reads no bins" if name == "prompt-only" else "train one model, and interpret its run"
     assert reason in written.left_out["figures 6, 7, 8 and 10"]
     assert set(written.left_out) == {"figures 6, 7, 8 and 10", "figure 9"}
@@ -260,7 +316,7 @@ def test_a_checkpoint_of_another_store_is_refused_unless_forced(gta_run: Path, g
     _interpret(gta_run, genome, tmp_path, *forced, "--genes-shown", "G3, ENSG1", store="other")
     shown = pl.read_parquet(tmp_path / "figure8_best_prototypes.parquet")["gene_id"].unique(maintain_order=True)
     assert shown.to_list() == ["ENSG3", "ENSG1"], "by symbol or id, in the order asked"
-    assert (tmp_path / "figure10_all_heads_ENSG3.png").exists()
+    assert (tmp_path / "figure7_attention_by_head_ENSG3.png").exists()
 
 
 @pytest.mark.parametrize(
