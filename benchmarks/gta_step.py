@@ -44,7 +44,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.machine import machine, versions  # noqa: E402
 from model.language.backbone import Backbone  # noqa: E402
 from model.language.directory import quiet_transformers  # noqa: E402
-from model.language.prefix_cache import PrefixCache  # noqa: E402
+from model.language.prefixes.cache import PrefixCache  # noqa: E402
 from model.language.prompt_lengths import bucketed_order  # noqa: E402
 from model.language.untrained import train_tokenizer  # noqa: E402
 from model.networks.gta import GTA  # noqa: E402

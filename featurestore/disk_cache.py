@@ -1,7 +1,7 @@
 """Bounded disk cache: entries by key, with checksums, and LRU eviction.
 
 Belongs here: the files, their checksums, the budget, and how several processes share one folder. Does not: what the
-bytes mean (`loaders.residence.mirror`, `model.language.prefix_store`).
+bytes mean (`loaders.residence.mirror`, `model.language.prefixes.store`).
 
 An entry is a file of equal pages, each followed by its crc32c, so that any part of it can be read and checked alone.
 Reading takes no lock. A writer holds the folder's lock from updating the count of used bytes until the entries are
@@ -13,6 +13,7 @@ eviction, recounts it.
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ _ENTRY = re.compile(rf"{_KEY}{re.escape(_SUFFIX)}")
 _HALF_WRITTEN = re.compile(rf"\.?{_KEY}{re.escape(_SUFFIX)}\..+{re.escape(PARTIAL)}")
 _FREED_AT_ONCE = 0.05
 """Fraction of the budget that an eviction frees at least, so that not every write lists the folder."""
+_TRIAL_BYTES = 1 << 20
 _LOCK_WAIT_S = 10.0
 _LOOK_AGAIN_S = 0.001
 
@@ -96,6 +98,10 @@ class DiskCache:
 
         return self._taken(key, take)
 
+    def read_head(self, key: str, n_bytes: int) -> bytes | None:
+        """Read up to so many leading bytes of an entry, unchecked, and set the time of its last use; None if absent."""
+        return self._taken(key, lambda file: os.pread(file, n_bytes, 0) or None)
+
     def read_pages(self, key: str, page_bytes: int, first: int, end: int) -> NDArray[np.uint8] | None:
         """Read pages `[first, end)` of an entry of `write_pages`, and set the time of its last use.
 
@@ -138,6 +144,12 @@ class DiskCache:
         """
         sizes = [(key, entry_bytes(len(data), page_bytes)) for key, data in entries.items()]
         self._keep(sizes, lambda key: [_framed(key, entries[key], page_bytes).data.cast("B")])
+
+    def require_room(self, n_bytes: int) -> None:
+        """Write so many bytes into the folder, and remove them; OSError where the disk does not take them."""
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            for start in range(0, n_bytes, _TRIAL_BYTES):
+                _write_all(file.fileno(), bytes(min(_TRIAL_BYTES, n_bytes - start)))
 
     def trim(self) -> None:
         """Evict entries over the budget, such as after it was lowered; otherwise the next write does."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from model.language.backbone import Backbone
     from model.language.directory import BackboneError
     from model.language.lora import add_lora, load_lora_state, lora_state
-    from model.language.prefix_cache import PrefixCache
-    from model.language.prefix_store import PrefixStore
+    from model.language.prefixes.cache import PrefixCache
+    from model.language.prefixes.store import PrefixStore
     from model.language.prompt_embeddings import embed_prompts
     from model.language.prompt_lengths import bucketed_order
     from model.language.untrained import make_untrained_backbone
@@ -117,8 +117,8 @@ _MORE = {
     "FitReport": "model.training.report",
     "OtherStore": "model.predictors.checkpoint",
     "OtherTraining": "model.training.resume",
-    "PrefixCache": "model.language.prefix_cache",
-    "PrefixStore": "model.language.prefix_store",
+    "PrefixCache": "model.language.prefixes.cache",
+    "PrefixStore": "model.language.prefixes.store",
     "TrainedOn": "model.predictors.checkpoint",
     "add_lora": "model.language.lora",
     "bootstrap_spearman": "model.evaluation.metrics",

@@ -5,7 +5,7 @@ settings as a command line writes them (`model.runs.settings`).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 from catalog.runtime.settings import apply_settings
@@ -26,7 +26,8 @@ def with_defaults(document: Mapping[str, Any], *classes: type, names: Iterable[s
 
     They get their defaults, which is what was done before there was a choice.
     """
-    defaults = {item.name: item.default for cls in classes for item in fields(cls) if item.default is not MISSING}
+    known = [item for cls in classes if is_dataclass(cls) for item in fields(cls)]
+    defaults = {item.name: item.default for item in known if item.default is not MISSING}
     return {name: defaults[name] for name in names if name in defaults} | dict(document)
 
 

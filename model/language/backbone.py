@@ -3,7 +3,7 @@
 Belongs here: running the first blocks of any Hugging Face model on embeddings. Does not: its files
 (`model.language.directory`), what the data tokens are (`model.networks.alignment`), attention masks
 (`model.language.data_attention`), what is measured of a model (`model.language.measured`), the KV cache of prompts
-(`model.language.prefix_cache`), adapters (`model.language.lora`), making a small untrained one
+(`model.language.prefixes.cache`), adapters (`model.language.lora`), making a small untrained one
 (`model.language.untrained`).
 """
 

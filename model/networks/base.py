@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.language.backbone import Backbone
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 
 TargetScale = Literal["log1p", "raw"]
 FeatureScale = Literal["standardised", "raw"]
@@ -103,6 +103,13 @@ class ExpressionModel(nn.Module):
     def prompt_lengths(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         """Count the tokens that the model reads of each prompt: none here."""
         return np.zeros(len(prompts), dtype=np.int64)
+
+    def plan_prompts(self, prompts: Sequence[str]) -> str:
+        """Get ready to train on these prompts, and say what is kept of them in one line; empty where nothing is."""
+        return ""
+
+    def announce(self, prompts: Sequence[str]) -> None:
+        """Say that a call with these prompts comes soon, so that what is kept of them can be brought; nothing here."""
 
     def standardise_features(self, features: Tensor) -> Tensor:
         """Bring features `(batch, bins, channels)` to the scale of the training genes."""

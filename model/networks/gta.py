@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model.language.backbone import Backbone
 from model.language.lora import add_lora, current_adapters
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.language.prompt_lengths import prompt_lengths
 from model.networks.alignment import MixedText, TextPrototypes, TokenAlignment
 from model.networks.base import ExpressionModel
@@ -99,7 +99,7 @@ class GTA(ExpressionModel):
         if self.backbone is not None and config.lora_rank:
             add_lora(self.backbone, rank=config.lora_rank, alpha=config.lora_alpha)
         elif self.backbone is not None and config.prefix_cache and self.backbone.is_causal:
-            self.prefix_cache = PrefixCache(self.backbone) if prefix_cache is None else prefix_cache
+            self.prefix_cache = prefix_cache or PrefixCache(self.backbone, dtype=config.prefix_cache_dtype)
 
     def _make_tokens(self, token_width: int) -> None:
         config = self.config
@@ -206,17 +206,34 @@ class GTA(ExpressionModel):
             tokens = self.token.expand(len(features), 1, -1)
         lines = self._task_lines()
         if self.backbone is not None:
-            texts = prompts if self.config.prompt else [""] * len(prompts)
             if lines:
-                texts = [f"{line}\n{text}" for text in texts for line in lines]
                 tokens = tokens.repeat_interleave(len(lines), dim=0)
             read_all = self.backbone if self.prefix_cache is None else self.prefix_cache
-            hidden = read_all(tokens, texts)
+            hidden = read_all(tokens, self.texts(prompts))
             tokens = torch.cat([tokens, hidden], dim=-1) if self.config.skip_connection else hidden
         read: Tensor = self.readout(tokens)
         if lines:
             read = read.reshape(-1, len(lines), len(lines)).diagonal(dim1=1, dim2=2)
         return read if self.tasks else read.squeeze(-1)
+
+    def texts(self, prompts: Sequence[str]) -> list[str]:
+        """Give what the language model reads before the bins: of each gene, one text, or one a task."""
+        texts = list(prompts) if self.config.prompt else [""] * len(prompts)
+        lines = self._task_lines()
+        return [f"{line}\n{text}" for text in texts for line in lines] if lines else texts
+
+    def plan_prompts(self, prompts: Sequence[str]) -> str:
+        """Look at what the KV cache has of these prompts, and at what they share; see `PrefixCache.plan`."""
+        return "" if self.prefix_cache is None else self.prefix_cache.plan(self.texts(prompts), self._n_tokens)
+
+    def announce(self, prompts: Sequence[str]) -> None:
+        """Bring the KV cache of these prompts to the device while another step runs."""
+        if self.prefix_cache is not None:
+            self.prefix_cache.announce(self.texts(prompts), self._n_tokens)
+
+    @property
+    def _n_tokens(self) -> int:
+        return self.n_bins if self.config.sequence else 1
 
     def _task_lines(self) -> list[str]:
         if self.backbone is None or not self.config.task_line:
@@ -247,6 +264,11 @@ def _check_backbone(config: GtaConfig, backbone: Backbone | None, prefix_cache: 
             )
     if prefix_cache is not None and prefix_cache.backbone is not backbone:
         raise ValueError("the prefix cache is of another language model; give `backbone=cache.backbone`")
+    if prefix_cache is not None and prefix_cache.dtype != config.prefix_cache_dtype:
+        raise ValueError(
+            f"the configuration asks for `prefix_cache_dtype={config.prefix_cache_dtype!r}`, but the prefix cache has "
+            f"{prefix_cache.dtype!r}; make it with PrefixCache(..., dtype={config.prefix_cache_dtype!r})"
+        )
 
 
 class _Network(TypedDict):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from model.device import PRECISIONS, precision_name
 from model.language.backbone import DataAttention, DataPositions
+from model.language.prefixes.records import CacheDtype
 from model.networks.alignment import Scale
 from model.networks.base import FeatureScale, TargetScale
 from model.networks.positions import PositionKind
@@ -52,6 +53,9 @@ class GtaConfig:
     has seen the prompt (cut to what one token leaves), is read out by the network of `hidden` units."""
     prefix_cache: bool = True
     """Keep the KV cache of each prompt, where the language model is causal: the same predictions, sooner."""
+    prefix_cache_dtype: CacheDtype = "model"
+    """Keep it as the model computes it (`model`), or in `int8` with a scale for each head of a token: in a half (bf16)
+    or a quarter (fp32) of the memory. The error stands in docs/gta.md."""
     vocabulary_prototypes: int = 50
     """Prototypes mixed from the whole vocabulary."""
     name_prototypes: int = 50
@@ -166,6 +170,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
     "data_attention": get_args(DataAttention),
     "data_position_ids": get_args(DataPositions),
+    "prefix_cache_dtype": get_args(CacheDtype),
     "attention_scale": get_args(Scale),
     "distance_position": get_args(PositionKind),
     "readout": ("topk", "pooled", "summed"),

@@ -14,7 +14,7 @@ import torch
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
 from model.language.loading import load_backbone
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.predictors.checkpoint import Checkpoint, CheckpointError, damaged
 from model.predictors.factory import BackbonePlace, ModelFactory, ModelInputs, factory_of
 from model.predictors.predictor import Predictor

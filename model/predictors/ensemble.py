@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import GeneDataset
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.networks.base import ExpressionModel
 from model.predictors.build import build_predictor, default_training, restored_predictor
 from model.predictors.checkpoint import Checkpoint, TrainedOn, damaged, read_checkpoint, write_checkpoint

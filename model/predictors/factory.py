@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from catalog.runtime.plugins import require_members
 from model.language.backbone import Backbone
 from model.language.loading import LanguageSettings
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.predictors.checkpoint import Checkpoint
 from model.predictors.predictor import Predictor
 from model.registry import find_model

@@ -54,6 +54,14 @@ class TrainRequest:
     """Folder that keeps the KV cache of prompts, which a causal language model computes, between runs."""
     prefix_cache_gb: float = 20.0
     """GB that this folder may take."""
+    prefix_device_gb: float | None = None
+    """GB that the KV cache of prompts may take on the device. [default: on a GPU what is free after the first step,
+    less a margin; on a CPU half of what is free]"""
+    prefix_host_gb: float | None = None
+    """GB of pinned host memory for prompts that a GPU has no room for. [default: half of what is free]"""
+    prefix_cache_dtype: Literal["model", "int8"] = "model"
+    """Keep the KV cache as the model computes it (model), or in a half (bf16) or a quarter (fp32) of the memory with a
+    scale a head (int8)."""
     log: Literal["csv", "tensorboard"] = "csv"
     """csv: metrics.csv alone; tensorboard: its files too."""
     baselines: bool = True

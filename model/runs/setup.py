@@ -16,10 +16,12 @@ from catalog import Split
 from catalog.runtime.locations import local_path
 from catalog.runtime.settings import plain_settings
 from loaders import GeneDataset
-from model.device import choose_dtype, precision_name
+from model.device import choose_device, choose_dtype, precision_name
 from model.language.loading import LanguageSettings, load_backbone
-from model.language.prefix_cache import PrefixCache
-from model.language.prefix_store import PrefixStore
+from model.language.prefixes.budgets import checked_bytes
+from model.language.prefixes.cache import PrefixCache
+from model.language.prefixes.records import CacheDtype
+from model.language.prefixes.store import PrefixStore
 from model.language.untrained import make_untrained_backbone
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import seed_ensemble
@@ -55,7 +57,11 @@ def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
     there = {item.name for item in fields(factory.config)}
     if request.tasks and "tasks" not in there:
         raise ValueError(f"{request.model} predicts one number a gene; leave `tasks=` out, or take another model")
-    common = {"tasks": request.tasks, "precision": precision_name(request.precision)}
+    common = {
+        "tasks": request.tasks,
+        "precision": precision_name(request.precision),
+        "prefix_cache_dtype": request.prefix_cache_dtype,
+    }
     config = replace(factory.config, **{name: value for name, value in common.items() if name in there})
     return split_settings(config, training, request.settings)
 
@@ -109,7 +115,7 @@ def untrained_predictor(
     }
     settings = _language(request, config)
     if settings is not None:
-        options |= _language_model(dataset, request, settings, out)
+        options |= _language_model(dataset, request, config, settings, out)
     if request.seeds:
         return seed_ensemble(request.model, seeds=request.seeds, **options)
     return build_predictor(request.model, **options)
@@ -120,19 +126,28 @@ def _language(request: TrainRequest, config: Any) -> LanguageSettings | None:
 
 
 def _language_model(
-    dataset: GeneDataset, request: TrainRequest, settings: LanguageSettings, out: Path
+    dataset: GeneDataset, request: TrainRequest, config: Any, settings: LanguageSettings, out: Path
 ) -> Mapping[str, Any]:
+    device = choose_device(request.device)
+    on_device = checked_bytes(request.prefix_device_gb, name="prefix_device_gb", device=device)
+    on_host = checked_bytes(request.prefix_host_gb, name="prefix_host_gb", device=torch.device("cpu"))
     # As it was written: a name that is no folder is looked up on the Hub.
     place = request.backbone
     if place == UNTRAINED:
         place = str(make_untrained_backbone(out / "backbone", dataset.prompts, seed=request.seed))
-    if request.prefix_cache is None:
+    if request.prefix_cache is None and on_device is None and on_host is None:
         return {"backbone": place}
     if not settings.caches_prompts:
         raise ValueError(
-            "`prefix_cache=` keeps the KV cache of prompts, which depends on nothing trainable: leave it out, or set "
-            "lora_rank=0 and prefix_cache=true"
+            "`prefix_cache=`, `prefix_device_gb=` and `prefix_host_gb=` are about the KV cache of prompts, which "
+            "depends on nothing trainable: leave them out, or set lora_rank=0 and prefix_cache=true"
         )
     backbone = load_backbone(place, settings)
-    store = PrefixStore(request.prefix_cache, max_bytes=round(request.prefix_cache_gb * 1e9))
-    return {"backbone": backbone, "prefix_cache": PrefixCache(backbone, store=store)}
+    store = None
+    if request.prefix_cache is not None:
+        store = PrefixStore(request.prefix_cache, max_bytes=round(request.prefix_cache_gb * 1e9))
+    dtype: CacheDtype = getattr(
+        config, "prefix_cache_dtype", "model"
+    )  # which the settings of a plug-in's model may lack
+    cache = PrefixCache(backbone, max_bytes=on_device, host_bytes=on_host, store=store, dtype=dtype)
+    return {"backbone": backbone, "prefix_cache": cache}

@@ -161,6 +161,9 @@ def _train_one(
     if config is not None and factory_of(request.model).language(config) is not None:
         say(f"language model: {request.backbone}")
     predictor = untrained_predictor(dataset, request, config, training, out)
+    for model in _models(predictor)[:1]:  # the members of an ensemble share what is kept of prompts
+        if planned := model.plan_prompts(dataset.prompts):
+            say(planned)
     # Only now: a request that is refused leaves the folder as it was.
     begin_run(
         out,

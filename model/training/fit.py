@@ -126,6 +126,8 @@ def _best_and_epochs(
     announces = out is not None or sys.stderr.isatty()
     if announces and out is not None and has_progress(out):
         print(_resumed(out, before, config), file=sys.stderr, flush=True)
+    if model.prefix_cache is not None and not model.prefix_cache.is_planned:
+        model.plan_prompts([*train.prompts, *validation.prompts])
     if before is not None:
         model.load_own_state(before.model)
     else:

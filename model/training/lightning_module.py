@@ -9,7 +9,7 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 
 from catalog.runtime.files import replacing
 from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
+from model.language.prefixes.prefetch import LookAhead
 from model.language.prompt_lengths import bucketed_order
 from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
@@ -57,6 +58,7 @@ class ExpressionModule(LightningModule):
         self._losses: list[Tensor] = []
         self._validated: list[tuple[Tensor, Tensor]] = []
         self._started = 0.0
+        self._is_first_step = True
 
     def setup(self, stage: str) -> None:
         """Destroy the process group at exit."""
@@ -64,7 +66,7 @@ class ExpressionModule(LightningModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             atexit.register(_leave_process_group)
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> Iterable[GeneBatch]:
         """Give this rank's part of each batch; over all ranks, the batches are those of a single device."""
         config, ranks = self.config, self.trainer.world_size
         genes: Any = self._train
@@ -79,11 +81,17 @@ class ExpressionModule(LightningModule):
             world_size=ranks,
         )
         loader.set_epoch(len(self.epochs))
-        return loader
+        return self._announced(loader)
 
-    def val_dataloader(self) -> BatchLoader:
+    def val_dataloader(self) -> Iterable[GeneBatch]:
         """Give all the validation genes to every rank, so that all score an epoch alike."""
-        return data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1)
+        return self._announced(data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1))
+
+    def _announced(self, loader: BatchLoader) -> Iterable[GeneBatch]:
+        """Tell the model of the prompts of the next batches while it works on this one."""
+        if self.model.prefix_cache is None:
+            return loader
+        return LookAhead(loader, lambda batch: self.model.announce(batch.prompts))
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser, with its state where a training is resumed."""
@@ -101,6 +109,18 @@ class ExpressionModule(LightningModule):
         self._started = time.perf_counter()
         self._losses.clear()
         self._validated.clear()
+
+    def on_train_start(self) -> None:
+        """Begin to measure what a step takes on a GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self._is_first_step = True
+
+    def on_train_batch_end(self, outputs: Any, batch: GeneBatch, index: int) -> None:
+        """Give the KV cache of prompts what the first step has left of the device's memory."""
+        if self._is_first_step and self.model.prefix_cache is not None:
+            self.model.prefix_cache.measure_step(len(batch.prompts))
+        self._is_first_step = False
 
     def training_step(self, batch: GeneBatch, index: int) -> Tensor:
         """Compute the loss of a batch."""
@@ -231,6 +251,8 @@ class EpochCheckpoint(Callback):
             )
         if self.announces and trainer.is_global_zero:
             print(_line(module.epochs, best, self.config.epochs), file=sys.stderr, flush=True)
+            if module.model.prefix_cache is not None:
+                print(module.model.prefix_cache.report(), file=sys.stderr, flush=True)
 
 
 def best_epoch(epochs: Sequence[Epoch], config: TrainConfig) -> int:

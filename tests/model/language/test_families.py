@@ -12,7 +12,7 @@ from transformers import AutoModel
 
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError, quiet_transformers
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.networks.gta import GTA
 from model.networks.gta_config import PRESETS
 from model.testing import PROMPTS

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.networks.gta import GTA
 from model.networks.gta_config import PRESETS, GtaConfig
 from model.networks.positions import centre_bin

@@ -12,7 +12,7 @@ import torch
 from featurestore.cli.main import main
 from model.evaluation.metrics import spearman
 from model.language.backbone import Backbone
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.networks.bin_models import BIN_MODELS
 from model.networks.gta_config import PRESETS, GtaConfig
 from model.predictors.build import PREDICTORS, build_predictor, default_training, reads_language

@@ -319,14 +319,21 @@ def test_a_gene_measured_in_one_cell_type_alone_is_kept(
     assert summary["n_train"] + summary["n_validation"] + summary["n_test"] == len(GENES)
 
 
-def test_prompts_are_kept_between_runs_and_change_nothing(place: Path, tmp_path: Path) -> None:
+def test_prompts_are_kept_between_runs_and_change_nothing(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     backbone = write_tiny_backbone(tmp_path / "llama", "llama", positions=128)
     options = ["--backbone", str(backbone), "--no-baselines"]
     assert _train(place, tmp_path / "plain", *options) == 0
     folder = tmp_path / "prompts"
+    # 20 kB in memory hold few of the prompts: the others come from the folder.
+    tiers = ["--prefix-cache", str(folder), "--prefix-cache-gb", "0.01", "--prefix-device-gb", "2e-5"]
     for out in ("kept", "again"):
-        assert _train(place, tmp_path / out, *options, "--prefix-cache", str(folder), "--prefix-cache-gb", "0.01") == 0
+        assert _train(place, tmp_path / out, *options, *tiers, "--prefix-host-gb", "2e-5") == 0
         assert list(folder.glob("*.block"))
+        printed = capsys.readouterr()
+        assert f"KV cache of {len(GENES)} prompts: " in printed.out
+        assert re.search(r"KV cache of prompts: found on device .*%, host .*%, disk .*%.* of 10.0 MB", printed.err)
     plain, again = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "again"))
     for name, value in plain.items():
         np.testing.assert_allclose(value, again[name], rtol=1e-4, atol=1e-5)
@@ -379,6 +386,9 @@ def test_test_genes_folds_and_split_files_hold_out_what_they_say(
         pytest.param(["--set", "prompt=maybe"], r"prompt is true\|false", id="not a truth value"),
         pytest.param(["--set", "seed=1"], "seed is set by an option of its own: `--seed`", id="an option of its own"),
         pytest.param(["--set", "distance_position=far"], r"none\|learned\|sinusoidal", id="not a choice"),
+        pytest.param(
+            ["--prefix-host-gb", "1e7"], "`--prefix-host-gb 10000000.0` is more than", id="memory that is not free"
+        ),
         pytest.param(["--log", "tensorboard"], "pip install tensorboard, or take `--log csv`", id="no tensorboard"),
         pytest.param(["--devices", "3"], "batch_size is a multiple of devices", id="a batch that does not divide"),
         pytest.param(["--preset", "paper"], "fewer than top_k=25|top_k|use n_bins", id="fewer bins than k"),

@@ -1,17 +1,32 @@
 """KV cache of prompts on disk, kept between runs.
 
 Belongs here: tensors by name in a bounded folder. Does not: the folder's files (`featurestore.disk_cache`), what the
-tensors and names are (`model.language.prefix_cache`).
+tensors and names are (`model.language.prefixes.disk`).
 """
 
 import hashlib
+import json
 import os
+from typing import NamedTuple
 
 from safetensors.torch import load, save
 from torch import Tensor
 
 from catalog.runtime.locations import required_path
 from featurestore.disk_cache import DiskCache
+
+_HEADER_BYTES = 8
+"""safetensors: the length of the header, before it."""
+_LONGEST_HEADER = 4096
+"""Of one tensor it takes some 70 bytes."""
+
+
+class Described(NamedTuple):
+    """What a file says of its tensor."""
+
+    dtype: str
+    """As safetensors writes it, such as `BF16`."""
+    shape: tuple[int, ...]
 
 
 class PrefixStore:
@@ -65,6 +80,39 @@ class PrefixStore:
         key = _key(name)
         if key not in self._cache:
             self._cache.write(key, save({"value": value.detach().cpu().contiguous()}))
+
+    def describe(self, name: str) -> Described | None:
+        """Give type and shape of the tensor of that name, from the first bytes of its file; None if there is none.
+
+        It counts as used then. The checksum is not looked at, and a file that says nothing is as none.
+        """
+        head = self._cache.read_head(_key(name), _HEADER_BYTES + _LONGEST_HEADER)
+        if head is None:
+            return None
+        length = int.from_bytes(head[:_HEADER_BYTES], "little")
+        try:
+            about = json.loads(head[_HEADER_BYTES : _HEADER_BYTES + length])["value"]
+            return Described(str(about["dtype"]), tuple(int(size) for size in about["shape"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def require_room(self, n_bytes: int) -> None:
+        """Write so many bytes, and remove them again, unless the budget is used up and old tensors give way.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take them.
+        """
+        if self.held_bytes + n_bytes > self.max_bytes:
+            return
+        try:
+            self._cache.require_room(n_bytes)
+        except OSError as error:
+            raise OSError(
+                f"the disk of {self.folder} does not take {n_bytes / 1e6:,.1f} MB, which one prompt needs "
+                f"({error.strerror or error}); make room there, or give another folder with `prefix_cache=`"
+            ) from error
 
 
 def _key(name: str) -> str:

@@ -9,8 +9,8 @@ from torch import Tensor
 from model.language.backbone import Backbone, DataAttention
 from model.language.directory import BackboneError
 from model.language.lora import add_lora
-from model.language.prefix_cache import PrefixCache
-from model.language.prefix_store import PrefixStore
+from model.language.prefixes.cache import PrefixCache
+from model.language.prefixes.store import PrefixStore
 from model.testing import CAUSAL, PROMPTS, Family
 
 N_DATA = 5

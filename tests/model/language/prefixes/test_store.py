@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.language.prefix_store import PrefixStore
+from model.language.prefixes.store import PrefixStore
 
 _ROOM = 1 << 20
 _WRITER = """
 import sys, hashlib, torch
-from model.language.prefix_store import PrefixStore
+from model.language.prefixes.store import PrefixStore
 store = PrefixStore(sys.argv[1], max_bytes=int(sys.argv[2]))
 print("ready", flush=True)
 for number in range(int(sys.argv[3])):
