@@ -6,7 +6,7 @@ from families import write_family
 
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.testing import CAUSAL, FAMILIES, PROMPTS, Family
 
 N_DATA = 5
