@@ -16,7 +16,7 @@ from model.language.backbone import Backbone
 from model.language.directory import BackboneError, check_files, find_model, model_digest
 from model.language.gguf_files import source
 from model.language.hub import is_hub_id
-from model.language.prefix_cache import PrefixCache
+from model.language.prefixes.cache import PrefixCache
 from model.testing import PROMPTS
 
 DATA = [17, 40, 99, 23, 7]
