@@ -78,6 +78,9 @@ class SeiExtractor:
         `target.names`, one profile a line; without it profiles are named by number.
     device
         `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one.
+    fused
+        Whether to do what lies between convolutions in one Triton kernel each, on a GPU: the same values, not measured
+        yet. On a CPU it is refused.
     results
         `float16` or `float32`: the type of what a call returns. None for float16 from a GPU, as stores keep it, which
         halves what crosses the bus; and float32 from a CPU.
@@ -111,6 +114,7 @@ class SeiExtractor:
         names: Path | None = None,
         device: str = "auto",
         results: str | None = None,
+        fused: bool = False,
     ) -> None:
         self.outputs = _known_outputs(outputs)
         self.device = _known_device(device)
@@ -128,6 +132,9 @@ class SeiExtractor:
         is_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
         # Bins a call. A GPU takes them in several batches, so that copies of one overlap with computing the next.
         self.batch_size = 1024 if is_gpu else 8
+        if fused and not is_gpu:
+            raise ValueError("fused steps are kernels for GPUs, and the device is a CPU; use fused=False")
+        self._fused = fused
         self._results = RESULTS[results or ("float16" if is_gpu else "float32")]
         for path in (weights, projector, names):
             if path is not None and path.is_file():
@@ -158,6 +165,7 @@ class SeiExtractor:
             names=settings.names,
             device=options.device,
             results=settings.results,
+            fused=settings.fused,
         )
 
     @property
@@ -229,7 +237,9 @@ class SeiExtractor:
     def _runner(self) -> Runner:
         device = torch.device(_usable_device(self.device))
         checked_precision(self.precision, device.type)
-        network = FastSei(load_sei(self.weights), precision=self.precision, device=device, release=True)
+        network = FastSei(
+            load_sei(self.weights), precision=self.precision, device=device, fused=self._fused, release=True
+        )
         directions = None if self._directions is None else torch.from_numpy(self._directions).to(device)
 
         def compute(bases: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -10,13 +10,14 @@ import threading
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from builders.extractors.sei.fold import FoldedPair, fold_pair
+from builders.extractors.sei.head import Head, linear
 from builders.extractors.sei.network import INPUT_LENGTH, SeiNetwork, check_length, encode, reverse_complement
-from builders.extractors.sei.precision import arithmetic, checked_precision, round_to_tf32_
-from builders.extractors.sei.tiled_conv import Conv, DirectConv, Layout, Scratch, TiledConv
+from builders.extractors.sei.pointwise import InPlace, Onward, Pointwise
+from builders.extractors.sei.precision import arithmetic, checked_precision
+from builders.extractors.sei.tiled_conv import Buffer, Conv, DirectConv, Layout, Scratch, TiledConv
 
 KERNELS = ("tiled", "direct")
 
@@ -29,7 +30,6 @@ _DILATED_STEPS = {2: 16, 4: 16, 8: 32, 16: 16, 25: 11}
 """The same in rows of `dilation` positions; from 8 on a tile is the whole sequence."""
 _CHUNKS = {4096: 4, 1024: 8, 256: 16}
 """Sequences at a time on a CPU: enough rows for the products, few enough for the cache and 6 GB in all."""
-_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 _STEM_WIDTH = 72
 """17 taps x 4 bases, a one for the bias, and zeros: matrix units want rows of whole 16 bytes."""
 
@@ -52,6 +52,9 @@ class FastSei:
         Where to run.
     kernel
         `tiled` or `direct`.
+    fused
+        Whether activation, sums and pooling between tiled convolutions are one Triton kernel each, for GPUs: the same
+        values, and less than half of that traffic to memory.
     release
         Whether to free each part of the network once it is prepared. The network is of no use then, and both need
         never fit into memory at once.
@@ -59,7 +62,9 @@ class FastSei:
     Raises
     ------
     ValueError
-        If precision or kernel is not among these.
+        If precision or kernel is not among these, or direct kernels are to be fused.
+    ModuleNotFoundError
+        If `fused` finds no Triton.
     """
 
     def __init__(
@@ -69,13 +74,17 @@ class FastSei:
         precision: str = "fp32",
         device: str | torch.device = "cpu",
         kernel: str = "tiled",
+        fused: bool = False,
         release: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.precision = checked_precision(precision)
         if kernel not in KERNELS:
             raise ValueError(f"a kernel is {' or '.join(KERNELS)}, got {kernel!r}")
+        if fused and kernel != "tiled":
+            raise ValueError("only the steps between tiled convolutions can be fused; use kernel='tiled'")
         self.kernel = kernel
+        self._steps: Pointwise = _fused_steps() if fused else InPlace()
         self.n_profiles = network.n_profiles
         self._scratch = Scratch(self.device, precision)
         self._lock = threading.Lock()
@@ -89,11 +98,8 @@ class FastSei:
 
         place = self._scratch.place
         self._splines = network.splines.to(self.device)
-        self._classifier = []
-        for layer in network.classifier:  # first, since it is nine tenths of the memory
-            if isinstance(layer, nn.Linear):
-                self._classifier.append((self._scratch.place_factor(layer.weight), place(layer.bias)))
-                freed(layer)
+        # First, since it is nine tenths of the memory.
+        self._head = Head(network.classifier, self._scratch, release=release)
         stem = self._folded(network.lconv1)
         freed(network.lconv1)
         self._stem = place(_stem_matrix(stem))
@@ -158,65 +164,61 @@ class FastSei:
     @torch.inference_mode()
     def head(self, embedding: torch.Tensor) -> torch.Tensor:
         """Turn the output of `embed` into probabilities, shape `(batch, n_profiles)`, float32."""
-        x = embedding.flatten(1).to(self._scratch.dtype, copy=True)
-        (weight, bias), (last_weight, last_bias) = self._classifier
-        with arithmetic(self.precision):
-            hidden = linear(self._as_factor(x), weight, bias).relu_()
-            return linear(self._as_factor(hidden), last_weight, last_bias).float().sigmoid_()
+        return self._head(embedding.flatten(1))
 
     def _first_level(self, onehot: torch.Tensor, *, out: torch.Tensor) -> None:
-        skip = self._nonlinear_convs[0][0].input_buffer(len(onehot))
+        conv = self._nonlinear_convs[0][0]
+        skip = conv.input_buffer(len(onehot))
         bases = onehot.permute(2, 0, 1).to(self._scratch.dtype)  # (position, sequence, base)
-        layout = self._nonlinear_convs[0][0].layout
-        windows = self._scratch.take("windows", *skip.shape[:-1], _STEM_WIDTH)
-        layout.write(_windows(bases), windows[..., :68])
+        windows = self._scratch.take("windows", *skip.inner.shape[:-1], _STEM_WIDTH)
+        conv.layout.write(_windows(bases), windows[..., :68])
         windows[..., 68:] = 0
         windows[..., 68] = 1
-        skip.copy_(windows @ self._stem)
-        self._edges[0].correct(skip, layout, bases)
+        if skip.inner.is_contiguous():
+            torch.mm(windows.flatten(0, -2), self._stem, out=skip.inner.view(-1, self._stem.shape[1]))
+        else:
+            skip.inner.copy_(windows @ self._stem)
+        self._edges[0].correct(skip.inner, conv.layout, bases)
         self._add_nonlinear(0, skip, out=out)
 
     def _third_level(self, x: torch.Tensor) -> torch.Tensor:
         skip = self._linear_block(2, x)
-        layout = self._nonlinear_convs[2][0].layout
-        nonlinear = self._nonlinear_block(2, skip)
-        total = layout.read(nonlinear).clone()
+        y, layout = self._nonlinear_block(2, skip), self._nonlinear_convs[2][0].layout
+        total = self._scratch.take("total", *x.shape[:2], y.shape[-1])
         # The skip connection enters the first dilated block, but not the sum over all of them.
-        x = layout.read(nonlinear.add_(skip))
-        for conv in self._dilated:
-            buffer = conv.input_buffer(x.shape[1])
-            conv.layout.write(x, buffer)
-            total += conv.layout.read(conv(buffer).relu_())
-            x = total
+        buffer = self._dilated[0].input_buffer(x.shape[1])
+        self._steps.begin_sum(y, skip.inner, layout, total, Onward(self._dilated[0].layout, buffer.inner))
+        for conv, following in zip(self._dilated, [*self._dilated[1:], None], strict=True):
+            y, onward = conv(buffer), None
+            if following is not None:
+                buffer = following.input_buffer(x.shape[1])
+                onward = Onward(following.layout, buffer.inner)
+            self._steps.add(y, conv.layout, total, onward)
         return total.float().permute(1, 2, 0) @ self._splines
 
-    def _linear_block(self, level: int, x: torch.Tensor) -> torch.Tensor:
+    def _linear_block(self, level: int, x: torch.Tensor) -> Buffer:
         conv, following = self._linear_convs[level - 1], self._nonlinear_convs[level][0]
         buffer = conv.input_buffer(x.shape[1])
-        conv.layout.write(x, buffer)
-        skip = following.input_buffer(x.shape[1]).copy_(conv(buffer))
-        self._edges[level].correct(skip, following.layout, x)
+        conv.layout.write(x, buffer.inner)
+        skip = following.input_buffer(x.shape[1])
+        conv(buffer, out=skip.inner)
+        self._edges[level].correct(skip.inner, following.layout, x)
         return skip
 
-    def _nonlinear_block(self, level: int, skip: torch.Tensor) -> torch.Tensor:
+    def _nonlinear_block(self, level: int, skip: Buffer) -> torch.Tensor:
+        """Run two convolutions and the activation between them, not the one after."""
         first, second = self._nonlinear_convs[level]
-        buffer = second.input_buffer(skip.shape[3])
-        torch.clamp_min(first(skip), 0, out=buffer)
-        return second(buffer).relu_()
+        buffer = second.input_buffer(skip.inner.shape[3])
+        return second(buffer, is_spread=self._steps.activate(first, skip, buffer))
 
-    def _add_nonlinear(self, level: int, skip: torch.Tensor, *, out: torch.Tensor) -> None:
+    def _add_nonlinear(self, level: int, skip: Buffer, *, out: torch.Tensor) -> None:
         """Add the nonlinear block to its input (a residual connection), and max-pool by four."""
-        y = self._nonlinear_block(level, skip).add_(skip)
-        pooled = y.view(-1, 4, *y.shape[1:]).amax(1)
-        layout = self._nonlinear_convs[level][0].layout
-        out.copy_(Layout(length=layout.length // 4, step=layout.step // 4).read(pooled))
+        y = self._nonlinear_block(level, skip)
+        self._steps.pool(y, skip.inner, self._nonlinear_convs[level][0].layout, out)
 
     def _chunks(self, n: int, length: int) -> Iterator[slice]:
         step = _CHUNKS[length] if self.device.type == "cpu" else n
         return (slice(first, first + step) for first in range(0, n, step))
-
-    def _as_factor(self, x: torch.Tensor) -> torch.Tensor:
-        return round_to_tf32_(x) if self.precision == "tf32" else x
 
     def _folded(self, pair: nn.Module) -> FoldedPair:
         first, second = _convolutions(pair)
@@ -267,6 +269,17 @@ def _mean_of_strands(both: torch.Tensor) -> torch.Tensor:
     return (forward + reverse) / 2
 
 
+def _fused_steps() -> Pointwise:
+    """Import Triton only where it is asked for: torch for CPUs comes without it."""
+    try:
+        from builders.extractors.sei.fused import Fused
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "fused steps are Triton kernels, and there is no Triton; it comes with torch for CUDA, or use fused=False"
+        ) from error
+    return Fused()
+
+
 class _EdgeCorrection:
     """Subtracts the excess of a folded pair at both ends of a sequence."""
 
@@ -283,18 +296,6 @@ class _EdgeCorrection:
         for place, tile, (weight, bias) in zip(places, (0, -1), (self._first, self._last), strict=True):
             rows = x[place].transpose(0, 1).reshape(n, reach * n_in)
             y[place, tile, 0] -= linear(rows, weight, bias).view(n, reach, -1).transpose(0, 1)
-
-
-def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Multiply few rows by a large matrix, as `torch.nn.functional.linear` does.
-
-    In float32 on a CPU torch takes MKL, which repacks the whole matrix for every call: with 16 rows and the 21,907 x
-    15,360 weights of the head 3.5 times slower than oneDNN on the same weights (measured).
-    """
-    if x.device.type == "cpu" and x.dtype == torch.float32 and _HAS_ONEDNN:
-        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return y
-    return F.linear(x, weight, bias)
 
 
 def _stem_matrix(stem: FoldedPair) -> torch.Tensor:

@@ -11,7 +11,6 @@ doi:10.1038/s41588-022-01102-2, with the parameter names of FunctionLab/sei-fram
 import os
 import pickle
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +39,6 @@ _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of torch before 1.6 begin: a pickled magic number."""
 _EXPECTED = "expected sei.pth of sei_model.tar.gz (Zenodo record 4906997), or a state dict with its parameter names"
 
-_CODES = np.full((256, 4), 0.25, dtype=np.float32)
-for _letters in (b"ACGT", b"acgt"):
-    _CODES[list(_letters)] = np.eye(4, dtype=np.float32)
-
 
 class SeiCheckpointError(ValueError):
     """A file that does not hold the weights of a Sei network."""
@@ -62,7 +57,9 @@ def encode(sequences: torch.Tensor) -> torch.Tensor:
     Shape `(batch, 4, length)`, float32, on the same device. Every byte but the four bases (N, IUPAC codes, U, gaps) is
     0.25 in all four channels, as in training: zeros would be wrong.
     """
-    return _codes_on(sequences.device)[sequences.int()].transpose(1, 2).contiguous()
+    letters = sequences | 0x20  # lower case
+    bases = torch.stack([letters == code for code in b"acgt"], dim=1)
+    return bases + 0.25 * ~bases.any(1, keepdim=True)
 
 
 def reverse_complement(onehot: torch.Tensor) -> torch.Tensor:
@@ -240,13 +237,6 @@ def load_sei(path: str | os.PathLike[str], *, device: str | torch.device = "cpu"
             "fetch it again"
         )
     return network
-
-
-@lru_cache(maxsize=16)
-def _codes_on(device: torch.device) -> torch.Tensor:
-    """Keep the table on each device: a copy from the host would stall it, and cannot be part of a CUDA graph."""
-    with torch.inference_mode(mode=False):
-        return torch.from_numpy(_CODES).to(device)
 
 
 def _conv(n_in: int, n_out: int) -> nn.Conv1d:

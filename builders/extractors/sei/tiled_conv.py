@@ -17,7 +17,7 @@ dilated convolution is the plain one over rows of `dilation` positions.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from numpy.typing import NDArray
 from builders.extractors.sei.precision import arithmetic, round_to_tf32_
 
 Array = NDArray[np.float64]
+
+_ROW_MULTIPLE = 8
+"""Elements that rows of weights are padded to: matrix units of GPUs want rows that begin at whole 16 bytes, and without
+it cuBLAS takes kernels of two generations ago, 2 to 7 times slower (15 % of a batch on an H100)."""
 
 
 class Scratch:
@@ -54,8 +58,8 @@ class Scratch:
         return self._kept[use][:size].view(shape)
 
     def take_in_turn(self, *shape: int) -> torch.Tensor:
-        """Give memory that the next call leaves alone, and the one after it overwrites."""
-        self._turn = 1 - self._turn
+        """Give memory that the next two calls leave alone, and the one after them overwrites."""
+        self._turn = (self._turn + 1) % 3
         return self.take(f"turn {self._turn}", *shape)
 
     def place(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -67,6 +71,33 @@ class Scratch:
         placed = self.place(tensor)
         return round_to_tf32_(placed.clone()) if self.precision == "tf32" else placed
 
+    def place_padded(self, tensor: torch.Tensor, *shape: int) -> torch.Tensor:
+        """Bring to the device, as a factor, with zeros after it up to `shape`: exact, if results are cut off again."""
+        placed = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        placed[tuple(slice(size) for size in tensor.shape)] = tensor
+        return round_to_tf32_(placed) if self.precision == "tf32" else placed
+
+    def place_transposed(self, matrix: Array) -> torch.Tensor:
+        """Bring a small matrix to the device by columns, each beginning at whole 16 bytes; the values are the same."""
+        n_rows, n_columns = matrix.shape
+        columns = np.zeros((n_columns, padded_width(n_rows)))
+        columns[:, :n_rows] = matrix.T
+        return self.place(torch.from_numpy(columns))[:, :n_rows].T
+
+
+def padded_width(n: int) -> int:
+    """Round up to rows of whole 16 bytes."""
+    return -(-n // _ROW_MULTIPLE) * _ROW_MULTIPLE
+
+
+class Buffer(NamedTuple):
+    """Memory for the input of a convolution."""
+
+    tile: torch.Tensor
+    """With places for what the neighbouring tiles hold: `(step + 2 * reach, tiles, dilation, n, channels)`."""
+    inner: torch.Tensor
+    """Its own places, a view in the `Layout` of the convolution."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -77,7 +108,7 @@ class Layout:
     dilation: int = 1
 
     def __post_init__(self) -> None:
-        if self.tiles > 1 and self.length != self.step * self.tiles * self.dilation:
+        if self.tiles > 1 and not self.is_filled:
             raise ValueError(
                 f"tiles of {self.step} x {self.dilation} positions do not divide {self.length}; take a step that does, "
                 "or one tile for all"
@@ -90,16 +121,32 @@ class Layout:
 
     def write(self, x: torch.Tensor, out: torch.Tensor) -> None:
         """Copy `x`, shape `(length, n, channels)`, into this layout."""
-        if self.tiles > 1:
-            out.copy_(x.view(self.tiles, self.step, self.dilation, *x.shape[1:]).transpose(0, 1))
+        if self.is_filled:
+            out.copy_(self.split(x))
         else:
             positions = out[:, 0].flatten(0, 1)
             positions[: self.length] = x
             positions[self.length :] = 0
 
     def read(self, y: torch.Tensor) -> torch.Tensor:
-        """Give `(length, n, channels)`, in order of position."""
+        """Give `(length, n, channels)`, in order of position: a copy if there are several tiles, else a view."""
         return y.transpose(0, 1).flatten(0, 2)[: self.length]
+
+    def add_to(self, total: torch.Tensor, y: torch.Tensor) -> None:
+        """Add `y`, in this layout, to `total`, shape `(length, n, channels)`, in place."""
+        if self.is_filled:
+            self.split(total).add_(y)
+        else:
+            total += self.read(y)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether each place holds a position of the sequence."""
+        return self.length == self.step * self.tiles * self.dilation
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """View `x`, shape `(length, n, channels)`, in this layout, which must be filled."""
+        return x.view(self.tiles, self.step, self.dilation, *x.shape[1:]).transpose(0, 1)
 
 
 class Conv(Protocol):
@@ -107,15 +154,24 @@ class Conv(Protocol):
 
     layout: Layout
 
-    def input_buffer(self, n: int) -> torch.Tensor:
+    def input_buffer(self, n: int) -> Buffer:
         """Give uninitialised memory for an input of `n` sequences.
 
-        It is valid until the next but one call of `input_buffer` on any convolution with the same `Scratch`.
+        It is valid until the third next call of `input_buffer` on any convolution with the same `Scratch`.
         """
         ...
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve an `input_buffer`; the result is valid until the next call on any with the same `Scratch`."""
+    def __call__(self, x: Buffer, *, out: torch.Tensor | None = None, is_spread: bool = False) -> torch.Tensor:
+        """Convolve an `input_buffer`, in the `Layout` of input and output.
+
+        Parameters
+        ----------
+        out
+            Where to write, contiguous. Without it the result is valid until the next call on any with the same
+            `Scratch`.
+        is_spread
+            Whether the places for the neighbouring tiles are filled already.
+        """
         ...
 
 
@@ -202,48 +258,44 @@ class TiledConv:
             raise ValueError(f"{n_taps} taps reach past tiles of {layout.step} places; take a step >= {self._reach}")
         matrices = tile_matrices(n_taps, layout.step, is_whole=is_whole)
         self._scratch = scratch
-        self._inputs = scratch.place(torch.from_numpy(matrices.inputs))
-        # Kept transposed: rows of `step` elements begin at whole 16 bytes, which matrix units of a GPU want.
-        self._outputs = scratch.place(torch.from_numpy(matrices.outputs.T)).T
+        self._inputs = scratch.place_transposed(matrices.inputs)
+        self._outputs = scratch.place_transposed(matrices.outputs)
         self._weights = _transformed(weight, matrices.taps, scratch)
         # A constant over a tile has only the frequency 0, whose column of `outputs` is constant.
         self._bias = scratch.place(bias.double() / matrices.outputs[0, 0])
 
-    def input_buffer(self, n: int) -> torch.Tensor:
+    def input_buffer(self, n: int) -> Buffer:
         """Give memory for an input of `n` sequences; see `Conv`."""
-        layout = self.layout
-        places = layout.step + 2 * self._reach
-        buffer = self._scratch.take_in_turn(places, layout.tiles, layout.dilation, n, self._n_in)
-        return buffer[self._reach : self._reach + layout.step]
+        layout, reach = self.layout, self._reach
+        tile = self._scratch.take_in_turn(layout.step + 2 * reach, layout.tiles, layout.dilation, n, self._n_in)
+        return Buffer(tile, tile[reach : reach + layout.step])
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: Buffer, *, out: torch.Tensor | None = None, is_spread: bool = False) -> torch.Tensor:
         """Convolve what an `input_buffer` holds; see `Conv`."""
-        step, tiles, dilation, n, _ = x.shape
-        tile = self._with_neighbours(x)
+        step, tiles, dilation, n, _ = x.inner.shape
+        if not is_spread:
+            self._spread(x)
         spectra = self._scratch.take("spectra", len(self._inputs), tiles * dilation * n, self._n_in)
-        torch.mm(self._inputs, tile.flatten(1), out=spectra.flatten(1))
+        torch.mm(self._inputs, x.tile.flatten(1), out=spectra.flatten(1))
         products = self._scratch.take("products", len(self._inputs), tiles * dilation * n, self._n_out)
         if self._scratch.precision == "tf32":
             round_to_tf32_(spectra)
         with arithmetic(self._scratch.precision):
             torch.bmm(spectra, self._weights, out=products)
         products[0] += self._bias
-        y = self._scratch.take("result", step, tiles, dilation, n, self._n_out)
-        torch.mm(self._outputs, products.flatten(1), out=y.flatten(1))
+        y = self._scratch.take("result", step, tiles, dilation, n, self._n_out) if out is None else out
+        torch.mm(self._outputs, products.flatten(1), out=y.view(step, -1))
         return y
 
-    def _with_neighbours(self, x: torch.Tensor) -> torch.Tensor:
-        """Fill the places around those of `input_buffer` from the tiles before and after."""
-        reach, step = self._reach, len(x)
+    def _spread(self, x: Buffer) -> None:
+        """Fill the places around those of `inner` from the tiles before and after."""
+        tile, reach, step = x.tile, self._reach, len(x.inner)
         if reach == 0:
-            return x
-        offset = x.storage_offset() - reach * x.stride(0)
-        tile = x.as_strided((step + 2 * reach, *x.shape[1:]), x.stride(), offset)
+            return
         tile[:reach, 0] = 0
-        tile[:reach, 1:] = x[step - reach :, :-1]
+        tile[:reach, 1:] = x.inner[step - reach :, :-1]
         tile[reach + step :, -1] = 0
-        tile[reach + step :, :-1] = x[:reach, 1:]
-        return tile
+        tile[reach + step :, :-1] = x.inner[:reach, 1:]
 
 
 class DirectConv:
@@ -269,19 +321,21 @@ class DirectConv:
         self._bias = scratch.place(bias)
         self._scratch = scratch
 
-    def input_buffer(self, n: int) -> torch.Tensor:
+    def input_buffer(self, n: int) -> Buffer:
         """Give memory for an input of `n` sequences; see `Conv`."""
         sequences = self._scratch.take_in_turn(n, self.layout.length, self._weight.shape[1])
-        return sequences.transpose(0, 1)[:, None, None]
+        inner = sequences.transpose(0, 1)[:, None, None]
+        return Buffer(inner, inner)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: Buffer, *, out: torch.Tensor | None = None, is_spread: bool = False) -> torch.Tensor:
         """Convolve what an `input_buffer` holds; see `Conv`."""
-        image = x[:, 0, 0].permute(1, 2, 0)[:, :, None]
+        image = x.inner[:, 0, 0].permute(1, 2, 0)[:, :, None]
         if self._scratch.precision == "tf32":
             image = round_to_tf32_(image.clone())  # a copy: what runs past the convolution stays whole
         with arithmetic(self._scratch.precision):
             y = F.conv2d(image, self._weight, self._bias, padding=(0, self._padding), dilation=(1, self._dilation))
-        return y[:, :, 0].permute(2, 0, 1)[:, None, None]
+        y = y[:, :, 0].permute(2, 0, 1)[:, None, None]
+        return y if out is None else out.copy_(y)
 
 
 def _transformed(weight: torch.Tensor, taps: Array, scratch: Scratch) -> torch.Tensor:

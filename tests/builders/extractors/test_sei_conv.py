@@ -32,7 +32,7 @@ def direct_sum(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilati
 
 def convolved(conv: Conv, x: torch.Tensor) -> torch.Tensor:
     buffer = conv.input_buffer(x.shape[1])
-    conv.layout.write(x, buffer)
+    conv.layout.write(x, buffer.inner)
     return conv.layout.read(conv(buffer)).clone()
 
 
@@ -177,3 +177,12 @@ def test_only_the_four_positions_at_either_end_of_a_folded_pair_need_correction(
     off = (direct_sum(x, folded.weight, folded.bias) - direct_sum(direct_sum(x, *first), *second)).abs().amax((1, 2))
     assert off[4:-4].max() < 1e-5
     assert min(off[:4].min(), off[-4:].min()) > 1e-2
+
+
+@pytest.mark.parametrize("step", [8, 11, 16, 32])
+def test_rows_of_the_small_matrices_begin_at_whole_sixteen_bytes(step: int) -> None:
+    weight, bias = unit_weights(5)
+    conv = TiledConv(weight, bias, Layout(length=step, step=step), Scratch(CPU, "bf16"))
+    for matrix in (conv._inputs, conv._outputs):
+        assert matrix.stride(0) == 1
+        assert matrix.stride(1) * matrix.element_size() % 16 == 0

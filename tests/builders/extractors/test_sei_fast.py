@@ -11,9 +11,11 @@ from checkout import SHARED
 from numpy.typing import NDArray
 
 from benchmarks.sei_plain import rule_state
-from builders.extractors.sei.inference import FastSei, features, linear
+from builders.extractors.sei.head import Head, linear
+from builders.extractors.sei.inference import FastSei, features
 from builders.extractors.sei.network import SeiNetwork, encode, reverse_complement
 from builders.extractors.sei.precision import MEASURED_ERRORS, round_to_tf32_
+from builders.extractors.sei.tiled_conv import Scratch
 
 SMALL = SHARED / "golden" / "sei_small_forward.npz"
 needs_golden = pytest.mark.skipif(not SMALL.is_file(), reason=f"no golden arrays at {SMALL}")
@@ -135,6 +137,25 @@ def test_few_rows_times_a_large_matrix_is_what_torch_gives(dtype: torch.dtype) -
     x, weight, bias = (torch.randn(shape, generator=generator).to(dtype) for shape in ((3, 70), (50, 70), (50,)))
     with torch.inference_mode():
         torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias))
+
+
+@pytest.mark.parametrize("n_profiles", [61, 64])
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 1e-6), ("tf32", 1e-3), ("bf16", 1e-2)])
+def test_profiles_that_fill_no_whole_rows_are_padded_and_cut_off_again(
+    n_profiles: int, precision: str, atol: float
+) -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(30, n_profiles), torch.nn.ReLU(), torch.nn.Linear(n_profiles, n_profiles), torch.nn.Sigmoid()
+    )
+    x = torch.randn(5, 30)
+    with torch.inference_mode():
+        expected = layers(x)
+        head = Head(layers, Scratch(torch.device("cpu"), precision), release=True)
+        torch.testing.assert_close(head(x), expected, rtol=0, atol=atol)
+    assert all(weight.is_meta for weight in layers.parameters())
+    is_padded = precision != "fp32"
+    assert [weight.shape[0] for weight, _ in head._layers] == [64 if is_padded else n_profiles] * 2
 
 
 def test_rounding_to_tf32_keeps_ten_bits_to_nearest() -> None:
