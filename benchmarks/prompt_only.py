@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from catalog.ncbi.annotations import prompt
 from model.language.directory import UNTRAINED_MARK, quiet_transformers
+from model.language.gguf_files.source import handed_over
 from model.predictors.closed_form import PENALTIES
 
 Field = Literal["symbol", "designations"]
@@ -119,6 +120,23 @@ def untrained_copy(source: str | Path, out: str | Path, *, seed: int = 0) -> Pat
             torch.manual_seed(seed)
             AutoModel.from_config(config).save_pretrained(out)  # type: ignore[no-untyped-call]  # not annotated there
         AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False).save_pretrained(out)
+    return out
+
+
+def untrained_llama(source: Path, out: Path, *, layers: int = 8, seed: int = 0) -> Path:
+    """Write the first blocks of a GGUF file's model with random weights, and its tokenizer, marked as untrained.
+
+    Weights are drawn at 1 / sqrt(width), since the file does not say how its model was initialised.
+    """
+    with quiet_transformers(), handed_over(source) as (folder, options):
+        config = AutoConfig.from_pretrained(folder, **options)
+        setattr(config, UNTRAINED_MARK, True)
+        config.num_hidden_layers = layers
+        config.initializer_range = config.hidden_size**-0.5
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            AutoModel.from_config(config).save_pretrained(out)  # type: ignore[no-untyped-call]  # not annotated there
+        AutoTokenizer.from_pretrained(folder, **options).save_pretrained(out)
     return out
 
 
