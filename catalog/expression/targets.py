@@ -7,7 +7,8 @@ which are a choice of the model's training, nor where genes lie (`catalog.genes.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +19,9 @@ from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids, is_nameless,
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
-BadValues = Literal["error", "drop"]
-"""What to do about values that are missing, NaN, infinite or negative: raise, or drop the gene and log a warning."""
+BadValues = Literal["error", "drop", "zero"]
+"""What to do about values that are missing, NaN, infinite or negative: raise, or drop the gene and log a warning.
+`zero` takes negative ones, which expression that is corrected for covariates has, for 0, and raises for the others."""
 
 TARGET_SCHEMA = pl.Schema({"gene_id": pl.String, "value": pl.Float64})
 """Columns of a target table, one row a gene; values are finite and not negative."""
@@ -43,6 +45,7 @@ _DESCRIPTORS = {
     *("chr_start", "chr_end", "gene_start_bp", "gene_end_bp", "transcript_start_bp", "transcript_end_bp"),
     *("txstart", "txend", "chromstart", "chromend", "transcription_start_site_tss"),
     *("tss", "tss_1based", "cage_representative_tss", *_LENGTH_NAMES),
+    *("targetid", "coord"),  # Geuvadis's matrices
 }
 """Names of columns that describe a gene; a number there is not an expression value."""
 
@@ -63,7 +66,7 @@ def read_targets(
         Which column holds the values; not needed if only one holds numbers that are not coordinates or the like.
     bad_values
         Values that are missing, no number, negative or infinite are an error, or their genes are dropped with a warning
-        that counts and names them.
+        that counts and names them; or negative ones are 0.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def read_samples(
     column: str | None = None,
     counts_to_tpm: bool = False,
     bad_values: BadValues = "error",
+    samples: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Read one expression value for each gene and sample.
 
@@ -108,6 +112,8 @@ def read_samples(
     bad_values
         As in `read_targets`; in the long form also a gene that some samples lack. Dropped genes do not
         count towards the million.
+    samples
+        Names of those to read; None for all.
 
     Returns
     -------
@@ -116,30 +122,33 @@ def read_samples(
     Raises
     ------
     TableError
-        As `read_targets` does; also if counts come without lengths, or a sample has no counts.
+        As `read_targets` does; also if several columns have the name of one sample, the table lacks a sample that is
+        named, counts come without lengths, or a sample has no counts.
     """
     path = Path(path)
     frame, key = _read_keyed(path)
     sample = tables.find_column([name for name in frame.columns if name != key], _SAMPLE_NAMES)
     if sample is not None:
         frame = _widened(frame, key, sample, column, path)
-    samples = _candidates(frame, key)
-    if not samples:
+    there = _candidates(frame, key)
+    if not there:
         _refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
         raise TableError(
             f"{path} has no column of numbers that could be a sample: it has {listed(frame.columns)}; expected one row "
             "a gene and one column a sample, or one row a gene and sample with a column named sample"
         )
-    frame = _with_good_values(frame, key, samples, path, bad_values)
-    numbers = [frame[key].alias("gene_id"), *(_numbers(frame[name]) for name in samples)]
+    _refuse_repeated(frame.columns, there, path)
+    chosen = _chosen(there, samples, path)
+    frame = _with_good_values(frame, key, chosen, path, bad_values)
+    numbers = [frame[key].alias("gene_id"), *(_numbers(frame[name]) for name in chosen)]
     if counts_to_tpm:
         numbers.append(_lengths(frame, path).alias("length"))
     matrix = pl.DataFrame(numbers).unique(maintain_order=True)
     twice = matrix.filter(pl.col("gene_id").is_duplicated())["gene_id"].unique(maintain_order=True)
     if len(twice):
         raise TableError(f"{path} has {len(twice)} genes twice: {listed(twice.to_list())}; keep one row a gene")
-    _log.info("%s: %d genes, %d samples", path, matrix.height, len(samples))
-    return _tpm(matrix, samples, path) if counts_to_tpm else matrix
+    _log.info("%s: %d genes, %d samples", path, matrix.height, len(chosen))
+    return _tpm(matrix, chosen, path) if counts_to_tpm else matrix
 
 
 def median_over_samples(
@@ -148,6 +157,7 @@ def median_over_samples(
     column: str | None = None,
     counts_to_tpm: bool = False,
     bad_values: BadValues = "error",
+    samples: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Take each gene's median over the samples that `read_samples` reads.
 
@@ -160,9 +170,62 @@ def median_over_samples(
     TableError
         As `read_samples` does.
     """
-    matrix = read_samples(path, column=column, counts_to_tpm=counts_to_tpm, bad_values=bad_values)
+    matrix = read_samples(path, column=column, counts_to_tpm=counts_to_tpm, bad_values=bad_values, samples=samples)
     medians = np.median(matrix.drop("gene_id").to_numpy(), axis=1)
     return pl.DataFrame([matrix["gene_id"], pl.Series("value", medians, dtype=pl.Float64)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """How a table of expression becomes one value a gene."""
+
+    medians: bool = False
+    """A target is the median over the samples of its gene: of a matrix with a column a sample, as Geuvadis's, or of a
+    table with a row a gene and sample."""
+    samples: Path | None = None
+    """With --medians: file with the names of the samples to take, one a line. [default: all]"""
+    bad_values: BadValues = "error"
+    """Values that are missing, no numbers, infinite or negative: error; drop leaves their genes out; zero takes
+    negative ones, which corrected expression has, for 0."""
+
+    def __post_init__(self) -> None:
+        if self.samples is not None and not self.medians:
+            raise ValueError("`samples=` names those that the median is taken over; it goes with `medians=True`")
+
+    def read(self, path: str | os.PathLike[str], *, column: str | None = None) -> pl.DataFrame:
+        """Read a table: `median_over_samples` if `medians` is set, else `read_targets`."""
+        if not self.medians:
+            return read_targets(path, column=column, bad_values=self.bad_values)
+        samples = None if self.samples is None else _names_in(self.samples)
+        return median_over_samples(path, column=column, bad_values=self.bad_values, samples=samples)
+
+
+def _names_in(path: Path) -> list[str]:
+    lines = [line.decoded(path).strip() for line in tables.read_lines(path) if not line.startswith(b"#")]
+    if not lines:
+        raise TableError(f"{path} names no sample; write one a line")
+    return lines
+
+
+def _refuse_repeated(columns: Sequence[str], samples: Sequence[str], path: Path) -> None:
+    repeated = [name for name in tables.repeated(columns) if name in samples]
+    if repeated:
+        raise TableError(
+            f"{path} has several columns for {len(repeated)} of its samples: {listed(repeated)}; keep one column a "
+            "sample, or give each of them a name of its own"
+        )
+
+
+def _chosen(there: Sequence[str], wanted: Collection[str] | None, path: Path) -> Sequence[str]:
+    if wanted is None:
+        return there
+    lacking = [name for name in wanted if name not in there]
+    if lacking or not wanted:
+        raise TableError(
+            f"{path} lacks {len(lacking)} of the {len(wanted)} samples that are named: {listed(lacking)}; it has "
+            f"{listed(there)}: name some of these"
+        )
+    return [name for name in there if name in set(wanted)]
 
 
 def _read_keyed(path: Path) -> tuple[pl.DataFrame, str]:
@@ -208,7 +271,8 @@ def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path)
     if len(candidates) != 1:
         raise TableError(
             f"{path} has {len(candidates) or 'no'} columns that could be expression: "
-            f"{listed(candidates or frame.columns)}; name the one that is: column=..."
+            f"{listed(candidates or frame.columns)}; name the one that is: column=..., or, if these are samples, take "
+            "their median (`medians=True`)"
         )
     return candidates[0]
 
@@ -237,7 +301,9 @@ def _numbers(text: pl.Series) -> pl.Series:
 def _with_good_values(
     frame: pl.DataFrame, key: str, columns: Sequence[str], path: Path, bad_values: BadValues
 ) -> pl.DataFrame:
-    """Refuse or drop the rows in which a column holds anything but a finite number >= 0."""
+    """Refuse or drop the rows in which a column holds anything but a finite number >= 0, or make negative ones 0."""
+    if bad_values == "zero":
+        frame = _without_negatives(frame, columns, path)
     for column in columns:
         values = _numbers(frame[column])
         is_good = (values.is_finite() & (values >= 0)).fill_null(value=False)
@@ -248,16 +314,29 @@ def _with_good_values(
             f"{gene} ({'missing' if text is None else text})" for gene, text in bad.select(key, column).iter_rows()
         ]
         what = f"{bad.height} of {frame.height} values in column {column!r} of {path} are not numbers from 0 up"
-        if bad_values == "error":
-            hint = "; if it is on a log scale, undo that" if (values < 0).any() else ""
+        if bad_values != "drop":
+            log_scale = "; if it is on a log scale, undo that, and if it is corrected for covariates, take "
+            hint = f"{log_scale}negative values for 0 (`bad_values='zero'`)" if (values < 0).any() else ""
             raise TableError(
-                f"{what}: {listed(shown)}; leave these genes out (bad_values='drop'), or mend their values{hint}"
+                f"{what}: {listed(shown)}; leave these genes out (`bad_values='drop'`), or mend their values{hint}"
             )
         _log.warning("%s; these genes are dropped: %s", what, listed(shown))
         frame = frame.filter(is_good)
     if frame.is_empty():
         raise TableError(f"{path} has no gene whose values are all numbers from 0 up; check that it is expression")
     return frame
+
+
+def _without_negatives(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> pl.DataFrame:
+    negative = [_numbers(frame[name]).is_finite() & (_numbers(frame[name]) < 0) for name in columns]
+    count = sum(int(where.sum()) for where in negative)
+    if not count:
+        return frame
+    _log.warning("%s: %d of %d values are negative, and are taken for 0", path, count, frame.height * len(columns))
+    return frame.with_columns(
+        frame[name].scatter(where.fill_null(value=False).arg_true(), "0").alias(name)
+        for name, where in zip(columns, negative, strict=True)
+    )
 
 
 def _widened(frame: pl.DataFrame, key: str, sample: str, column: str | None, path: Path) -> pl.DataFrame:

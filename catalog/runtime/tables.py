@@ -206,6 +206,16 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return unique
 
 
+def repeated(columns: Sequence[str]) -> list[str]:
+    """Find the names that a file gives to several columns, from the columns of its frame, in which no two are alike."""
+    found = {}
+    for number, name in enumerate(columns, start=1):
+        first = name.removesuffix(f" {number}")
+        if first != name and first in columns[: number - 1]:
+            found[first] = None
+    return list(found)
+
+
 def nameless(number: int) -> str:
     """Name a column that has none, by its number from 1."""
     return f"column {number}"

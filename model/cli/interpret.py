@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from catalog.expression.targets import TargetSettings
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, names_in
 from loaders.settings import WindowSettings
@@ -33,8 +34,10 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 @takes(WindowSettings, into="windows", without=READING)
+@takes(TargetSettings, into="target_settings")
 def interpret(
     windows: WindowSettings,
+    target_settings: TargetSettings,
     run: Checkpoint,
     store: StoreOption,
     genes: Genes,
@@ -76,6 +79,7 @@ def interpret(
         genes=genes,
         targets=targets,
         target_column=target_column,
+        target_settings=target_settings,
         annotations=annotations,
         anchors=anchors,
         windows=windows,

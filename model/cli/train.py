@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from catalog.expression.targets import TargetSettings
 from catalog.runtime.settings import read_value
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, names_in
@@ -74,6 +75,7 @@ HelpOptions = Annotated[
 @takes(TrainRequest, without=("model",))
 @takes(HeldOut, into="held_out", without=("seed",))
 @takes(WindowSettings, into="windows", without=WINDOWS)
+@takes(TargetSettings, into="target_settings")
 def train(
     genes: Genes,
     targets: Targets,
@@ -81,6 +83,7 @@ def train(
     request: TrainRequest,
     held_out: HeldOut,
     windows: WindowSettings,
+    target_settings: TargetSettings,
     store: Store = None,
     store_too: StoreToo = None,
     model: Model = None,
@@ -100,7 +103,8 @@ def train(
     """Train a model on the genes of a table, with features from the store. Prints its validation score.
 
     Held out are the genes of --test-contigs, of --test-genes, of a group of --folds or of --split; else a random fifth.
-    A tenth of the others chooses the epoch. What was stopped goes on with the same command.
+    A tenth of the others, or --validation-fraction of them, chooses the epoch. What was stopped goes on with the same
+    command.
     """
     _stage("loading torch, Lightning and Transformers")
     from model.runs.held_out import shared_bases
@@ -121,13 +125,14 @@ def train(
         targets=targets,
         target_column=columns[0] if len(columns) == 1 else target_column,
         target_columns=request.tasks,
+        target_settings=target_settings,
         annotations=annotations,
         anchors=anchors,
         windows=windows,
         seed=request.seed,
     )
     say(str(dataset.joined))
-    chosen = replace(held_out, seed=request.seed).of(dataset)
+    chosen = replace(held_out, seed=request.seed).of(dataset, say=say)
     say(shared_bases(chosen, dataset, refuse=refuse_overlap))
     try:
         summary = run_train(dataset, chosen, request, out=out, say=say)
@@ -143,6 +148,7 @@ def train(
 @takes(TrainRequest, without=("model", "seeds", "tasks", "log", "baselines", "controls"))
 @takes(HeldOut, into="held_out", without=("seed",))
 @takes(WindowSettings, into="windows", without=("n_bins", *WINDOWS))
+@takes(TargetSettings, into="target_settings")
 def sweep(
     genes: Genes,
     targets: Targets,
@@ -150,6 +156,7 @@ def sweep(
     request: TrainRequest,
     held_out: HeldOut,
     windows: WindowSettings,
+    target_settings: TargetSettings,
     store: Store = None,
     store_too: StoreToo = None,
     models: Annotated[
@@ -185,6 +192,7 @@ def sweep(
         genes=genes,
         targets=targets,
         target_column=target_column,
+        target_settings=target_settings,
         annotations=annotations,
         anchors=anchors,
         windows=windows,
@@ -196,7 +204,7 @@ def sweep(
     try:
         found = run_sweep(
             dataset,
-            replace(held_out, seed=request.seed).of(dataset),
+            replace(held_out, seed=request.seed).of(dataset, say=lambda line: print(line, file=sys.stderr)),
             plan,
             request,
             out=out,

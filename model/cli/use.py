@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from catalog.expression.targets import TargetSettings
 from catalog.runtime.files import replacing
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
@@ -41,8 +42,10 @@ MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write wi
 
 @app.command()
 @takes(WindowSettings, into="windows", without=READING)
+@takes(TargetSettings, into="target_settings")
 def evaluate(
     windows: WindowSettings,
+    target_settings: TargetSettings,
     targets: Targets,
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder that `featurestore train` wrote.")] = None,
     store: Annotated[
@@ -53,9 +56,6 @@ def evaluate(
     ] = None,
     annotations: Annotations = None,
     target_column: TargetColumn = None,
-    medians: Annotated[
-        bool, typer.Option("--medians", help="With --predictions: a target is the median of its row's numeric columns.")
-    ] = False,
     predictions: Annotated[
         list[Path] | None, typer.Option(help="Table of predictions, instead of a RUN: CSV, TSV or Parquet. Repeatable.")
     ] = None,
@@ -102,12 +102,14 @@ def evaluate(
             raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store and --beside")
         if genes is not None and resample == "gene":
             raise typer.BadParameter("with --predictions, --genes goes with --resample family or contig")
-        _evaluate_tables(predictions, column, targets, target_column, medians, paired, draws, resample, genes, as_json)
+        _evaluate_tables(
+            predictions, column, targets, target_column, target_settings, paired, draws, resample, genes, as_json
+        )
         return
     if run is None or store is None or genes is None:
         raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
-    if column or paired or medians:
-        raise typer.BadParameter("--column, --paired and --medians go with --predictions, not with a RUN")
+    if column or paired:
+        raise typer.BadParameter("--column and --paired go with --predictions, not with a RUN")
     from model.runs.folder import controls_of
     from model.runs.scores import ComparedRun
     from model.runs.workflow import evaluate as run_evaluate
@@ -122,6 +124,7 @@ def evaluate(
         genes=genes,
         targets=targets,
         target_column=target_column,
+        target_settings=target_settings,
         annotations=annotations,
         anchors=anchors,
         windows=windows,
@@ -184,18 +187,17 @@ def _evaluate_tables(
     columns: list[str] | None,
     targets: Path,
     target_column: str | None,
-    medians: bool,
+    target_settings: TargetSettings,
     paired: tuple[str, str] | None,
     draws: int,
     resample: Resample,
     genes: Path | None,
     as_json: bool,
 ) -> None:
-    from catalog import read_genes, read_targets
-    from catalog.expression.targets import median_over_samples
+    from catalog import read_genes
     from model.evaluation.tables import evaluate_table, read_predictions
 
-    measured = median_over_samples(targets) if medians else read_targets(targets, column=target_column)
+    measured = target_settings.read(targets, column=target_column)
     table = None if genes is None else read_genes(genes)
     read = read_predictions(predictions, columns=columns)
     found = evaluate_table(read, measured, draws=draws, resample=resample, genes=table)
@@ -205,8 +207,10 @@ def _evaluate_tables(
 
 @app.command()
 @takes(WindowSettings, into="windows", without=READING)
+@takes(TargetSettings, into="target_settings")
 def predict(
     windows: WindowSettings,
+    target_settings: TargetSettings,
     run: Checkpoint,
     store: StoreOption,
     genes: Genes,
@@ -232,6 +236,7 @@ def predict(
         genes=genes,
         targets=targets,
         target_column=target_column,
+        target_settings=target_settings,
         annotations=annotations,
         anchors=anchors,
         windows=windows,

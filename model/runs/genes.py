@@ -14,6 +14,7 @@ from typing import Any, Self
 import polars as pl
 
 from catalog import read_annotations, read_gene_table, read_targets
+from catalog.expression.targets import TargetSettings
 from catalog.ncbi.prompts import PromptSettings
 from catalog.runtime.settings import apply_settings
 from featurestore import open as open_store
@@ -73,6 +74,7 @@ def load_genes(
     targets: str | os.PathLike[str] | None,
     target_column: str | None = None,
     target_columns: Sequence[str] = (),
+    target_settings: TargetSettings | None = None,
     annotations: str | os.PathLike[str] | None = None,
     anchors: str | None = None,
     prompt_settings: PromptSettings | None = None,
@@ -87,6 +89,8 @@ def load_genes(
         Of several, comma-separated, the channels are concatenated; None for the store's only one.
     target_columns
         Columns of several tasks, in place of one; a gene needs one of them.
+    target_settings
+        How the table of targets gives one value a gene; None for a column of it. Not for several tasks.
     anchors
         Name of an anchored array to read windows from that are centred on each TSS to the base; None for the grid.
     prompt_settings
@@ -111,10 +115,15 @@ def load_genes(
         feature_set = there[0]
     measured: pl.DataFrame | None = None
     if targets is not None:
-        if target_columns:
-            measured = _read_columns(targets, target_columns)
-        else:
-            measured = read_targets(targets, column=target_column)
+        chosen = target_settings or TargetSettings()
+        if target_columns and chosen != TargetSettings():
+            raise ValueError(
+                "`medians=` and `bad_values=` are for one target a gene; leave them out, or name one column instead of "
+                "several"
+            )
+        measured = (
+            _read_columns(targets, target_columns) if target_columns else chosen.read(targets, column=target_column)
+        )
     table = read_gene_table(genes)
     dataset = gene_dataset(
         store,

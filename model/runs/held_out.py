@@ -1,11 +1,11 @@
 """The split of a training into train, validation and test genes, from its options.
 
-Belongs here: choosing one of the ways of `catalog.genes.splits`, what the parts share. Does not: those ways.
+Belongs here: choosing one of the ways of `catalog.genes.splits`, what the parts share. Does not: those ways, lists of
+genes in files (`model.runs.gene_lists`).
 """
 
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,10 @@ import polars as pl
 
 from catalog import Split
 from catalog.genes import splits
-from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids
-from catalog.runtime import tables
-from catalog.runtime.headers import header_of
-from catalog.runtime.lines import TableError, read_lines
+from catalog.genes.identifiers import plain_ids
 from catalog.runtime.tables import listed
+from model.runs.gene_lists import genes_in_all
+from model.runs.gene_lists import read_gene_list as read_gene_list
 
 if TYPE_CHECKING:  # torch comes with it, and the command line takes its options from here
     from loaders import GeneDataset
@@ -49,6 +48,12 @@ class HeldOut:
     """Which group, from 0; the next one chooses the epoch."""
     by_family: bool = False
     """With --folds: groups of gene families instead."""
+    validation_fraction: float | None = None
+    """Fraction of the genes that are not tested that chooses the epoch, in (0, 1); 0.2 in the GTA paper. [default: a
+    tenth]"""
+    genes_in: tuple[Path, ...] = ()
+    """Keep the genes that are in all of these files, comma-separated: tables with a gene column, or one id a line. Test
+    genes that --test-genes or --split names are kept anyway. [default: all genes]"""
     seed: int = 0
     """Of a random split."""
 
@@ -71,34 +76,84 @@ class HeldOut:
             )
         if self.folds is None and (self.by_family or self.fold):
             raise ValueError("`fold=` and `by_family=` go with `folds=`: say how many groups there are")
+        self._check_fraction()
 
-    def of(self, dataset: "GeneDataset") -> Split:
+    def _check_fraction(self) -> None:
+        if self.validation_fraction is None:
+            return
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"`validation_fraction=` is a fraction between 0 and 1, as 0.2; got {self.validation_fraction:g}"
+            )
+        for option, given in (
+            ("`split=`", self.split),
+            ("`folds=`", self.folds),
+            ("`validation_contigs=`", self.validation_contigs),
+        ):
+            if given is not None:
+                raise ValueError(
+                    f"{option} says already which genes choose the epoch; leave `validation_fraction=` out"
+                )
+
+    def of(self, dataset: "GeneDataset", *, say: Callable[[str], None] = lambda line: None) -> Split:
         """Split the genes of a dataset.
+
+        Parameters
+        ----------
+        say
+            Called with how the lists of `genes_in` met the genes, a line at a time.
 
         Raises
         ------
         ValueError
-            If a part is left without genes, or parts of a split file share genes (they are listed).
+            If a part is left without genes, no gene is in all lists, or parts of a split file share genes (they are
+            listed).
         """
         genes = dataset.genes
         if self.split is not None:
             split = Split.read(self.split)
             _say_what_lacks(split, genes, self.split)
-            return split
-        if self.test_genes is not None:
-            listed_genes = read_gene_list(self.test_genes)
-            return splits.by_gene_list(genes, listed_genes, validation_fraction=_VALIDATION, seed=self.seed)
+            return self._learned_from_listed(split, genes, say)
+        test = None if self.test_genes is None else read_gene_list(self.test_genes)
+        genes = self._listed(genes, test or (), say)
+        fraction = self.validation_fraction or _VALIDATION
+        if test is not None:
+            return splits.by_gene_list(genes, test, validation_fraction=fraction, seed=self.seed)
         if self.folds is not None:
             way = splits.by_family if self.by_family else splits.by_contig_group
             return way(genes, n_folds=self.folds, fold=self.fold, seed=self.seed)
         if self.test_contigs is None:
-            return splits.random(genes, seed=self.seed)
+            split = splits.random(genes, seed=self.seed)
+            if self.validation_fraction is None:
+                return split
+            return splits.by_gene_list(genes, split.test, validation_fraction=fraction, seed=self.seed)
         resolve = dataset.windows.assembly.resolve
         test = [resolve(contig) for contig in self.test_contigs]
         if self.validation_contigs is None:
             held_out = genes.filter(pl.col("contig").is_in(test))["gene_id"].to_list()
-            return splits.by_gene_list(genes, held_out, validation_fraction=_VALIDATION, seed=self.seed)
+            return splits.by_gene_list(genes, held_out, validation_fraction=fraction, seed=self.seed)
         return splits.by_contig(genes, test=test, validation=[resolve(contig) for contig in self.validation_contigs])
+
+    def _listed(self, genes: pl.DataFrame, test: Sequence[str], say: Callable[[str], None]) -> pl.DataFrame:
+        """Keep the genes that are in all lists, and those that are named as test genes."""
+        if not self.genes_in:
+            return genes
+        found = genes_in_all(genes["gene_id"].to_list(), self.genes_in)
+        for line in found.lines:
+            say(line)
+        named = pl.DataFrame({"gene_id": list(test)}, schema={"gene_id": pl.String}).select(plain_ids("gene_id"))
+        kept = [*found.ids, *named["gene_id"].to_list()]
+        return genes.filter(pl.col("gene_id").is_in(kept))
+
+    def _learned_from_listed(self, split: Split, genes: pl.DataFrame, say: Callable[[str], None]) -> Split:
+        kept = set(self._listed(genes, split.test, say)["gene_id"]) if self.genes_in else None
+        if kept is None:
+            return split
+        return Split(
+            train=tuple(gene for gene in split.train if gene in kept),
+            validation=tuple(gene for gene in split.validation if gene in kept),
+            test=split.test,
+        )
 
 
 def _say_what_lacks(split: Split, genes: pl.DataFrame, path: Path) -> None:
@@ -112,32 +167,6 @@ def _say_what_lacks(split: Split, genes: pl.DataFrame, path: Path) -> None:
         lacking = [gene for gene in ids if gene not in known]
         if lacking:
             _log.warning("%d of %d %s, and are left out: %s", len(lacking), len(ids), what, listed(lacking))
-
-
-def read_gene_list(path: str | os.PathLike[str]) -> list[str]:
-    """Read a file with a gene a line, or the gene column of a table with a header.
-
-    Raises
-    ------
-    TableError
-        If it names no gene, or is a table without a column of genes.
-    """
-    path = Path(path)
-    if len(header_of(path).names) > 1:
-        table = tables.read_table(path)
-        column = find_gene_ids(table)
-        if column is None:
-            raise TableError(
-                f"{path} has no column of genes: it has {listed(table.columns)}; name one of them gene_id, or write "
-                "one gene a line"
-            )
-        lines = table[column].drop_nulls().to_list()
-    else:
-        lines = [line.decoded(path).strip() for line in read_lines(path) if not line.startswith(b"#")]
-        lines = lines[tables.plain_name(lines[0]) in GENE_ID_NAMES :]
-    if not lines:
-        raise TableError(f"{path} names no gene; write one gene a line")
-    return lines
 
 
 def count_sharing_bases(

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from catalog import Split
+from catalog.expression.targets import TargetSettings
 from loaders import GeneDataset, WindowSettings
 from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows
 from model.evaluation.metrics import spearman, spread
@@ -60,6 +61,7 @@ def load_genes_as_trained(
     genes: str | os.PathLike[str],
     targets: str | os.PathLike[str] | None,
     target_column: str | None = None,
+    target_settings: TargetSettings | None = None,
     annotations: str | os.PathLike[str] | None = None,
     anchors: str | None = None,
     windows: WindowSettings | None = None,
@@ -70,6 +72,8 @@ def load_genes_as_trained(
     ----------
     run
         Its predictor says how many bins a window has, also other than in training (`Run.with_n_bins`).
+    target_settings
+        How the table of targets gives one value a gene; None for a column of it.
     anchors
         Name of other anchors than in training, or `none` for the grid; None for those of training.
     windows
@@ -88,6 +92,7 @@ def load_genes_as_trained(
         targets=targets,
         target_column=target_column,
         target_columns=run.tasks,
+        target_settings=target_settings,
         annotations=annotations,
         anchors={None: record.anchors, _GRID: None}.get(anchors, anchors),
         windows=windows,

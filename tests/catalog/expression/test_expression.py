@@ -13,7 +13,13 @@ from checkout import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.expression.targets import TARGET_SCHEMA, median_over_samples, read_samples, read_targets
+from catalog.expression.targets import (
+    TARGET_SCHEMA,
+    TargetSettings,
+    median_over_samples,
+    read_samples,
+    read_targets,
+)
 from catalog.runtime.tables import TableError
 
 DATA = SHARED / "data"
@@ -138,6 +144,58 @@ def test_the_median_over_samples_is_that_of_the_statistics_module(folder: Path, 
     assert medians["value"].to_list() == pytest.approx([statistics.median(row) for row in matrix])
 
 
+def test_a_matrix_of_geuvadis_is_read_without_its_coordinates(tmp_path: Path) -> None:
+    text = "TargetID\tGene_Symbol\tChr\tCoord\tHG00096\tHG00097\nENSG01.6\tENSG01.6\t5\t59783540\t0.5\t1.5\n"
+    assert read_samples(write(tmp_path / "m", text)).to_dicts() == [
+        {"gene_id": "ENSG01", "HG00096": 0.5, "HG00097": 1.5}
+    ]
+
+
+def test_a_sample_with_several_columns_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "m", "gene\tHG0\tHG1\tHG0\tHG1\tHG2\nA\t1\t2\t3\t4\t5\n")
+    for read in (read_samples, median_over_samples):
+        with pytest.raises(
+            TableError, match="several columns for 2 of its samples: HG0, HG1; keep one column a sample"
+        ):
+            read(path)
+    # Columns that are no samples may be repeated, and a sample may be called by a number.
+    text = "gene\tnote\tnote\tHG0\tHG0 5\nA\tx\ty\t1\t3\n"
+    with pytest.raises(TableError, match="several columns for 1 of its samples: HG0"):
+        read_samples(write(tmp_path / "m", text))
+    assert median_over_samples(write(tmp_path / "m", text.replace("HG0 5", "HG0 6"))).rows() == [("A", 2.0)]
+
+
+def test_the_median_is_taken_over_the_samples_that_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "m", "gene\tHG0\tHG1\tHG2\nA\t1\t2\t30\n")
+    names = write(tmp_path / "names", "# of the paper\nHG2\nHG1\n")
+    assert TargetSettings(medians=True, samples=names).read(path).rows() == [("A", 16.0)]
+    assert TargetSettings(medians=True).read(path).rows() == [("A", 2.0)]
+    assert TargetSettings().read(path, column="HG2").rows() == [("A", 30.0)]
+    with pytest.raises(TableError, match="lacks 1 of the 2 samples that are named: HG9; it has HG0, HG1, HG2"):
+        median_over_samples(path, samples=["HG1", "HG9"])
+    with pytest.raises(ValueError, match="goes with `medians=True`"):
+        TargetSettings(samples=names)
+    with pytest.raises(
+        TableError, match=r"HG0, HG1, HG2; name the one that is: .*take their median \(`medians=True`\)"
+    ):
+        TargetSettings().read(path)
+
+
+def test_negative_values_of_corrected_expression_are_zero_on_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "m", "gene\tHG0\tHG1\tHG2\nA\t-1\t2\t-0.5\nB\t1\t-3\t4\n")
+    with pytest.raises(
+        TableError, match=r"corrected for covariates, take negative values for 0 \(`bad_values='zero'`\)"
+    ):
+        median_over_samples(path)
+    with caplog.at_level(logging.WARNING, logger="catalog.expression"):
+        assert median_over_samples(path, bad_values="zero").rows() == [("A", 0.0), ("B", 1.0)]
+    assert "3 of 6 values are negative, and are taken for 0" in caplog.text
+    with pytest.raises(TableError, match=r"column 'HG1' .*: A \(-inf\)"):
+        median_over_samples(write(tmp_path / "m", "gene\tHG0\tHG1\nA\t1\t-inf\n"), bad_values="zero")
+
+
 def test_a_bad_sample_is_named_and_so_is_a_matrix_without_samples(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"column 'HG1' .*: B \(-2\); leave"):
         median_over_samples(write(tmp_path / "m", "gene\tHG0\tHG1\nA\t1\t2\nB\t1\t-2\n"))
@@ -153,7 +211,7 @@ def test_genes_with_bad_values_are_dropped_on_request_with_a_warning_that_names_
         assert read_targets(path, bad_values="drop").rows() == [("A", 1.0), ("E", 5.0)]
     assert "3 of 5 values in column 'tpm'" in caplog.text
     assert "these genes are dropped: B (-2), C (nan), D (missing)" in caplog.text
-    with pytest.raises(TableError, match=r"leave these genes out \(bad_values='drop'\)"):
+    with pytest.raises(TableError, match=r"leave these genes out \(`bad_values='drop'`\)"):
         read_targets(path)
 
 
