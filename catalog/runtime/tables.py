@@ -208,7 +208,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def repeated(columns: Sequence[str]) -> list[str]:
     """Find the names that a file gives to several columns, from the columns of its frame, in which no two are alike."""
-    found = {}
+    found: dict[str, None] = {}
     for number, name in enumerate(columns, start=1):
         first = name.removesuffix(f" {number}")
         if first != name and first in columns[: number - 1]:

@@ -25,7 +25,10 @@ PLACES = {
     "argument": ("store", "source", "destination", "a", "b"),
 }
 """Parameters that take a URL as well, so that their type is text."""
-TABLES = "--genes {}/genes.tsv --targets {}/targets.tsv --annotations {}/annotations.tsv --cache-dir {}/mirror"
+TABLES = (
+    "--genes {}/genes.tsv --targets {}/targets.tsv --annotations {}/annotations.tsv --cache-dir {}/mirror "
+    "--medians --samples {}/samples.txt"
+)
 BUILT = "{}/genome.store --fasta {}/new/genome.fa --extractor motif --device cpu --offsets 0,2048 --shard-bins 64"
 TRAINED = "--prefix-cache {}/prefixes --backbone {}/runs/paper/backbone"
 
@@ -75,7 +78,7 @@ MODELLING = {
     "train": [
         Use(
             f"{{}}/genome.store {TABLES} {TRAINED} --test-genes {{}}/held_out.txt --model ridge-centre --n-bins 11 "
-            "--out {}/runs/ridge-again",
+            "--genes-in {}/genes.tsv,{}/targets.tsv --out {}/runs/ridge-again",
             "runs/ridge-again",
         ),
         Use(
@@ -214,6 +217,7 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     run = json.loads((made.folder / "runs" / "mlp" / "run.json").read_text())
     (made.folder / "split.json").write_text(json.dumps(run["split"]))
     targets = pl.read_csv(made.folder / "targets.tsv", separator="\t", glob=False)
+    (made.folder / "samples.txt").write_text(f"{targets.columns[1]}\n")
     targets.write_parquet(made.folder / "targets.parquet")
     (made.folder / "predictions.csv").write_text((made.folder / "targets.tsv").read_text().replace("\t", ","))
     return made
