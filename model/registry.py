@@ -36,6 +36,8 @@ class ModelSpec:
     are requested."""
     ablations: tuple[str, ...] = ()
     """Controls that are this model with a part left out: they show what each part contributes to its score."""
+    max_bin_size: int | None = None
+    """Longest bins (bp) that it reads: as a baseline it is fitted where the features have no longer ones."""
     prompt_template: Template = "plain"
     """Template of the prompts that it reads, where nobody chooses (`catalog.ncbi.prompts`)."""
 
@@ -97,6 +99,13 @@ SHIPPED = (
         factory=f"{_FORMS}:RIDGE_EXPONENTIAL",
         role="baseline",
     ),
+    ModelSpec(
+        name="ridge-expecto",
+        description="ridge on ExPecto's own decaying sums, of bins of at most 200 bp within 20 kb",
+        factory=f"{_FORMS}:RIDGE_EXPECTO",
+        role="baseline",
+        max_bin_size=200,
+    ),
 )
 """Our own."""
 _OURS = {spec.name: spec for spec in SHIPPED}
@@ -133,6 +142,12 @@ def models_of(role: Role) -> list[str]:
         except UnfitPlugin as error:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
     return [spec.name for spec in (*SHIPPED, *others) if spec.role == role]
+
+
+def reads_bins_of(name: str, bin_size: int) -> bool:
+    """Tell whether a model reads bins of that length (bp)."""
+    longest = find_model(name).max_bin_size
+    return longest is None or bin_size <= longest
 
 
 def _checked(name: str, found: Any) -> ModelSpec:

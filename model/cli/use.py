@@ -6,8 +6,10 @@
 Belongs here: options. Does not: logic that a Python user could not call.
 """
 
+import functools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,8 +71,8 @@ def evaluate(
     beside: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Another run to score on the same genes and draws, at its own context length, with what RUN is ahead "
-            "by. Repeatable. Controls of RUN (train --controls) are taken anyway."
+            help="Another run to score on the same genes and draws, at its own context length and on its own feature "
+            "set, with what RUN is ahead by. Repeatable. Controls of RUN (train --controls) are taken anyway."
         ),
     ] = None,
     n_bins: OtherNBins = None,
@@ -118,18 +120,25 @@ def evaluate(
     opened = open_run(run, device=device).with_n_bins(n_bins)
     labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
     labels |= {folder: str(folder) for folder in beside or ()}
-    dataset = load_genes_as_trained(
-        opened,
-        store,
+    load = functools.partial(
+        load_genes_as_trained,
+        store=store,
         genes=genes,
         targets=targets,
         target_column=target_column,
         target_settings=target_settings,
         annotations=annotations,
-        anchors=anchors,
         windows=windows,
     )
+    dataset = load(opened, anchors=anchors)
     print(dataset.joined, file=sys.stderr)
+
+    def others() -> Iterator[ComparedRun]:
+        for folder, label in labels.items():
+            other = open_run(folder, device=device)
+            alike = (other.feature_set, other.windows) == (opened.feature_set, opened.windows)
+            yield ComparedRun(label, other, None if alike else load(other))
+
     scores = run_evaluate(
         opened,
         dataset,
@@ -138,7 +147,7 @@ def evaluate(
         resample=resample,
         allow_other_store=allow_other_store,
         baselines=not no_baselines,
-        beside=(ComparedRun(label, open_run(folder, device=device)) for folder, label in labels.items()),
+        beside=others(),
     )
     over = drawn(draws, resample, scores["n_resampled"])
     print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, over)))

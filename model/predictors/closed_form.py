@@ -1,4 +1,4 @@
-"""Predictors that a language model must beat: the mean, and two ridge regressions.
+"""Predictors that a language model must beat: the mean, and ridge regressions.
 
 Belongs here: closed-form predictors. Does not: which predictors there are by name (`model.registry`).
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from loaders import GeneBatch, GeneDataset, data_loader
 from model.evaluation.metrics import mse, spearman
 from model.language.loading import LanguageSettings
-from model.networks.kernels import exponential_kernels
+from model.networks.kernels import expecto_kernels, exponential_kernels
 from model.networks.positions import centre_bin
 from model.predictors.checkpoint import Checkpoint, TrainedOn, write_checkpoint
 from model.predictors.factory import BackbonePlace, ModelInputs
@@ -190,6 +190,29 @@ class ExponentialRidge(Ridge):
         return np.asarray(sums.reshape(len(sums), -1))
 
 
+class ExpectoRidge(Ridge):
+    """Ridge regression on the sums of ExPecto itself: ten a channel, upstream and downstream of the TSS.
+
+    Reads bins of at most 200 bp; see `expecto_kernels`. The sides are those of the gene, whichever way the bins run.
+    ExPecto fits its sums by boosted linear regression with an L2 penalty instead.
+    """
+
+    name = "ridge-expecto"
+
+    def _statistics(self, dataset: GeneDataset) -> NDArray[np.float64]:
+        bin_size = dataset.identity.bin_size
+        assert bin_size is not None, "that of a dataset is known"
+        kernels = expecto_kernels(self.n_bins, bin_size)
+        is_reverse = (dataset.genes["strand"] == "-").to_numpy() & (dataset.orient == "forward")
+        summed = []
+        for batch in data_loader(dataset, batch_size=_BATCH):
+            features = batch.features.double().numpy()
+            reverse = is_reverse[batch.indices.numpy()]
+            features[reverse] = features[reverse, ::-1]
+            summed.append(np.einsum("kn,gnc->gkc", kernels, features, optimize=True).reshape(len(features), -1))
+        return np.concatenate(summed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedFormFactory:
     """Makes the predictors of a closed form; a `model.predictors.factory.ModelFactory`."""
@@ -211,4 +234,6 @@ class ClosedFormFactory:
         return self.form.restored(checkpoint)
 
 
-MEAN, RIDGE_CENTRE, RIDGE_EXPONENTIAL = (ClosedFormFactory(form=form) for form in (Mean, CentreRidge, ExponentialRidge))
+MEAN, RIDGE_CENTRE, RIDGE_EXPONENTIAL, RIDGE_EXPECTO = (
+    ClosedFormFactory(form=form) for form in (Mean, CentreRidge, ExponentialRidge, ExpectoRidge)
+)

@@ -65,7 +65,7 @@ class TrainRequest:
     log: Literal["csv", "tensorboard"] = "csv"
     """csv: metrics.csv alone; tensorboard: its files too."""
     baselines: bool = True
-    """Fit the mean and two ridge regressions on the same split (and baselines that plug-ins register)."""
+    """Fit the mean and ridge regressions on the same split (and baselines that plug-ins register)."""
     controls: bool = False
     """Train the controls on the same split too, each as its preset has it: GTA without a part (ablations), and
     networks of another kind; `featurestore models` lists them, `evaluate` prints them with the model. Two to three

@@ -29,6 +29,8 @@ class ComparedRun(NamedTuple):
 
     label: str
     run: Run
+    dataset: GeneDataset | None = None
+    """The same genes with windows as it reads them, of another feature set perhaps; None for those of the first run."""
 
 
 class _Draw(NamedTuple):
@@ -65,8 +67,8 @@ def evaluate(
     baselines
         Score those that were fitted with the run too, on the same genes and draws.
     beside
-        Other runs to score on them, each on windows as long as it reads; taken one after the other, so that an iterator
-        may open them as they come.
+        Other runs to score on them, each on windows as long as it reads, of its own features where it names a dataset;
+        taken one after the other, so that an iterator may open them as they come.
 
     Returns
     -------
@@ -108,9 +110,10 @@ def evaluate(
     own_spread = _checked_spread(run.predictor.name, own, observed)
     fitted = run.baselines if baselines else ()
     others = [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)[0]) for one in fitted]
-    for label, other in beside:
+    for label, other, own_windows in beside:
         _require_comparable(label, other, scored, subset)
-        predicted, _ = _predicted(other.predictor, other.reads(scored), allow_other_store)
+        read = scored if own_windows is None else _same_genes(label, own_windows, scored)
+        predicted, _ = _predicted(other.predictor, other.reads(read), allow_other_store)
         _checked_spread(label, predicted, observed)
         others.append((label, other.predictor.n_bins, predicted))
         if is_another_seed(run, other):
@@ -183,6 +186,18 @@ def _require_comparable(label: str, run: Run, genes: GeneDataset, subset: str) -
             f"{label} was trained on {len(seen)} of the {len(genes)} {subset} genes: {listed(seen)}; train it with the "
             "same held-out genes (`split=` takes those of a run.json), or leave it out"
         )
+
+
+def _same_genes(label: str, dataset: GeneDataset, scored: GeneDataset) -> GeneDataset:
+    """Give the scored genes with another run's windows."""
+    found = dataset.subset(scored.gene_ids).unjittered()
+    lacking = sorted(set(scored.gene_ids) - set(found.gene_ids))
+    if lacking:
+        raise ValueError(
+            f"{label} reads {dataset.identity.name}, and its dataset lacks {len(lacking)} of the {len(scored)} scored "
+            f"genes: {listed(lacking)}; give it the same genes, or leave the run out"
+        )
+    return found
 
 
 _STATISTICS = ("spearman", "two_sd", "pearson", "mse")

@@ -23,7 +23,7 @@ from model.predictors.build import build_predictor
 from model.predictors.ensemble import members_of
 from model.predictors.factory import factory_of
 from model.predictors.predictor import NetworkPredictor, Predictor
-from model.registry import models_of
+from model.registry import find_model, models_of, reads_bins_of
 from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
 from model.runs.folder import Run as Run
 from model.runs.folder import open_run as open_run
@@ -156,6 +156,7 @@ def _train_one(
             "texts of their own; leave them out"
         )
     parts = _parts(dataset, split)
+    _require_bins(request.model, dataset)
     warn_of_even_windows(dataset.n_bins)
     config, training = set_up(request)
     decided = decided_by(dataset, split, request, config, training)
@@ -197,6 +198,16 @@ def _parts(dataset: GeneDataset, split: Split) -> dict[str, GeneDataset]:
         if not len(parts[name]):
             raise ValueError(f"the split leaves no {name} genes; name other contigs, or take a random split")
     return {name: part if name == "train" else part.unjittered() for name, part in parts.items()}
+
+
+def _require_bins(model: str, dataset: GeneDataset) -> None:
+    bin_size = dataset.windows.bin_size
+    if not reads_bins_of(model, bin_size):
+        longest = find_model(model).max_bin_size
+        raise ValueError(
+            f"{model} reads bins of at most {longest} bp, and those of {dataset.windows.name} are of {bin_size:,} bp; "
+            f"name a finer feature set (`featurestore build --bin-size {longest}` makes one), or take another model"
+        )
 
 
 def _summary(
@@ -264,7 +275,9 @@ def _fit_baselines(parts: Mapping[str, GeneDataset], request: TrainRequest) -> l
         return []  # closed forms learn one number a gene
     train = parts["train"]
     made = [
-        build_predictor(name, n_bins=train.n_bins, channel_names=train.channel_names) for name in models_of("baseline")
+        build_predictor(name, n_bins=train.n_bins, channel_names=train.channel_names)
+        for name in models_of("baseline")
+        if reads_bins_of(name, train.windows.bin_size)
     ]
     for predictor in made:
         predictor.fit(train, parts["validation"])

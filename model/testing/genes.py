@@ -119,9 +119,8 @@ class TinyGenes(GeneDataset):
         return self.genes["gene_id"].to_list()
 
     def subset(self, gene_ids: Sequence[str]) -> "TinyGenes":
-        """Give some of the genes, by id."""
-        ids = self.gene_ids
-        places = [ids.index(gene) for gene in gene_ids]
+        """Give some of the genes, by id, in the order of this one."""
+        places = [place for place, gene in enumerate(self.gene_ids) if gene in set(gene_ids)]
         chosen = copy.copy(self)
         chosen._features, chosen.targets = self._features[places], self.targets[places]
         chosen.prompts, chosen.genes = [self.prompts[place] for place in places], self.genes[places]

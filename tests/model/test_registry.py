@@ -14,7 +14,7 @@ from model.predictors.build import PREDICTORS, build_predictor
 from model.predictors.checkpoint import CheckpointError
 from model.predictors.factory import factory_of
 from model.predictors.saved import load_predictor
-from model.registry import GROUP, SHIPPED, ModelSpec, find_model, model_names, models_of
+from model.registry import GROUP, SHIPPED, ModelSpec, find_model, model_names, models_of, reads_bins_of
 from model.runs.workflow import open_run
 
 SPEC = """
@@ -80,7 +80,9 @@ def command(place: Path, verb: str, *words: object) -> list[str]:
 def test_ours_are_known_without_loading_them() -> None:
     assert [spec.name for spec in SHIPPED] == list(PREDICTORS)
     assert all(isinstance(spec.factory, str) for spec in SHIPPED)
-    assert models_of("baseline") == ["mean", "ridge-centre", "ridge-exponential"]
+    assert models_of("baseline") == ["mean", "ridge-centre", "ridge-exponential", "ridge-expecto"]
+    assert [reads_bins_of("ridge-expecto", bin_size) for bin_size in (128, 200, 201)] == [True, True, False]
+    assert reads_bins_of("gta-best", 4096)
     assert {name for spec in SHIPPED for name in spec.ablations} <= set(models_of("control"))
 
 

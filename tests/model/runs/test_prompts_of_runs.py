@@ -14,7 +14,7 @@ from model.registry import ModelSpec
 from model.runs.folder import open_run
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest
-from model.runs.scores import evaluate
+from model.runs.scores import ComparedRun, evaluate
 from model.runs.workflow import load_genes, load_genes_as_trained, predict, train
 
 TINY = {"top_k": 3, "vocabulary_prototypes": 4, "name_prototypes": 4}
@@ -61,7 +61,7 @@ def test_a_run_compared_with_another_reads_its_own_prompts(genome: Path, run: Pa
     other = tmp_path / "plain"
     train(dataset, open_run(run).split, replace(REQUEST, prompt_template="plain"), out=other)
     assert open_run(other).prompt_settings == PromptSettings()
-    (beside,) = evaluate(open_run(run), dataset, draws=20, beside=[("plain", open_run(other))])["beside"]
+    (beside,) = evaluate(open_run(run), dataset, draws=20, beside=[ComparedRun("plain", open_run(other))])["beside"]
     assert beside["spearman"] == pytest.approx(evaluate(open_run(other), dataset, draws=20)["spearman"], rel=1e-9)
 
 

@@ -97,3 +97,12 @@ def test_genes_whose_windows_share_bases_with_training_windows_are_counted(runs:
     covered = set().union(*(bases(gene, 7) for gene in SPLIT.train))
     assert found["n_sharing_bases"] == sum(not covered.isdisjoint(bases(gene, n_bins)) for gene in SPLIT.test)
     assert evaluate(runs[0], GENES, draws=10, subset="train")["n_sharing_bases"] is None
+
+
+def test_a_run_beside_reads_windows_of_its_own_for_the_same_genes(runs: Sequence[Run]) -> None:
+    own = tiny_genes(45, seed=5)  # other features of the same genes
+    found = evaluate(runs[0], GENES, draws=10, beside=[ComparedRun("own", runs[3], own)])
+    predicted = runs[3].predictor.predict(own.subset(SPLIT.test))
+    assert found["beside"][0]["spearman"] == pytest.approx(stats.spearmanr(predicted, OBSERVED).statistic)
+    with pytest.raises(ValueError, match=r"own reads tiny, and its dataset lacks 1 of the 20 .*: gene44; give"):
+        evaluate(runs[0], GENES, beside=[ComparedRun("own", runs[3], own.subset(IDS[:-1]))])

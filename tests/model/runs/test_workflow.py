@@ -167,7 +167,7 @@ def test_parameters_and_baselines_are_printed_beside_a_model(
     assert main(["evaluate", str(run), *_tables(place), "--draws", "50"]) == 0
     printed = capsys.readouterr().out
     assert "beside it, mean: Spearman undefined" in printed
-    assert printed.count("beside it") == 3
+    assert printed.count("beside it") == 4
 
 
 def test_a_baseline_scores_in_a_run_as_it_does_alone(
