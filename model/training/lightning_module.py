@@ -9,9 +9,9 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,14 +21,17 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 
 from catalog.runtime.files import replacing
-from loaders import BatchLoader, GeneBatch, GeneDataset, data_loader
+from loaders import GeneBatch, GeneDataset, data_loader
 from model.language.prefixes.prefetch import LookAhead
 from model.language.prompt_lengths import bucketed_order
 from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
+from model.training.micro_batch import Part, Parts, micro_batch_size
 from model.training.report import Epoch
 from model.training.resume import Progress, moments_of, write_progress
 from model.training.targets import masked_mse, mean_spearman
+
+T = TypeVar("T")
 
 
 class ExpressionModule(LightningModule):
@@ -52,10 +55,13 @@ class ExpressionModule(LightningModule):
         super().__init__()
         self.model = model
         self.config = config
+        self._whole = config.batch_size // config.devices
+        self._micro = micro_batch_size(self._whole, config)
         self.epochs: list[Epoch] = [] if before is None else list(before.epochs)
         self._train, self._validation = train, validation
         self._before = before
         self._losses: list[Tensor] = []
+        self._shares = 0.0
         self._validated: list[tuple[Tensor, Tensor]] = []
         self._started = 0.0
         self._is_first_step = True
@@ -66,7 +72,12 @@ class ExpressionModule(LightningModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             atexit.register(_leave_process_group)
 
-    def train_dataloader(self) -> Iterable[GeneBatch]:
+    @property
+    def parts_of_batch(self) -> int:
+        """Micro-batches whose gradients make a step."""
+        return -(-self._whole // self._micro)
+
+    def train_dataloader(self) -> Iterable[Part]:
         """Give this rank's part of each batch; over all ranks, the batches are those of a single device."""
         config, ranks = self.config, self.trainer.world_size
         genes: Any = self._train
@@ -81,17 +92,23 @@ class ExpressionModule(LightningModule):
             world_size=ranks,
         )
         loader.set_epoch(len(self.epochs))
-        return self._announced(loader)
+        parts = Parts(loader, batch_size=self._whole, size=self._micro)
+        return self._announced(parts, lambda part: part.genes.prompts)
 
     def val_dataloader(self) -> Iterable[GeneBatch]:
         """Give all the validation genes to every rank, so that all score an epoch alike."""
-        return self._announced(data_loader(self._validation, batch_size=self.config.batch_size, rank=0, world_size=1))
+        loader = data_loader(self._validation, batch_size=self._validated_at_once(), rank=0, world_size=1)
+        return self._announced(loader, lambda batch: batch.prompts)
 
-    def _announced(self, loader: BatchLoader) -> Iterable[GeneBatch]:
+    def _validated_at_once(self) -> int:
+        """Give the batch as it is set, unless it did not fit in training."""
+        return self.config.batch_size if self.parts_of_batch == 1 else self._micro
+
+    def _announced(self, loader: Iterable[T], prompts_of: Callable[[T], Sequence[str]]) -> Iterable[T]:
         """Tell the model of the prompts of the next batches while it works on this one."""
         if self.model.prefix_cache is None:
             return loader
-        return LookAhead(loader, lambda batch: self.model.announce(batch.prompts))
+        return LookAhead(loader, lambda batch: self.model.announce(prompts_of(batch)))
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser, with its state where a training is resumed."""
@@ -108,6 +125,7 @@ class ExpressionModule(LightningModule):
         torch.manual_seed(int(drawn[0]))
         self._started = time.perf_counter()
         self._losses.clear()
+        self._shares = 0.0
         self._validated.clear()
 
     def on_train_start(self) -> None:
@@ -116,18 +134,20 @@ class ExpressionModule(LightningModule):
             torch.cuda.reset_peak_memory_stats(self.device)
         self._is_first_step = True
 
-    def on_train_batch_end(self, outputs: Any, batch: GeneBatch, index: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Part, index: int) -> None:
         """Give the KV cache of prompts what the first step has left of the device's memory."""
         if self._is_first_step and self.model.prefix_cache is not None:
-            self.model.prefix_cache.measure_step(len(batch.prompts))
+            self.model.prefix_cache.measure_step(len(batch.genes.prompts))
         self._is_first_step = False
 
-    def training_step(self, batch: GeneBatch, index: int) -> Tensor:
-        """Compute the loss of a batch."""
-        wanted = self.model.standardise_target(batch.targets)
-        loss = masked_mse(self.model(batch.features, batch.prompts), wanted)
+    def training_step(self, batch: Part, index: int) -> Tensor:
+        """Compute the loss of a batch, or what a part of it adds to that."""
+        genes, share = batch
+        wanted = self.model.standardise_target(genes.targets)
+        loss = masked_mse(self.model(genes.features, genes.prompts), wanted) * share
         self._losses.append(loss.detach())
-        return loss
+        self._shares += share
+        return loss * self.parts_of_batch  # by which Lightning divides
 
     def validation_step(self, batch: GeneBatch, index: int) -> None:
         """Collect predictions and targets."""
@@ -137,7 +157,8 @@ class ExpressionModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the epoch."""
         predicted, wanted = (torch.cat(parts).double().cpu() for parts in zip(*self._validated, strict=True))
-        loss = torch.as_tensor(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
+        of_batches = torch.stack(self._losses).sum() / self._shares
+        loss = torch.as_tensor(self.trainer.strategy.reduce(of_batches, reduce_op="mean"))
         epoch = Epoch(
             train_mse=float(loss),
             validation_mse=float(masked_mse(predicted, wanted)),
