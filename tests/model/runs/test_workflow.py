@@ -339,8 +339,12 @@ def test_prompts_are_kept_between_runs_and_change_nothing(
         np.testing.assert_allclose(value, again[name], rtol=1e-4, atol=1e-5)
 
 
-def test_bf16_trains_and_keeps_float32_weights(place: Path, tmp_path: Path) -> None:
-    assert _train(place, tmp_path / "run", "--precision", "bf16", "--no-baselines") == 0
+def test_bf16_in_batches_as_large_as_fit_trains_and_keeps_float32_weights(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--precision", "bf16", "--no-baselines", "--batch-size", "auto"]
+    assert _train(place, tmp_path / "run", *options) == 0
+    assert "batches of 16: 16 genes fit at once, 1 parts a step and device" in capsys.readouterr().err
     document = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
     assert document["settings"]["config"]["precision"] == "bf16"
     learned = load_file(tmp_path / "run" / "model.safetensors").values()
@@ -389,6 +393,7 @@ def test_test_genes_folds_and_split_files_hold_out_what_they_say(
         pytest.param(
             ["--prefix-host-gb", "1e7"], "`--prefix-host-gb 10000000.0` is more than", id="memory that is not free"
         ),
+        pytest.param(["--batch-size", "many"], r"`--batch-size` is int\|auto\|none; got 'many'", id="a batch of many"),
         pytest.param(["--log", "tensorboard"], "pip install tensorboard, or take `--log csv`", id="no tensorboard"),
         pytest.param(["--devices", "3"], "batch_size is a multiple of devices", id="a batch that does not divide"),
         pytest.param(["--preset", "paper"], "fewer than top_k=25|top_k|use n_bins", id="fewer bins than k"),
