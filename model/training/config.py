@@ -87,7 +87,7 @@ class TrainConfig:
             raise ValueError(
                 f"learning_rate_multipliers are factors above 0, got {dict(self.learning_rate_multipliers)}"
             )
-        if self.micro_batch_size not in (None, "auto") and self.micro_batch_size < 1:
+        if isinstance(self.micro_batch_size, int) and self.micro_batch_size < 1:
             raise ValueError(f"micro_batch_size counts from 1, or is 'auto' or None; got {self.micro_batch_size}")
         if self.batch_size % self.devices:
             raise ValueError(
