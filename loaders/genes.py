@@ -22,21 +22,17 @@ from catalog.genes import table as gene_tables
 from catalog.genes.frames import Table, as_polars
 from catalog.ncbi import annotations as ncbi
 from catalog.ncbi.prompts import PromptSettings, write_prompt
-from catalog.runtime.tables import listed
 from catalog.runtime.whole_numbers import whole_number
 from featurestore import Store
 from featurestore import open as open_store
 from featurestore.display import Display, Displayed, heading, some
 from featurestore.store import StorePlace
+from loaders.gene_windows import windows_of_genes
 from loaders.joining import JoinReport, join_targets
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
-from loaders.windows.aligned import aligned_dataset
-from loaders.windows.anchored import AnchoredWindows
-from loaders.windows.grid import WindowDataset
 from loaders.windows.indexing import checked_indices
 from loaders.windows.source import WindowSource
-from loaders.windows.stacked import StackedDataset
 
 
 class GeneBatch(NamedTuple):
@@ -109,11 +105,21 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
             )
         self.windows: WindowSource = windows
         self.genes = genes
-        self.prompts = list(prompts)
+        self._prompts = list(prompts)
         self.targets = torch.tensor(np.asarray(targets, dtype=np.float64), dtype=torch.float32)
         self.joined = joined
         self.annotations = None if annotations is None else as_polars(annotations, ncbi.ANNOTATION_SCHEMA)
         self.prompt_settings = prompt_settings
+
+    @property
+    def prompts(self) -> list[str]:
+        """One text a gene; may be set to texts of one's own."""
+        return self._prompts
+
+    @prompts.setter
+    def prompts(self, prompts: Sequence[str]) -> None:
+        self._prompts = list(prompts)
+        self.annotations = self.prompt_settings = None
 
     @property
     def n_bins(self) -> int:
@@ -227,7 +233,7 @@ class GeneDataset(Displayed, Dataset[GeneBatch]):
                 "type out, or make the dataset with `gene_dataset`"
             )
         changed = copy.copy(self)
-        changed.prompts = [write_prompt(row, settings) for row in self.annotations.iter_rows(named=True)]
+        changed._prompts = [write_prompt(row, settings) for row in self.annotations.iter_rows(named=True)]
         changed.prompt_settings = settings
         return changed
 
@@ -324,7 +330,7 @@ def gene_dataset(
         report = replace(report, annotated=told.filter(is_told).height)
     report.warn(stacklevel=3)
     # Models compute with floats, whatever the store holds.
-    windows = _windows_of(url, feature_set, placed, anchors, replace(settings, dtype=settings.dtype or "float32"))
+    windows = windows_of_genes(url, feature_set, placed, anchors, replace(settings, dtype=settings.dtype or "float32"))
     return GeneDataset(
         windows,
         placed,
@@ -334,61 +340,3 @@ def gene_dataset(
         annotations=told,
         prompt_settings=prompt_settings,
     )
-
-
-def _windows_of(
-    url: StorePlace,
-    feature_set: str | Sequence[str],
-    placed: pl.DataFrame,
-    anchors: str | None,
-    settings: WindowSettings,
-) -> WindowSource:
-    names = [feature_set] if isinstance(feature_set, str) else list(feature_set)
-    if anchors is not None:
-        if len(names) != 1:
-            raise ValueError(
-                f"`anchors={anchors!r}` goes with one feature set, got {', '.join(names)}; name one, or read several "
-                "from the grid, without anchors"
-            )
-        return _around_anchors(url, names[0], placed, anchors, settings)
-    contigs, strands = placed["contig"].to_list(), placed["strand"].to_list()
-    centres = placed["tss"].to_numpy()
-    if len(names) == 1:
-        return WindowDataset.of(url, names[0], contigs=contigs, centres=centres, strands=strands, settings=settings)
-    return StackedDataset(
-        aligned_dataset(url, names, contigs=contigs, centres=centres, strands=strands, settings=settings)
-    )
-
-
-def _around_anchors(
-    url: StorePlace, feature_set: str, placed: pl.DataFrame, anchors: str, settings: WindowSettings
-) -> AnchoredWindows:
-    """Give the anchored windows of some genes, whose ids are the anchors' names."""
-    whole = AnchoredWindows(url, feature_set, anchors, settings=settings)
-    there = {anchor.name: number for number, anchor in enumerate(whole.reader.anchors)}
-    wanted = placed["gene_id"].to_list()
-    missing = [gene for gene in wanted if gene not in there]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(wanted)} genes have no anchor in {anchors!r} of {feature_set!r}: {listed(missing)}"
-            "; build anchors of this gene table (`featurestore build-anchors`), leave those genes out of it, or read "
-            "windows of the grid, without anchors"
-        )
-    windows = whole.subset([there[gene] for gene in wanted])
-    for gene, contig, tss, strand, has_contig, centre, is_reversed in zip(
-        wanted,
-        placed["contig"],
-        placed["tss"],
-        placed["strand"],
-        windows.contigs,
-        windows.centres.tolist(),
-        windows.is_reversed.tolist(),
-        strict=True,
-    ):
-        if (contig, tss) != (has_contig, centre) or is_reversed != (settings.orient == "gene" and strand == "-"):
-            raise ValueError(
-                f"{gene} starts at {contig}:{tss} ({strand}) in the gene table, but the anchor of that name lies at "
-                f"{has_contig}:{centre}, or on the other strand: {anchors!r} was built from another table; give that "
-                "one, or build anchors of this one under another name"
-            )
-    return windows

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+ClassText = Literal["label-name", "name"]
 Scale = Literal["total", "head"]
 
 

@@ -109,7 +109,7 @@ class GTA(ExpressionModel):
         else:
             self.text_prototypes = TextPrototypes(
                 len(self.backbone.embeddings),
-                [token for text in self.channel_texts for token in self.backbone.tokenize(text)],
+                [token for text in self._class_texts() for token in self.backbone.tokenize(text)],
                 of_vocabulary=config.vocabulary_prototypes,
                 of_names=config.name_prototypes,
                 normalise=config.normalise_prototypes,
@@ -181,7 +181,7 @@ class GTA(ExpressionModel):
         none: list[list[MixedText]] = [[] for _ in self.prototype_names()]
         if self.backbone is None or not self.config.sequence:
             return none
-        tokens = [self.backbone.tokenize(text) for text in self.channel_texts]
+        tokens = [self.backbone.tokenize(text) for text in self._class_texts()]
         mixes = self.text_prototypes.strongest_names(tokens, top)
         named = [[MixedText(self.channel_names[index], weight) for index, weight in mix] for mix in mixes]
         return none[: self.config.vocabulary_prototypes] + named
@@ -234,6 +234,14 @@ class GTA(ExpressionModel):
     @property
     def _n_tokens(self) -> int:
         return self.n_bins if self.config.sequence else 1
+
+    def _class_texts(self) -> list[str]:
+        """Give the words of each channel that class-name prototypes are mixed from."""
+        if self.config.class_text == "label-name":
+            return list(self.channel_texts)
+        # A text begins with the channel's label; one without a name is that label.
+        pairs = zip(self.channel_names, self.channel_texts, strict=True)
+        return [text.removeprefix(label).strip() or label for label, text in pairs]
 
     def _task_lines(self) -> list[str]:
         if self.backbone is None or not self.config.task_line:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, get_args
 from model.device import PRECISIONS, precision_name
 from model.language.backbone import DataAttention, DataPositions
 from model.language.prefixes.records import CacheDtype
-from model.networks.alignment import Scale
+from model.networks.alignment import ClassText, Scale
 from model.networks.base import FeatureScale, TargetScale
 from model.networks.positions import PositionKind
 from model.networks.readout import SelectorGradient, SlotOrder
@@ -59,7 +59,10 @@ class GtaConfig:
     vocabulary_prototypes: int = 50
     """Prototypes mixed from the whole vocabulary."""
     name_prototypes: int = 50
-    """Prototypes mixed from the tokens of the channel names."""
+    """Prototypes mixed from the tokens of the channels' names."""
+    class_text: ClassText = "label-name"
+    """Words of a channel that these are mixed from: its label and its name, as in `PC1 Polycomb / Heterochromatin`, or
+    the name alone."""
     normalise_prototypes: bool = False
     attention_width: int = 32
     """Components of the alignment's queries, over all heads (d_k)."""
@@ -171,6 +174,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data_attention": get_args(DataAttention),
     "data_position_ids": get_args(DataPositions),
     "prefix_cache_dtype": get_args(CacheDtype),
+    "class_text": get_args(ClassText),
     "attention_scale": get_args(Scale),
     "distance_position": get_args(PositionKind),
     "readout": ("topk", "pooled", "summed"),

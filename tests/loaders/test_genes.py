@@ -144,6 +144,11 @@ def test_texts_of_ones_own_are_not_written_anew(url: str) -> None:
     own = GeneDataset(whole.windows, whole.genes, prompts=["x"] * 3, targets=whole.targets.tolist())
     with pytest.raises(ValueError, match="prompts of their own, not written from annotations; leave the template"):
         own.with_prompts(PromptSettings(template="paper"))
+    written = genes(url, prompt_settings=PromptSettings(template="paper"))
+    written.prompts = ["x"] * 3
+    assert (written.prompts, written.prompt_settings) == (["x"] * 3, None)
+    with pytest.raises(ValueError, match="prompts of their own"):
+        written.with_prompts(PromptSettings())
 
 
 def test_the_settings_of_the_windows_reach_them(url: str) -> None:

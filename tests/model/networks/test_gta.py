@@ -334,6 +334,21 @@ def test_prototypes_are_named_by_kind_and_by_what_they_are_mixed_of(directories:
     assert channels[4][0] == ("promoter", 30.0)
 
 
+def test_class_name_tokens_are_those_of_label_and_name_or_of_the_name_alone(directories: dict[Family, Path]) -> None:
+    backbone = Backbone(directories["llama"])
+    labels, names = ("PC1", "E2", "X"), ("Polycomb", "Weak enhancer", "")
+    texts = [f"{label} {name}".strip() for label, name in zip(labels, names, strict=True)]
+    expected = {"label-name": texts, "name": ["Polycomb", "Weak enhancer", "X"]}
+    for class_text, words in expected.items():
+        config = replace(PRESETS["paper"], class_text=class_text)
+        model = GTA(config, n_bins=25, channel_names=labels, channel_texts=texts, backbone=backbone)
+        tokens = {token for text in words for token in backbone.tokenize(text)}
+        assert set(model.text_prototypes.name_tokens.tolist()) == tokens
+        assert len(model.prototype_channels()[-1]) == 3
+    with pytest.raises(ValueError, match="class_text is one of label-name, name; got 'label'"):
+        replace(PRESETS["paper"], class_text="label")
+
+
 def test_free_prototypes_are_mixed_of_nothing() -> None:
     model = _gta(None, vocabulary_prototypes=2, name_prototypes=1)
     assert model.prototype_names() == ["free 0", "free 1", "free 2"]

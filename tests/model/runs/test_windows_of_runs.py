@@ -71,6 +71,24 @@ def test_predictions_on_grid_and_anchored_windows_are_equal_where_a_gene_starts_
     assert (exact["prediction"] != grid["prediction"]).sum() > len(exact) / 2
 
 
+def test_runs_on_anchors_and_on_the_grid_are_compared_each_on_its_own_windows(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(place, tmp_path / "exact", "--anchors", "tss") == train(place, tmp_path / "grid") == 0
+    capsys.readouterr()
+    evaluate = ["evaluate", *tables(place), "--draws", "50", "--json"]
+    assert main([*evaluate, str(tmp_path / "grid")]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert main([*evaluate, str(tmp_path / "exact"), "--beside", str(tmp_path / "grid")]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    (beside,) = scores["beside"]
+    assert {name: beside[name] for name in ("spearman", "two_sd", "mse")} == {
+        name: alone[name] for name in ("spearman", "two_sd", "mse")
+    }
+    assert beside["lead"]["value"] == pytest.approx(scores["spearman"] - alone["spearman"], abs=1e-12)
+    assert beside["spearman"] != scores["spearman"]
+
+
 def test_a_model_of_the_grid_predicts_from_anchors_that_are_named(place: Path, tmp_path: Path) -> None:
     assert train(place, tmp_path / "run") == 0
     grid = predicted(place, tmp_path / "run", tmp_path / "grid.parquet")
