@@ -24,7 +24,7 @@ from builders.extractors.base import ExtractorOptions
 from builders.plan import chosen_contigs, describe, existing_store, make_plan
 from builders.request import BuildRequest, FeaturesRequest
 from builders.source import Source
-from builders.source_spec import assembly_of, describe_source
+from builders.source_spec import assembly_of, describe_source, fingerprinting
 from catalog import FeatureSet, Grid
 from catalog.runtime.locations import absolute
 from catalog.value_type import Dtype
@@ -152,9 +152,11 @@ class Work(NamedTuple):
 
 def start_job(store_url: str, request: FeaturesRequest, *, stage: Stage) -> Started:
     """Check the genome and the source, and make the configuration for the workers; nothing is written."""
-    stage(f"reading {request.fasta or request.source}")
-    spec = describe_source(request, assembly=assembly_of(store_url, request))
-    source = spec.make()
+    stage(f"making {request.source or request.extractor}")
+    with fingerprinting(request) as extractor:
+        spec = describe_source(request, assembly=assembly_of(store_url, request), stage=stage)
+        stage(f"digesting what {spec.name} is made from")
+    source = spec.make(extractor=extractor)
     job = Job(
         run=uuid.uuid4().hex[:12],
         store_url=absolute(store_url),

@@ -4,14 +4,16 @@ Belongs here: from a request to the description, and from the description to a s
 (`builders.source`), finding factories (`builders.factories`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from pydantic import JsonValue
 
 from builders.extractors import base
-from builders.extractors.base import ExtractorOptions, load_extractor
+from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
 from builders.extractors.source import ExtractorSource, GenomeFile
 from builders.factories import Factory, find_factory
 from builders.request import FeaturesRequest
@@ -40,13 +42,15 @@ class SourceSpec:
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that an extractor reads as others."""
 
-    def make(self, *, device: str | None = None) -> Source:
+    def make(self, *, device: str | None = None, extractor: Extractor | None = None) -> Source:
         """Make the source.
 
         Parameters
         ----------
         device
             In place of that of the options: a worker's own GPU.
+        extractor
+            One that was made already, by `fingerprinting`.
 
         Raises
         ------
@@ -58,23 +62,49 @@ class SourceSpec:
         options = self.options if device is None else replace(self.options, device=device)
         if self.kind == "extractor":
             assert self.genome is not None
-            extractor = load_extractor(self.name, options, self.settings)
-            return ExtractorSource(extractor, self.genome, bin_size=options.bin_size)
+            made = extractor or load_extractor(self.name, options, self.settings)
+            return ExtractorSource(made, self.genome, bin_size=options.bin_size)
         common = SourceOptions(
             bin_size=options.bin_size, outputs=options.outputs, device=options.device, assembly=self.assembly
         )
-        made = find_factory(GROUP, self.name)(common, self.settings)
-        require_members(made, Source, name=self.name)
-        return cast("Source", made)
+        source = find_factory(GROUP, self.name)(common, self.settings)
+        require_members(source, Source, name=self.name)
+        return cast("Source", source)
 
 
-def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = None) -> SourceSpec:
+@contextmanager
+def fingerprinting(request: FeaturesRequest) -> Iterator[Extractor | None]:
+    """Make the extractor of a request, and have a thread compute its fingerprint while the block reads the genome.
+
+    Weights may be gigabytes, whose digest takes seconds; it waits for no genome. None where a source is asked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such extractor, or its settings do not suit it.
+    """
+    if request.source is not None:
+        yield None
+        return
+    plain = factory_of(source=None, extractor=request.extractor).plain(request.settings)
+    extractor = load_extractor(request.extractor, request.common, plain)
+    with ThreadPoolExecutor(1) as pool:
+        # If it fails here, it does where it is asked for, too.
+        pool.submit(getattr, extractor, "fingerprint")
+        yield extractor
+
+
+def describe_source(
+    request: FeaturesRequest, *, assembly: Assembly | None = None, stage: Callable[[str], None] = lambda name: None
+) -> SourceSpec:
     """Describe the source of a request, its genome and settings checked.
 
     Parameters
     ----------
     assembly
         Of the store, where a source that is not sequence is built into one that exists.
+    stage
+        Called with the name of each stage that begins.
 
     Raises
     ------
@@ -84,7 +114,9 @@ def describe_source(request: FeaturesRequest, *, assembly: Assembly | None = Non
     genome: GenomeFile | None = None
     notes: list[str] = []
     if request.fasta is not None:
+        stage(f"indexing {request.fasta}")
         with Fasta(request.fasta, storage_options=request.fasta_options) as fasta:
+            stage(f"digesting the contigs of {request.fasta}")
             assembly, letters = read_genome(fasta)
             notes = letters.notes()
             genome = GenomeFile(

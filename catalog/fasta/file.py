@@ -147,13 +147,19 @@ class Fasta:
             raise ValueError(f"[{start}, {end}) does not lie in {contig}, which has {self.lengths[contig]} bases")
         return as_dna(self._bases(self._records[contig], start, end, self._read))
 
-    def pieces(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Iterate over all contigs in bounded pieces: contig and bases, in the letters of the file (U where it has U).
+    def pieces(self, contigs: slice = slice(None)) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Iterate over contigs in bounded pieces: contig and bases, in the letters of the file (U where it has U).
 
-        Reads are buffered, so their number does not grow with that of the contigs.
+        Reads are buffered, so their number does not grow with that of the contigs. Several threads may each iterate
+        over some of the contigs.
+
+        Parameters
+        ----------
+        contigs
+            Which, by their place in the file; all of them by default.
         """
         buffered = _BufferedReads(self._read)
-        for record in self.index.records:
+        for record in self.index.records[contigs]:
             for start in range(0, record.length, STEP_BYTES):
                 end = min(start + STEP_BYTES, record.length)
                 yield record.name, self._bases(record, start, end, buffered.read)

@@ -28,12 +28,20 @@ def as_dna(bases: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return bases - is_u if is_u.any() else bases
 
 
-def unusual(upper: bytes) -> dict[str, int]:
+def upper_case(bases: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give ASCII letters in upper case, and all else as it is; lets other threads run, as `bytes.upper` does not."""
+    is_lower = bases - np.uint8(ord("a")) < 26
+    return bases - (is_lower.view(np.uint8) << 5)
+
+
+def unusual(upper: NDArray[np.uint8]) -> dict[str, int]:
     """Count the letters of an upper-case sequence that are not A, C, G, T or N."""
-    rest = upper.translate(None, _PLAIN)
-    if not rest:
+    is_plain = upper == _PLAIN[0]
+    for letter in _PLAIN[1:]:
+        is_plain |= upper == letter
+    if is_plain.all():
         return {}
-    counts = np.bincount(np.frombuffer(rest, np.uint8))
+    counts = np.bincount(upper[~is_plain])
     return {chr(letter): int(counts[letter]) for letter in np.flatnonzero(counts).tolist()}
 
 

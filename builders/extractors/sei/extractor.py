@@ -19,6 +19,7 @@ from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.classes import N_CLUSTERS, class_channels
 from builders.extractors.sei.settings import SeiSettings
 from catalog import Channel
+from catalog.runtime.digests import sha256_of_file
 from catalog.runtime.lines import read_lines
 from catalog.runtime.plugins import how_to_install
 from catalog.runtime.weight_files import refuse_pointer
@@ -196,7 +197,7 @@ class SeiExtractor:
         """Digest of the contents of both files, the precision, and the version of this code.
 
         The requested sets, the names of profiles and the device do not enter. The first use reads the weights
-        once (seconds for the published file).
+        once (seconds for the published file), and remembers their digest for other processes of this user.
         """
         decisive = {
             "extractor": self.name,
@@ -255,8 +256,8 @@ class SeiExtractor:
     @cached_property
     def _digests(self) -> dict[str, str | None]:
         return {
-            "weights": _sha256(self.weights),
-            "projector": None if self.projector is None else _sha256(self.projector),
+            "weights": sha256_of_file(self.weights),
+            "projector": None if self.projector is None else sha256_of_file(self.projector),
         }
 
 
@@ -336,8 +337,3 @@ def _embedding_channels() -> tuple[Channel, ...]:
         for channel in range(N_CHANNELS)
         for spline in range(N_SPLINES)
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

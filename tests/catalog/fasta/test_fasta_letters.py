@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import Assembly, Fasta, FastaError
 from catalog.assembly import read_genome
-from catalog.fasta.letters import UnusualLetters, unusual
+from catalog.fasta.letters import UnusualLetters, unusual, upper_case
 from featurestore.testing import assembly_of, random_sequences, write_fasta
 
 PROTEIN = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVV" * 4
@@ -17,7 +18,9 @@ PROTEIN = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEV
 @given(st.text("ACGTNacgtnUuRyKm-*EF", max_size=80))
 def test_unusual_letters_are_those_that_are_counted_one_by_one(text: str) -> None:
     counted = {letter: text.upper().count(letter) for letter in "URYKM-*EF"}
-    assert unusual(text.upper().encode()) == {letter: number for letter, number in counted.items() if number}
+    letters = np.frombuffer(text.encode(), dtype=np.uint8)
+    assert upper_case(letters).tobytes() == text.upper().encode()
+    assert unusual(upper_case(letters)) == {letter: number for letter, number in counted.items() if number}
 
 
 def test_rna_is_read_as_the_dna_that_it_is(tmp_path: Path) -> None:
