@@ -185,7 +185,7 @@ def _digested(fasta: Fasta) -> tuple[tuple[Contig, ...], UnusualLetters]:
                 upper = upper_case(bases[first : first + _BLOCK_BYTES])
                 found = unusual(upper)
                 letters[contig].update(found)
-                digests[contig].update(as_dna(upper) if "U" in found else upper)
+                digests[contig].update((as_dna(upper) if "U" in found else upper).data)
 
     with ThreadPoolExecutor(_DIGESTING_THREADS) as pool:
         for done in [pool.submit(digest, some) for some in _parts(list(fasta.lengths.values()))]:
