@@ -1,13 +1,30 @@
-"""Files of weights that are not what they seem.
+"""Files of weights: their digests, computed once, and those that are not what they seem.
 
-Belongs here: pointers of git-lfs, and what to say of a file that is cut short. Does not: reading weights (`model`,
-`builders.extractors`).
+Belongs here: SHA-256 of a large file, and remembering it beside the user's other caches; pointers of git-lfs, and what
+to say of a file that is cut short. Does not: reading weights (`model`, `builders.extractors`).
+
+A digest is remembered by what the operating system says of the file: path, device, inode, size, and when its content
+was written and its inode changed. No program sets the last of these back, so that a file of the same size with its
+former time stamp is another one here.
 """
 
+import hashlib
 import os
+import re
+import time
+from contextlib import suppress
 from pathlib import Path
 
+from catalog.runtime.files import write_atomic
+from catalog.runtime.folders import cache_directory
+from catalog.runtime.locations import required_path
+
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_REMEMBERED_FROM_BYTES = 1 << 26
+"""A smaller file is read as fast as remembered."""
+_SETTLED_S = 2.0
+"""A file that changed a moment ago may change again within the same time stamp."""
+_IS_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def refuse_pointer(path: str | os.PathLike[str]) -> None:
@@ -25,3 +42,44 @@ def refuse_pointer(path: str | os.PathLike[str]) -> None:
 def cut_short(path: str | os.PathLike[str], reason: object) -> str:
     """Say that a file of weights cannot be read, with its size, which tells how much of it is there."""
     return f"{path} ({Path(path).stat().st_size:,} bytes) is cut short or damaged ({reason}); download it again"
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """Digest the content of a file, as 64 hexadecimal figures.
+
+    A file of 64 MiB and more is read once (0.6 s a GB), by whichever process is first; later ones look it up, as long
+    as the file is the same. The cache may be removed at any time.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    path = required_path(path).resolve()
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        kept = cache_directory() / "digests" / _key(path, before)
+        if before.st_size >= _REMEMBERED_FROM_BYTES and (known := _remembered(kept)) is not None:
+            return known
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = os.fstat(file.fileno())
+    is_settled = time.time() - max(after.st_mtime, after.st_ctime) > _SETTLED_S
+    if after.st_size >= _REMEMBERED_FROM_BYTES and is_settled and _key(path, after) == _key(path, before):
+        with suppress(OSError):  # a cache that cannot be written costs the next one its time
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(kept, digest.encode())
+    return digest
+
+
+def _key(path: Path, found: os.stat_result) -> str:
+    identity = (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return hashlib.sha256("\n".join(map(str, identity)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _remembered(kept: Path) -> str | None:
+    try:
+        with kept.open("rb") as file:
+            text = file.read(65).decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if _IS_DIGEST.fullmatch(text) else None

@@ -19,10 +19,9 @@ from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.classes import N_CLUSTERS, class_channels
 from builders.extractors.sei.settings import SeiSettings
 from catalog import Channel
-from catalog.runtime.digests import sha256_of_file
 from catalog.runtime.lines import read_lines
 from catalog.runtime.plugins import how_to_install
-from catalog.runtime.weight_files import refuse_pointer
+from catalog.runtime.weight_files import refuse_pointer, sha256_of_file
 
 try:
     import torch

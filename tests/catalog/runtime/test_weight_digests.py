@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from catalog.runtime import digests
-from catalog.runtime.digests import sha256_of_file
+from catalog.runtime import weight_files
+from catalog.runtime.weight_files import sha256_of_file
 
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEATURESTORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(digests, "_REMEMBERED_FROM_BYTES", 4)
-    monkeypatch.setattr(digests, "_SETTLED_S", -1.0)
+    monkeypatch.setattr(weight_files, "_REMEMBERED_FROM_BYTES", 4)
+    monkeypatch.setattr(weight_files, "_SETTLED_S", -1.0)
     path = tmp_path / "weights.pth"
     path.write_bytes(b"weights")
     return path
@@ -53,7 +53,7 @@ def test_what_is_no_digest_is_computed_again(weights: Path, spoiled: str) -> Non
 
 
 def test_a_file_that_was_written_a_moment_ago_is_not_remembered(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digests, "_SETTLED_S", 60.0)
+    monkeypatch.setattr(weight_files, "_SETTLED_S", 60.0)
     assert sha256_of_file(weights) == hashlib.sha256(b"weights").hexdigest()
     assert kept(weights) == []
 
