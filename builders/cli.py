@@ -10,11 +10,13 @@ Belongs here: options of a build. Does not: logic that a Python user could not c
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest
+from catalog.runtime.files import replacing
 from catalog.runtime.progress import bar, in_figures
 from featurestore.cli.derived import lists_settings, takes, value_of
 from featurestore.cli.errors import in_one_line
@@ -142,6 +144,38 @@ def build_anchors(
             f"{report.shared:,} shared by anchors, {report.outside:,} outside their contig"
         )
     raise typer.Exit(0 if report.is_complete else 1)
+
+
+@app.command()
+def predict_xpresso(
+    weights: Annotated[
+        Path, typer.Option(help="Xpresso's network as Keras saved it (.h5), such as human_trainepoch.11-0.426.h5.")
+    ],
+    fasta: Annotated[str, typer.Option(help="The genome: a path or any fsspec URL, .fa or .fa.gz made by bgzip.")],
+    genes: Annotated[Path, typer.Option(help="Gene table: MANE summary, GTF, GFF3, BED or TSV, gz or not.")],
+    out: Annotated[Path, typer.Option(help="Table to write: tab-separated text, or Parquet if it ends so.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Promoters at a time.")] = 16,
+) -> None:
+    """Predict expression from promoter sequence with Xpresso's published weights: a baseline without a store.
+
+    `featurestore evaluate --predictions` scores the table, beside those of `featurestore predict`.
+    """
+    from builders.extractors.xpresso.promoters import predict_expression
+    from catalog import read_genes
+
+    with bar("predict-xpresso", unit="genes") as shown:
+        shown.stage(f"reading {fasta}")
+        table = predict_expression(
+            weights, fasta, read_genes(genes), device=device, batch_size=batch_size, progress=shown
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as partial:
+        if out.suffix == ".parquet":
+            table.write_parquet(partial)
+        else:
+            table.write_csv(partial, separator="\t")
+    print(f"{out}: {table.height:,} genes; Xpresso, Agarwal and Shendure 2020, standardised log expression")
 
 
 def _note(notes: Sequence[str]) -> None:

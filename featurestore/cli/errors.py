@@ -50,6 +50,7 @@ _OS_MENDS = {
 """What helps where the operating system refuses."""
 _EXTRAS = {
     "build": ("dask", "distributed"),
+    "keras": ("h5py",),
     "model": ("lightning", "matplotlib", "peft", "safetensors", "scipy", "torch", "transformers"),
 }
 _EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}

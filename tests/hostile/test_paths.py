@@ -17,6 +17,7 @@ import pytest
 import typer
 from entrez_server import EntrezServer
 from format1 import unpack_format1
+from keras_files import write_keras
 
 from featurestore.cli import main as cli
 
@@ -72,6 +73,12 @@ READING = {
     ],
     "bench-read": [Use("{}/genome.store --n-bins 3 --batches 2 --residence cache --cache-dir {}/mirror")],
     "models": [Use("")],
+    "predict-xpresso": [
+        Use(
+            "--weights {}/xpresso.h5 --fasta {}/new/genome.fa --genes {}/genes.tsv --out {}/xpresso.tsv --device cpu",
+            "xpresso.tsv",
+        )
+    ],
 }
 """Uses in their order; the store is complete, so that a build starts no worker."""
 MODELLING = {
@@ -213,6 +220,7 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     made.folder.mkdir(parents=True)
     unpack_format1(made.folder)
     (made.folder / "ncbi.tsv").write_text("symbol\nSIM1\n")
+    write_keras(made.folder / "xpresso.h5")
     (made.folder / "held_out.txt").write_text("".join(f"SIMG0000{number}\n" for number in range(10, 60, 7)))
     run = json.loads((made.folder / "runs" / "mlp" / "run.json").read_text())
     (made.folder / "split.json").write_text(json.dumps(run["split"]))
