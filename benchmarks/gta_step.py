@@ -145,7 +145,9 @@ class Trial:
         names = [f"class {index}" for index in range(CHANNELS)]
         device = backbone.embeddings.device
         self.model = GTA(config, n_bins=n_bins, channel_names=names, backbone=backbone).to(device).train()
-        self.optimiser = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=1e-4)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        # As a training has it (`model.training.lightning_module.make_optimiser`).
+        self.optimiser = torch.optim.Adam(trained, lr=1e-4, fused=device.type == "cuda" or None)
         self.features = torch.randn(len(prompts), n_bins, CHANNELS, device=device)
         self.targets = torch.randn(len(prompts), device=device)
         self.prompts = list(prompts)

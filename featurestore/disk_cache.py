@@ -98,6 +98,18 @@ class DiskCache:
 
         return self._taken(key, take)
 
+    def read_array(self, key: str) -> NDArray[np.uint8] | None:
+        """Read an entry of `write` like `read`, into an array that may be written to, shape `(bytes,)`."""
+
+        def take(file: int) -> NDArray[np.uint8] | None:
+            framed = np.empty(os.fstat(file).st_size, dtype=np.uint8)
+            if len(framed) < _CRC_BYTES or os.preadv(file, [framed.data], 0) != len(framed):
+                return None
+            data = framed[:-_CRC_BYTES]
+            return data if _crc(_seed(key), data) == framed[-_CRC_BYTES:].tobytes() else None
+
+        return self._taken(key, take)
+
     def read_head(self, key: str, n_bytes: int) -> bytes | None:
         """Read up to so many leading bytes of an entry, unchecked, and set the time of its last use; None if absent."""
         return self._taken(key, lambda file: os.pread(file, n_bytes, 0) or None)

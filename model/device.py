@@ -1,10 +1,11 @@
 """Which device a model runs on, and in which arithmetic.
 
-Belongs here: from `auto`, `cpu` or `cuda` to a device, from `fp32` or `bf16` to a dtype. Does not: several devices
-(`model.training.fit`).
+Belongs here: from `auto`, `cpu` or `cuda` to a device, from `fp32` or `bf16` to a dtype, tensors sent there. Does
+not: several devices (`model.training.fit`).
 """
 
 import torch
+from torch import Tensor
 
 PRECISIONS = ("fp32", "bf16")
 _EARLIER = {"float32": "fp32", "bfloat16": "bf16"}
@@ -28,6 +29,14 @@ def choose_dtype(precision: str) -> torch.dtype:
     if name not in _DTYPES:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {precision!r}")
     return _DTYPES[name]
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device.
+
+    A copy from pageable memory to a GPU waits for all that the GPU has still to do; from pinned memory it is queued.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def choose_device(name: str) -> torch.device:

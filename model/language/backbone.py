@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.device import choose_dtype
+from model.device import choose_dtype, sent
 from model.language.data_attention import OtherMasks, attention_windows, check_masks_are_obeyed, data_mask
 from model.language.directory import (
     UNTRAINED_MARK,
@@ -215,7 +215,7 @@ class Backbone(nn.Module):
             ids[index, longest - len(row) :] = row
             mask[index, longest - len(row) :] = True
         device = self.embeddings.device
-        return PromptTokens(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        return PromptTokens(sent(torch.from_numpy(ids), device), sent(torch.from_numpy(mask), device))
 
     def forward(self, data: Tensor, prompts: Sequence[str]) -> Tensor:
         """Read each prompt, then its data tokens.

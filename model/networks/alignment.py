@@ -90,11 +90,16 @@ class TextPrototypes(nn.Module):
 
         They are mixed as the language model reads them: times a scale (`Backbone.embedding_scale`).
         """
+        # In the precision of the frozen embeddings: a float32 copy of 128,256 x 4,096 takes 2 GB.
         mixed = [
-            _mix(self.vocabulary_mix, embeddings, scale),
-            _mix(self.name_mix, embeddings[self.name_tokens], scale),
+            self.vocabulary_mix.weight.to(embeddings.dtype) @ embeddings,
+            self.name_mix.weight.to(embeddings.dtype) @ embeddings[self.name_tokens],
         ]
-        prototypes = torch.cat(mixed)
+        prototypes = torch.cat(mixed).float()
+        # Scaled when they are few.
+        prototypes = prototypes if scale == 1 else prototypes * scale
+        if not self.normalise:
+            prototypes = prototypes + torch.cat([self.vocabulary_mix.bias, self.name_mix.bias])[:, None]
         # A mix of embeddings of 0.01 has a variance near 1e-5, which the usual epsilon would drown.
         return nn.functional.layer_norm(prototypes, prototypes.shape[-1:], eps=1e-12) if self.normalise else prototypes
 
@@ -197,9 +202,3 @@ def _largest(weights: Tensor, top: int) -> list[list[tuple[int, float]]]:
     chosen = weights.detach().abs().topk(min(top, weights.shape[1]), dim=1).indices
     values = weights.detach().gather(1, chosen)
     return [list(zip(*row, strict=True)) for row in zip(chosen.tolist(), values.tolist(), strict=True)]
-
-
-def _mix(mix: nn.Linear, embeddings: Tensor, scale: float) -> Tensor:
-    # In the precision of the frozen embeddings: a float32 copy of 128,256 x 4,096 takes 2 GB. Scaled when they are few.
-    mixed = (mix.weight.to(embeddings.dtype) @ embeddings).float() * scale
-    return mixed if mix.bias is None else mixed + mix.bias[:, None]

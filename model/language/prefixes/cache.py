@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from model.device import sent
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
 from model.language.prefixes.budgets import device_bytes, host_bytes, measured_bytes
@@ -112,8 +113,9 @@ class PrefixCache:
         # (batch, tokens, layers, 2, heads, components), and a block takes (batch, heads, tokens, components).
         blocks = states.permute(2, 3, 0, 4, 1, 5)
         past = DynamicCache([(block[0], block[1]) for block in blocks])
-        known = self.backbone.pad(rows).mask
-        mask = torch.cat([known, known.new_ones(data.shape[:2])], dim=1)
+        lengths, longest = np.array([[len(row)] for row in rows]), states.shape[1]
+        # From the left, the padding of each prompt; then what is there, the prompt and the data.
+        mask = sent(torch.from_numpy(np.arange(longest + n_data) >= longest - lengths), states.device)
         hidden: Tensor = self.backbone.run(data.to(states.dtype), mask, n_data=n_data, past=past).last_hidden_state
         return hidden.float()
 
@@ -190,7 +192,7 @@ class PrefixCache:
             parts.append(f"host {_in_gb(tiers.host.held_bytes)} of {_in_gb(tiers.host.max_bytes)}")
         if self.store is not None:
             parts.append(f"disk {_in_gb(self.store.held_bytes)} of {_in_gb(self.store.max_bytes)}")
-        return f"KV cache of prompts: found on {rates or 'none'}; holds on {', '.join(parts)}"
+        return f"prompts read: {rates or 'none'}; their KV cache holds: {', '.join(parts)}"
 
     def hit_rates(self) -> dict[str, float]:
         """Give the share of prompts found in each tier, and of those computed, since the last call; empty if none."""

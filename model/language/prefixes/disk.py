@@ -14,12 +14,11 @@ from torch import Tensor
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
 from model.language.prefixes.records import RecordLayout
-from model.language.prefixes.store import Described, PrefixStore
+from model.language.prefixes.store import PrefixStore
 
 _FORMAT = 3
 """Of the records of a store; another number invalidates all of them. Those of 1 were computed from embeddings without
 the scale that Gemma and its kin give them; those of 2 lay otherwise."""
-_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64", torch.int8: "I8"}
 
 
 class DiskTier:
@@ -61,7 +60,7 @@ class DiskTier:
         """
         there = {key: found for key in keys if (found := self.store.describe(self._name(key))) is not None}
         for key, found in there.items():
-            self._check(key, found, keys[key])
+            self._check(found.type, found.shape, keys[key])
         self._ours_bytes = sum(keys[key] for key in there) * self.layout.token_bytes
         self._holds_all = sum(keys.values()) * self.layout.token_bytes <= self.store.max_bytes
         missing = [tokens for key, tokens in keys.items() if key not in there]
@@ -78,7 +77,7 @@ class DiskTier:
         """
         record = self.store.get(self._name(key))
         if record is not None:
-            self._check(key, Described(_DTYPES.get(record.dtype, str(record.dtype)), tuple(record.shape)), tokens)
+            self._check(record.dtype, tuple(record.shape), tokens)
         return record
 
     def put(self, key: bytes, record: Tensor, *, is_in_memory: bool) -> None:
@@ -89,12 +88,12 @@ class DiskTier:
             self._ours_bytes += record.nbytes
             self.store.put(self._name(key), record)
 
-    def _check(self, key: bytes, found: Described, tokens: int) -> None:
-        expected = Described(_DTYPES.get(self.layout.stored_dtype, ""), (tokens, self.layout.width))
-        if found != expected:
+    def _check(self, dtype: torch.dtype | None, shape: tuple[int, ...], tokens: int) -> None:
+        expected = (self.layout.stored_dtype, (tokens, self.layout.width))
+        if (dtype, shape) != expected:
             raise BackboneError(
                 f"{self.store.folder} holds keys and values of another model or precision under the name of a prompt "
-                f"({found.dtype} {list(found.shape)}, and this model has {expected.dtype} {list(expected.shape)}); "
+                f"({dtype} {list(shape)}, and this model has {expected[0]} {list(expected[1])}); "
                 "remove that folder, or give another with `prefix_cache=`"
             )
 

@@ -6,10 +6,12 @@ tensors and names are (`model.language.prefixes.disk`).
 
 import hashlib
 import json
+import math
 import os
 from typing import NamedTuple
 
-from safetensors.torch import load, save
+import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from catalog.runtime.locations import required_path
@@ -19,6 +21,17 @@ _HEADER_BYTES = 8
 """safetensors: the length of the header, before it."""
 _LONGEST_HEADER = 4096
 """Of one tensor it takes some 70 bytes."""
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+"""By the names of safetensors."""
 
 
 class Described(NamedTuple):
@@ -27,6 +40,13 @@ class Described(NamedTuple):
     dtype: str
     """As safetensors writes it, such as `BF16`."""
     shape: tuple[int, ...]
+    start: int
+    """Where its numbers begin in the file (bytes)."""
+
+    @property
+    def type(self) -> torch.dtype | None:
+        """The type as torch has it; None if it is none of those that are kept here."""
+        return _DTYPES.get(self.dtype)
 
 
 class PrefixStore:
@@ -72,8 +92,15 @@ class PrefixStore:
 
     def get(self, name: str) -> Tensor | None:
         """Give the tensor of that name, on the CPU; None if there is none, or it is damaged."""
-        content = self._cache.read(_key(name))
-        return None if content is None else load(content)["value"]
+        content = self._cache.read_array(_key(name))
+        # Without safetensors' own `load`, which copies: 3 ms of 12 MB, in which no other thread runs.
+        about = None if content is None else _described(content[: _HEADER_BYTES + _LONGEST_HEADER].tobytes())
+        if content is None or about is None or about.type is None:
+            return None
+        numbers = content[about.start :]
+        if about.start % about.type.itemsize or len(numbers) != math.prod(about.shape) * about.type.itemsize:
+            return None
+        return torch.from_numpy(numbers).view(about.type).view(about.shape)
 
     def put(self, name: str, value: Tensor) -> None:
         """Keep a tensor; one that is larger than the budget, or that the disk does not take, is not kept."""
@@ -87,14 +114,7 @@ class PrefixStore:
         It counts as used then. The checksum is not looked at, and a file that says nothing is as none.
         """
         head = self._cache.read_head(_key(name), _HEADER_BYTES + _LONGEST_HEADER)
-        if head is None:
-            return None
-        length = int.from_bytes(head[:_HEADER_BYTES], "little")
-        try:
-            about = json.loads(head[_HEADER_BYTES : _HEADER_BYTES + length])["value"]
-            return Described(str(about["dtype"]), tuple(int(size) for size in about["shape"]))
-        except (ValueError, KeyError, TypeError):
-            return None
+        return None if head is None else _described(head)
 
     def require_room(self, n_bytes: int) -> None:
         """Write so many bytes, and remove them again, unless the budget is used up and old tensors give way.
@@ -113,6 +133,17 @@ class PrefixStore:
                 f"the disk of {self.folder} does not take {n_bytes / 1e6:,.1f} MB, which one prompt needs "
                 f"({error.strerror or error}); make room there, or give another folder with `prefix_cache=`"
             ) from error
+
+
+def _described(head: bytes) -> Described | None:
+    """Read the header of a file of one tensor; None if there is none."""
+    length = int.from_bytes(head[:_HEADER_BYTES], "little")
+    try:
+        about = json.loads(head[_HEADER_BYTES : _HEADER_BYTES + length])["value"]
+        shape = tuple(int(size) for size in about["shape"])
+        return Described(str(about["dtype"]), shape, _HEADER_BYTES + length)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _key(name: str) -> str:

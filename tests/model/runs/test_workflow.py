@@ -333,7 +333,7 @@ def test_prompts_are_kept_between_runs_and_change_nothing(
         assert list(folder.glob("*.block"))
         printed = capsys.readouterr()
         assert f"KV cache of {len(GENES)} prompts: " in printed.out
-        assert re.search(r"KV cache of prompts: found on device .*%, host .*%, disk .*%.* of 10.0 MB", printed.err)
+        assert re.search(r"prompts read: device .*%, host .*%, disk .*%.* of 10.0 MB", printed.err)
     plain, again = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "again"))
     for name, value in plain.items():
         np.testing.assert_allclose(value, again[name], rtol=1e-4, atol=1e-5)

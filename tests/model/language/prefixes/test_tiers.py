@@ -31,7 +31,8 @@ def backbone(directories: dict[Family, Path]) -> Backbone:
 
 
 def _data(backbone: Backbone) -> Tensor:
-    return torch.randn(BATCH, N_DATA, backbone.embedding_width, generator=torch.Generator().manual_seed(1))
+    data = torch.randn(BATCH, N_DATA, backbone.embedding_width, generator=torch.Generator().manual_seed(1))
+    return data.to(backbone.embeddings.device)
 
 
 def _epochs(cache: PrefixCache, epochs: int = 2, *, looks_ahead: bool = True) -> list[Tensor]:
@@ -78,6 +79,27 @@ def test_what_is_read_is_the_same_whatever_the_tier(
     assert "computed" not in _second_epoch(tiered)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_pinned_memory_and_disk_give_what_the_device_does(
+    directories: dict[Family, Path], tmp_path: Path
+) -> None:
+    backbone = Backbone(directories["llama"], max_layers=2).to("cuda")
+    whole = _bytes_of(backbone, TEXTS)
+    store = PrefixStore(tmp_path, max_bytes=4 * whole + (1 << 16))
+    tiered = PrefixCache(backbone, max_bytes=whole // 3, host_bytes=whole // 3, store=store)
+    on_device_alone = PrefixCache(backbone, max_bytes=2 * whole)
+    for cache in (tiered, on_device_alone):
+        cache.plan(TEXTS, N_DATA)
+    for found, expected in zip(_epochs(tiered, 4), _epochs(on_device_alone, 4), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert {"device", "host", "disk"} == set(_second_epoch(tiered))
+    measured = PrefixCache(backbone)
+    _epochs(measured, 1)
+    held = measured.held_bytes
+    assert measured.measure_step(BATCH)
+    assert measured.held_bytes == held
+
+
 def _second_epoch(cache: PrefixCache) -> dict[str, float]:
     """Read once more, and give where prompts were found."""
     cache.hit_rates()
@@ -103,8 +125,8 @@ def test_budgets_of_a_few_prompts_fill_all_three_tiers_and_the_rest_is_computed(
             cache(_data(backbone), texts), backbone(_data(backbone), texts), rtol=1e-5, atol=1e-5
         )
     assert re.fullmatch(
-        r"KV cache of prompts: found on device \S+%, host \S+%, disk \S+%, computed \S+%; "
-        r"holds on device .* of .* MB, host .* of .* MB, disk .* of .* MB",
+        r"prompts read: device \S+%, host \S+%, disk \S+%, computed \S+%; "
+        r"their KV cache holds: device .* of .* MB, host .* of .* MB, disk .* of .* MB",
         cache.report(),
     )
 
@@ -178,7 +200,7 @@ def test_a_file_of_another_precision_under_a_prompt_s_name_is_refused_before_the
     record = torch.zeros(len(row) - cache.head_length, cache.layout.width, dtype=torch.bfloat16)
     disk = DiskTier(store, backbone, cache.layout, head_length=cache.head_length)
     disk.put(row.tobytes(), record, is_in_memory=False)
-    with pytest.raises(BackboneError, match=r"another model or precision.*BF16.*F32.*`prefix_cache=`"):
+    with pytest.raises(BackboneError, match=r"another model or precision.*bfloat16.*float32.*`prefix_cache=`"):
         PrefixCache(backbone, store=store).plan(TEXTS, N_DATA)
 
 
