@@ -118,7 +118,7 @@ MODELLING = {
 }
 LONG = {
     "interpret": [Use(f"{{}}/runs/paper --store {{}}/genome.store {TABLES} --draws 20 --out {{}}/figures", "figures")],
-    "demo": [Use("--size tiny --out {}/demo", "demo")],
+    "demo": [Use("--size tiny --out {}/demo --backbone {}/runs/paper/backbone", "demo")],
 }
 """Those that take more than a second or two."""
 
