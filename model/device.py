@@ -1,15 +1,16 @@
 """Which device a model runs on, and in which arithmetic.
 
-Belongs here: from `auto`, `cpu` or `cuda` to a device, from `fp32` or `bf16` to a dtype, tensors sent there. Does
-not: several devices (`model.training.fit`).
+Belongs here: from `auto`, `cpu` or `cuda` to a device, from the name of a precision to a dtype, tensors sent there.
+Does not: several devices (`model.training.fit`), what a precision means in a language model
+(`model.language.arithmetic`).
 """
 
 import torch
 from torch import Tensor
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 _EARLIER = {"float32": "fp32", "bfloat16": "bf16"}
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_name(name: str) -> str:
@@ -18,12 +19,12 @@ def precision_name(name: str) -> str:
 
 
 def choose_dtype(precision: str) -> torch.dtype:
-    """Turn `fp32` or `bf16` into a dtype.
+    """Turn `fp32`, `bf16` or `fp16` into a dtype.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is none of these.
     """
     name = precision_name(precision)
     if name not in _DTYPES:

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.device import choose_dtype, sent
+from model.device import sent
+from model.language.arithmetic import Arithmetic
 from model.language.data_attention import OtherMasks, attention_windows, check_masks_are_obeyed, data_mask
 from model.language.directory import (
     UNTRAINED_MARK,
@@ -63,7 +64,8 @@ class Backbone(nn.Module):
     max_positions
         Use at most this many positions (prompt + data), however many the model has.
     precision
-        `fp32` or `bf16`: of the frozen weights and of the arithmetic in them.
+        `fp32`; or `bf16` or `fp16`: matrices and products in 16 bits, the residual stream, norms and softmax in float32
+        (`model.language.arithmetic`).
     data_attention
         `bidirectional` lets the data tokens of a causal model see each other in both directions.
     data_position_ids
@@ -90,14 +92,15 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         try:
-            dtype = choose_dtype(precision)
+            self.arithmetic = Arithmetic(precision)
         except ValueError as error:
             raise BackboneError(str(error)) from error
         _check_choice("data_attention", data_attention, get_args(DataAttention))
         _check_choice("data_position_ids", data_position_ids, get_args(DataPositions))
         self.directory = find_model(directory)
         check_files(self.directory)
-        self.model = load_model(self.directory, max_layers, dtype)
+        self.model = load_model(self.directory, max_layers, self.arithmetic.loaded_as)
+        self.arithmetic.prepare(self.model)
         self.tokenizer = load_tokenizer(self.directory)
         config = self.model.config
         self.layers: int = config.num_hidden_layers
@@ -133,7 +136,7 @@ class Backbone(nn.Module):
         return weight
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Give the vectors that the model reads for tokens, shape `(..., embedding_width)`."""
+        """Give the vectors that the model reads for tokens, shape `(..., embedding_width)`, float32."""
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded
 
@@ -250,18 +253,19 @@ class Backbone(nn.Module):
         Parameters
         ----------
         embedded
-            Shape `(batch, tokens, embedding_width)`.
+            Shape `(batch, tokens, embedding_width)`; the residual stream starts with it, in float32.
         mask
             True where there is a token, shape `(batch, past + tokens)`, bool.
         n_data
             How many of the last tokens are data: what `data_attention` is about.
         past
-            A Transformers cache to read from and add to, or None.
+            A Transformers cache to read from and add to, or None. One that was empty has keys and values in the
+            dtype of products afterwards.
         """
         options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": past is not None}
         if self._windows and n_data:
             masks = {
-                kind: data_mask(mask, embedded.shape[1], n_data, window=window, dtype=embedded.dtype)
+                kind: data_mask(mask, embedded.shape[1], n_data, window=window, dtype=self.arithmetic.products)
                 for kind, window in self._windows.items()
             }
             # Models whose blocks differ in kind take one mask a kind, the others one.
@@ -273,7 +277,11 @@ class Backbone(nn.Module):
             options["position_ids"] = positions[:, -embedded.shape[1] :] + self._first_position
         if past is not None:
             options["past_key_values"] = past
-        return self.model(inputs_embeds=embedded, **options)
+        was_empty = past is not None and past.get_seq_length() == 0
+        found = self.arithmetic.run(self.model, embedded, options)
+        if was_empty:
+            self.arithmetic.round_cache(past)
+        return found
 
     def _known(self, ids: list[int]) -> list[int]:
         if max(ids, default=0) >= self.embeddings.shape[0]:
@@ -289,13 +297,14 @@ class Backbone(nn.Module):
         try:
             ids = torch.tensor(self.tokenize(PROBE)[:N_TOKENS])
             self.embedding_scale = embedding_scale(self.model.get_input_embeddings(), ids)
-            alone = self.model(input_ids=ids[None], use_cache=False).last_hidden_state[0]
+            with self.arithmetic.context(ids.device):
+                alone = self.model(input_ids=ids[None], use_cache=False).last_hidden_state[0]
             padding = torch.zeros(N_PADDING, dtype=ids.dtype)
             embedded = self.embed(torch.cat([padding, ids]))[None]
             mask = (torch.arange(embedded.shape[1]) >= N_PADDING)[None]
             given = embedded.clone()
             padded = self.run(embedded, mask).last_hidden_state[0, N_PADDING:]
-            check_reading(alone, padded, embedded.dtype)
+            check_reading(alone, padded, self.arithmetic.products)
             if not torch.equal(embedded, given):
                 raise ValueError("it changes the embeddings that it is given, in place")
             # Causal: a token's output is the same whatever follows it.
@@ -304,14 +313,14 @@ class Backbone(nn.Module):
         except BackboneError:
             raise
         except Exception as error:  # another kind of model may fail in any way
-            raise refused(self.directory, self.model.config, error) from error
+            raise refused(self.directory, self.model.config, error, precision=self.arithmetic.precision) from error
         self.width = int(alone.shape[-1])
         self.is_causal = bool(torch.allclose(before, after, rtol=1e-4, atol=1e-5))
 
     def _probe(self) -> tuple[Tensor, Tensor, Tensor]:
         """Give embeddings of five tokens, the same with another last one, and their mask."""
         generator = torch.Generator().manual_seed(0)
-        embedded = torch.randn(1, 5, self.embedding_width, generator=generator).to(self.embeddings)
+        embedded = torch.randn(1, 5, self.embedding_width, generator=generator).to(self.embeddings.device)
         changed = embedded.clone()
         changed[:, -1] *= -1
         return embedded, changed, torch.ones(1, 5, dtype=torch.bool, device=embedded.device)

@@ -147,10 +147,11 @@ def _check_directory(directory: Path) -> None:
         )
 
 
-def load_model(place: Path, max_layers: int | None, dtype: torch.dtype) -> Any:
+def load_model(place: Path, max_layers: int | None, dtype: torch.dtype | str) -> Any:
     """Load the first blocks, frozen and in evaluation mode; only these are kept in memory.
 
-    Of a folder only these are read; of a GGUF file every tensor is, one after the other.
+    Of a folder only these are read, as `dtype`, or as they are stored if that is `auto`; of a GGUF file every tensor
+    is, one after the other, and what is kept is float32.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def load_model(place: Path, max_layers: int | None, dtype: torch.dtype) -> Any:
             model, report = AutoModel.from_pretrained(
                 folder,
                 config=config,
-                dtype=dtype,
+                dtype=dtype if header is None else torch.float32,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -238,10 +239,12 @@ def _check_whole(place: Path, config: Any, report: dict[str, Any]) -> None:
     )
 
 
-def refused(directory: Path, config: Any, error: Exception) -> BackboneError:
+def refused(directory: Path, config: Any, error: Exception, *, precision: str) -> BackboneError:
     """Make the error of a model that was loaded, but does not read embeddings as a language model does."""
+    how = "" if precision == "fp32" else f" in {precision} (some families serve only in fp32)"
     return BackboneError(
-        f"{directory} holds a {config.model_type}, which does not serve as a backbone: {_first_line(error)}; {_TAKE}"
+        f"{directory} holds a {config.model_type}, which does not serve as a backbone{how}: {_first_line(error)}; "
+        f"{_TAKE}"
     )
 
 

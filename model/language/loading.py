@@ -20,7 +20,7 @@ class LanguageSettings:
     max_positions: int = 2048
     """Positions to use (prompt + bins), at most."""
     precision: str = "fp32"
-    """`fp32` or `bf16`."""
+    """`fp32`, `bf16` or `fp16`."""
     data_attention: DataAttention = "causal"
     """How bins see each other; see `Backbone`."""
     data_position_ids: DataPositions = "prompt"

@@ -49,10 +49,16 @@ def add_lora(
     Raises
     ------
     BackboneError
-        If the backbone has adapters already, the rank is not positive, or it has no layer of such a name.
+        If the backbone has adapters already or computes in float16, the rank is not positive, or it has no layer of
+        such a name.
     """
     if backbone.is_adapted:
         raise BackboneError(f"{backbone.directory.name} has adapters already; load the backbone again to start anew")
+    if backbone.arithmetic.precision == "fp16":
+        raise BackboneError(
+            "adapters are trained with products in bfloat16 or float32: gradients pass float16 scaled; set "
+            "precision=bf16, or leave lora_rank out"
+        )
     if rank < 1:
         raise BackboneError(f"the rank of adapters counts from 1, got {rank}")
     # Here, since it takes seconds to import, and a frozen model needs none of it.

@@ -15,7 +15,7 @@ PROBE = "# Symbol: MYH7, # Summary: myosin heavy chain"
 """A prompt whose first tokens are read for it."""
 N_TOKENS, N_PADDING = 5, 2
 """Tokens that are compared, and the padding before them."""
-_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 """What sums in another order may change, as a fraction of the whole. Families that read otherwise differ by 0.1 and
 more."""
 

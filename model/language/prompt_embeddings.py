@@ -23,9 +23,11 @@ from torch import Tensor
 from catalog.runtime.files import replacing
 from catalog.runtime.locations import required_path
 from catalog.runtime.tables import listed
-from model.device import choose_device, choose_dtype
+from model.device import choose_device
+from model.language.arithmetic import Arithmetic
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError, model_digest, quiet_transformers
+from model.language.gguf_files.source import is_gguf
 from model.language.loading import LanguageSettings, load_backbone
 
 Pooling = Literal["mean", "last"]
@@ -90,21 +92,22 @@ def embed_prompts(
     """
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling must be 'mean' (over all tokens) or 'last' (the last token), got {pooling!r}")
-    dtype = choose_dtype(precision)
+    arithmetic = Arithmetic(precision)
     if max_tokens < 1 or not prompts:
         raise ValueError(
             f"embedding takes at least 1 prompt and 1 token of each; got {len(prompts)} prompts and "
             f"max_tokens={max_tokens}"
         )
     directory = required_path(backbone_dir)
-    if not directory.is_dir():
+    if not directory.is_dir() and not is_gguf(directory):
         raise BackboneError(
-            f"there is no model directory at {directory}; give the folder that `save_pretrained` or `hf download` wrote"
+            f"there is no model directory at {directory}; give the folder that `save_pretrained` or `hf download` "
+            "wrote, or a GGUF file"
         )
     options: dict[str, object] = {
         "pooling": pooling,
         "max_tokens": max_tokens,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": arithmetic.identity.replace("torch.", ""),
     }
     distinct = list(dict.fromkeys(prompts))
     place = {prompt: index for index, prompt in enumerate(distinct)}

@@ -34,7 +34,7 @@ class GtaConfig:
     positions: int = 2048
     """Positions to use (prompt + bins), at most."""
     precision: str = "fp32"
-    """Of the frozen model: `fp32` or `bf16`."""
+    """Of the products in the frozen model: `fp32`, `bf16` or `fp16`."""
     data_attention: DataAttention = "causal"
     """How bins see each other in a causal language model: those to their left, or all (the paper names the first as a
     limitation). An encoder always sees all."""

@@ -45,8 +45,9 @@ class TrainRequest:
     `plain`]"""
     tasks: tuple[str, ...] = field(default=(), metadata={"flag": "--targets-columns"})
     """Value columns of several cell types, comma-separated, predicted by one model."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """fp32 or bf16: of the frozen language model, and of training where autocast allows."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the matrices and products of the frozen language model, with all else in float32: fp32, bf16, or fp16, which
+    rounds an eighth as much as bf16. For a model without one, bf16 is torch's autocast in training."""
     device: str = "auto"
     """auto, cpu or cuda."""
     devices: int = 1

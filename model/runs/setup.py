@@ -52,7 +52,7 @@ def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
         epochs=factory.recipe.epochs if request.epochs is None else request.epochs,
         batch_size=request.batch_size if isinstance(request.batch_size, int) else factory.recipe.batch_size,
         micro_batch_size="auto" if request.batch_size == "auto" else factory.recipe.micro_batch_size,
-        autocast=factory.recipe.autocast or choose_dtype(request.precision) is torch.bfloat16,
+        autocast=factory.recipe.autocast or _rounds_all(request, factory.language(factory.config)),
     )
     require_log(training)
     there = {item.name for item in fields(factory.config)}
@@ -120,6 +120,12 @@ def untrained_predictor(
     if request.seeds:
         return seed_ensemble(request.model, seeds=request.seeds, **options)
     return build_predictor(request.model, **options)
+
+
+def _rounds_all(request: TrainRequest, language: LanguageSettings | None) -> bool:
+    # Beside a language model, which has a precision of its own, our own parts are small, and what bins and genes differ
+    # by passes through them.
+    return language is None and choose_dtype(request.precision) is torch.bfloat16
 
 
 def _language(request: TrainRequest, config: Any) -> LanguageSettings | None:

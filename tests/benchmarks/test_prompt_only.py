@@ -99,7 +99,7 @@ def test_a_damaged_entry_is_made_again(
         pytest.param(("x", ""), {}, "no tokens: ''; leave them out", id="an empty prompt"),
         pytest.param(("x",), {"max_tokens": 0}, "1 token of each", id="no token"),
         pytest.param(("x",), {"pooling": "max"}, "'mean'.*'last'", id="another pooling"),
-        pytest.param(("x",), {"precision": "int8"}, "fp32, bf16", id="another precision"),
+        pytest.param(("x",), {"precision": "int8"}, "fp32, bf16, fp16", id="another precision"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused(

@@ -116,7 +116,7 @@ class PrefixCache:
         lengths, longest = np.array([[len(row)] for row in rows]), states.shape[1]
         # From the left, the padding of each prompt; then what is there, the prompt and the data.
         mask = sent(torch.from_numpy(np.arange(longest + n_data) >= longest - lengths), states.device)
-        hidden: Tensor = self.backbone.run(data.to(states.dtype), mask, n_data=n_data, past=past).last_hidden_state
+        hidden: Tensor = self.backbone.run(data, mask, n_data=n_data, past=past).last_hidden_state
         return hidden.float()
 
     def plan(self, prompts: Sequence[str], n_data: int) -> str:

@@ -40,7 +40,8 @@ class DiskTier:
         self._holds_all = True
         self._ours_bytes = 0
         # The digest covers the tokenizer. How data see each other is no matter: a prompt never sees them.
-        made_by = [_FORMAT, backbone.digest, backbone.layers, str(layout.dtype), layout.kind, head_length]
+        arithmetic = backbone.arithmetic.identity
+        made_by = [_FORMAT, backbone.digest, backbone.layers, arithmetic, layout.kind, head_length]
         self._made_by = json.dumps(made_by).encode()
 
     def plan(self, keys: Mapping[bytes, int]) -> None:

@@ -260,7 +260,7 @@ def test_a_tokenizer_of_another_model_is_refused(directories: dict[Family, Path]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"precision": "int4"}, "fp32, bf16", id="unknown precision"),
+        pytest.param({"precision": "int4"}, "fp32, bf16, fp16", id="unknown precision"),
         pytest.param({"max_layers": 0}, "at least 1 block", id="no block"),
     ],
 )
