@@ -75,6 +75,14 @@ def evaluate(
             "set, with what RUN is ahead by. Repeatable. Controls of RUN (train --controls) are taken anyway."
         ),
     ] = None,
+    beside_store: Annotated[
+        str | None,
+        typer.Option(
+            "--beside-store",
+            help="Where the runs beside find features that are not those of RUN, such as finer bins. "
+            "[default: --store]",
+        ),
+    ] = None,
     n_bins: OtherNBins = None,
     anchors: OtherAnchors = None,
     no_baselines: Annotated[
@@ -100,7 +108,7 @@ def evaluate(
     Pearson and the mean squared error are of log(1 + expression).
     """
     if predictions:
-        if run is not None or store is not None or beside:
+        if run is not None or store is not None or beside or beside_store:
             raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store and --beside")
         if genes is not None and resample == "gene":
             raise typer.BadParameter("with --predictions, --genes goes with --resample family or contig")
@@ -113,7 +121,7 @@ def evaluate(
     if column or paired:
         raise typer.BadParameter("--column and --paired go with --predictions, not with a RUN")
     from model.runs.folder import controls_of
-    from model.runs.scores import ComparedRun
+    from model.runs.scores import ComparedRun, reads_alike
     from model.runs.workflow import evaluate as run_evaluate
     from model.runs.workflow import load_genes_as_trained, open_run
 
@@ -136,8 +144,9 @@ def evaluate(
     def others() -> Iterator[ComparedRun]:
         for folder, label in labels.items():
             other = open_run(folder, device=device)
-            alike = (other.feature_set, other.windows) == (opened.feature_set, opened.windows)
-            yield ComparedRun(label, other, None if alike else load(other))
+            yield ComparedRun(
+                label, other, None if reads_alike(opened, other) else load(other, store=beside_store or store)
+            )
 
     scores = run_evaluate(
         opened,

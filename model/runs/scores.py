@@ -130,6 +130,14 @@ def evaluate(
     return head | statistics | {"spread": own_spread, "seeds": seeds, "beside": compared}
 
 
+def reads_alike(run: Run, other: Run) -> bool:
+    """Tell whether two runs read the same features in the same way, but for the length of the windows."""
+    if (run.feature_set, run.windows) != (other.feature_set, other.windows):
+        return False
+    read = [one.predictor.trained_on for one in (run, other)]
+    return read[0] is None or read[1] is None or read[0].identity.first_difference(read[1].identity) is None
+
+
 def warn_of_windows(run: Run) -> None:
     """Warn of windows of an even number of bins, or of another number than in training."""
     predictor = run.predictor

@@ -22,7 +22,7 @@ from keras_files import write_keras
 from featurestore.cli import main as cli
 
 PLACES = {
-    "option": ("store_too", "catalog", "fasta", "backbone"),
+    "option": ("store_too", "beside_store", "catalog", "fasta", "backbone"),
     "argument": ("store", "source", "destination", "a", "b"),
 }
 """Parameters that take a URL as well, so that their type is text."""
@@ -109,7 +109,9 @@ MODELLING = {
     ],
     "evaluate": [
         Use(
-            f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --beside {{}}/runs/split --draws 20", prints="runs/split"
+            f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --beside {{}}/runs/split "
+            "--beside-store {}/genome.store --draws 20",
+            prints="runs/split",
         ),
         Use("--predictions {}/predictions.csv --targets {}/targets.tsv --draws 20"),
         Use("--predictions {}/predicted.parquet --targets {}/targets.parquet --draws 20"),

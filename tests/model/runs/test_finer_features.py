@@ -20,6 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("finer")
     store = built_store(place / "s", {"chr1": 60_000, "chr2": 60_000}, Grid(bin_size=400), name="coarse")
     build_set(store, Grid(bin_size=200), name="fine", contigs=["chr1", "chr2"])
+    built_store(place / "finer", {"chr1": 60_000, "chr2": 60_000}, Grid(bin_size=100), name="coarse")
     rng = np.random.default_rng(0)
     genes = pl.DataFrame(
         {
@@ -34,13 +35,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def tables(place: Path) -> list[str]:
-    return ["--store", f"{place}/s", "--genes", f"{place}/genes.tsv", "--targets", f"{place}/t.tsv"]
+def tables(place: Path, store: str = "s") -> list[str]:
+    return ["--store", f"{place}/{store}", "--genes", f"{place}/genes.tsv", "--targets", f"{place}/t.tsv"]
 
 
-def train(place: Path, model: str, feature_set: str, *options: str) -> int:
-    words = ["--model", model, "--feature-set", feature_set, "--n-bins", "9", "--out", f"{place}/{model}-{feature_set}"]
-    return main(["train", *tables(place), *words, *options])
+def train(place: Path, model: str, feature_set: str, *options: str, store: str = "s") -> int:
+    out = f"{place}/{model}-{feature_set}" + ("" if store == "s" else f"-{store}")
+    words = ["--model", model, "--feature-set", feature_set, "--n-bins", "9", "--out", out]
+    return main(["train", *tables(place, store), *words, *options])
 
 
 def test_expecto_is_a_baseline_where_bins_are_short_and_compared_where_they_are_long(
@@ -67,3 +69,20 @@ def test_expecto_is_a_baseline_where_bins_are_short_and_compared_where_they_are_
     test = dataset.subset(open_run(place / "mlp-coarse").split.test)
     predicted, observed = run.predictor.predict(test), np.log1p(test.targets.numpy())
     assert compared["pearson"] == pytest.approx(np.corrcoef(predicted, observed)[0, 1], abs=1e-6)
+
+
+def test_a_run_beside_may_read_finer_bins_of_the_same_name_in_another_store(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(place, "ridge-centre", "coarse") == 0
+    assert train(place, "ridge-expecto", "coarse", store="finer") == 0
+    capsys.readouterr()
+    argv = ["evaluate", str(place / "ridge-centre-coarse"), *tables(place), "--draws", "20", "--json"]
+    argv += ["--beside", str(place / "ridge-expecto-coarse-finer")]
+    assert main(argv) == 2
+    assert "bins of" in capsys.readouterr().err
+    assert main([*argv, "--beside-store", str(place / "finer")]) == 0
+    (compared,) = json.loads(capsys.readouterr().out)["beside"]
+    alone = ["evaluate", str(place / "ridge-expecto-coarse-finer"), *tables(place, "finer"), "--draws", "20", "--json"]
+    assert main(alone) == 0
+    assert compared["spearman"] == pytest.approx(json.loads(capsys.readouterr().out)["spearman"])
