@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
     from catalog.expression.promoters import read_peaks, read_quantification, signal_at_tss
-    from catalog.expression.targets import median_over_samples, read_samples, read_targets
+    from catalog.expression.targets import TargetSettings, median_over_samples, read_samples, read_targets
     from catalog.fasta.file import Fasta
     from catalog.fasta.index import FastaIndex
     from catalog.fasta.source import FastaChanged, FastaError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from catalog.ncbi.annotations import annotate, prompts_for, read_annotations
     from catalog.ncbi.client import EntrezError
     from catalog.ncbi.fetch import fetch_annotations
+    from catalog.ncbi.prompts import PromptSettings
     from catalog.registry import (
         DamagedRegistry,
         KnownSet,
@@ -57,10 +58,12 @@ __all__ = [
     "KnownStore",
     "Placement",
     "Placements",
+    "PromptSettings",
     "Registry",
     "Split",
     "StoreSummary",
     "TableError",
+    "TargetSettings",
     "UnknownContig",
     "UnknownStore",
     "annotate",
@@ -117,9 +120,11 @@ _MORE = {
     "KnownStore": "catalog.registry",
     "Placement": "catalog.grid",
     "Placements": "catalog.grid",
+    "PromptSettings": "catalog.ncbi.prompts",
     "Registry": "catalog.registry",
     "StoreSummary": "catalog.registry",
     "TableError": "catalog.runtime.tables",
+    "TargetSettings": "catalog.expression.targets",
     "UnknownContig": "catalog.assembly",
     "UnknownStore": "catalog.registry",
     "annotate": "catalog.ncbi.annotations",

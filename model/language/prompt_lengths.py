@@ -41,6 +41,9 @@ def _without_the_middle(tokenizer: Any, prompt: str, room: int) -> list[int]:
     """Cut characters before the last line until the prompt fits."""
     body, _, last = prompt.rpartition("\n")
     first = body.partition("\n")[0]
+    fixed = tokenizer(f"{first}\n{last}", verbose=False)["input_ids"]
+    if len(fixed) > room:
+        raise ValueError(f"the first and the last line of a prompt take {len(fixed)} tokens: {first[:60]!r}, {last!r}")
 
     def row_of(n_characters: int) -> list[int]:
         # One token too many tells that it is too long.
@@ -48,15 +51,18 @@ def _without_the_middle(tokenizer: Any, prompt: str, room: int) -> list[int]:
         row: list[int] = tokenizer(text, truncation=True, max_length=room + 1)["input_ids"]
         return row
 
-    fixed = tokenizer(f"{first}\n{last}", verbose=False)["input_ids"]
-    if len(fixed) > room:
-        raise ValueError(f"the first and the last line of a prompt take {len(fixed)} tokens: {first[:60]!r}, {last!r}")
-    lengths = range(len(first), len(body) + 1)
-    kept = bisect_right(lengths, room, key=lambda count: len(row_of(count))) - 1
-    # A longer text may have a token less: a word that is whole is often one token.
-    while len(row_of(lengths[kept])) > room:
+    if tokenizer.is_fast:  # which tell where in the text a token ends
+        n_last = len(tokenizer(f"\n{last}", add_special_tokens=False)["input_ids"])
+        most = max(room - n_last, tokenizer.num_special_tokens_to_add() + 1)
+        ends = tokenizer(body, truncation=True, max_length=most, return_offsets_mapping=True)["offset_mapping"]
+        kept = max([len(first), *(end for _, end in ends)])
+    else:
+        lengths = range(len(first), len(body) + 1)
+        kept = lengths[bisect_right(lengths, room, key=lambda count: len(row_of(count))) - 1]
+    # Tokens of the shorter text may be others: a word that is whole is often one token.
+    while len(row := row_of(kept)) > room:
         kept -= 1
-    return row_of(lengths[kept])
+    return row
 
 
 def prompt_lengths(backbone: "Backbone", prompts: Sequence[str], *, n_data: int = 0) -> NDArray[np.int64]:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,9 +48,26 @@ def test_lengths_are_those_of_what_the_backbone_reads(tmp_path: Path) -> None:
 GENE = "# Task: say\n# Symbol: MYH7\n# Summary: myosin heavy chain of the heart, in seven exons\n# Data:"
 
 
+class _WithoutOffsets:
+    """A tokenizer of Python, which does not tell where in the text a token ends."""
+
+    is_fast = False
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, *texts: Any, **options: Any) -> Any:
+        assert "return_offsets_mapping" not in options
+        return self._tokenizer(*texts, **options)
+
+
+@pytest.mark.parametrize("is_fast", [True, False], ids=["with offsets", "without"])
 @pytest.mark.parametrize("family", ["llama", "bert"])
-def test_truncation_takes_the_end_of_what_stands_before_the_last_line(tmp_path: Path, family: Family) -> None:
+def test_truncation_takes_the_end_of_what_stands_before_the_last_line(
+    tmp_path: Path, family: Family, is_fast: bool
+) -> None:
     tokenizer = Backbone(write_tiny_backbone(tmp_path, family)).tokenizer
+    tokenizer = tokenizer if is_fast else _WithoutOffsets(tokenizer)
     body, _, last = GENE.rpartition("\n")
     first = body.partition("\n")[0]
     shorter = [f"{body[:n].rstrip()}\n{last}" for n in range(len(first), len(body))]
