@@ -172,7 +172,9 @@ class _Files:
         self.written.append(self.out / f"{name}.parquet")
 
     def add_pictures(self, name: str, figure: Figure) -> None:
-        self.written += [save(figure, self.out / f"{name}{ending}") for ending in (".png", ".svg")]
+        self.written.append(save(figure, self.out / f"{name}.png"))
+        figure.set_layout_engine("none")  # the layout stays, and is not computed again for the other format
+        self.written.append(save(figure, self.out / f"{name}.svg"))
 
     def add_readme(self, left_out: Mapping[str, str]) -> None:
         """Say what each file shows, and why others are not there."""
