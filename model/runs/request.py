@@ -62,8 +62,8 @@ class TrainRequest:
     prefix_host_gb: float | None = None
     """GB of pinned host memory for prompts that a GPU has no room for. [default: half of what is free]"""
     prefix_cache_dtype: Literal["model", "int8"] = "model"
-    """Keep the KV cache as the model computes it (model), or in a half (bf16) or a quarter (fp32) of the memory with a
-    scale a head (int8)."""
+    """model: the KV cache is kept as the language model computes it; int8: in a half (bf16) or a quarter (fp32) of the
+    memory, with a scale for each head of a token."""
     log: Literal["csv", "tensorboard"] = "csv"
     """csv: metrics.csv alone; tensorboard: its files too."""
     baselines: bool = True
