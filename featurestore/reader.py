@@ -24,7 +24,7 @@ from featurestore.objects.objects import Objects
 from featurestore.rows.completeness import BuiltRows
 from featurestore.rows.row_requests import Block, RowRequest
 from featurestore.rows.source import HeldRowSource, RowSource, gather, read_rows
-from featurestore.rows.window_plan import WindowPlan, plan_windows, refuse_huge
+from featurestore.rows.window_plan import WindowPlan, plan_rows, plan_windows, refuse_huge
 
 if TYPE_CHECKING:
     import polars as pl
@@ -242,12 +242,16 @@ class FeatureReader(Displayed):
         """
         plan = self.plan(contigs, centres, n_bins)
         refuse_huge(len(plan.phases), plan.n_bins, self._pad.nbytes)
+        self.require_rows(plan)
+        return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
+
+    def require_rows(self, plan: WindowPlan) -> None:
+        """Refuse, with `NotBuilt`, windows that were never built; documents of arrays are checked on first use."""
         # Most contigs are complete, so most batches take one lookup for each contig and phase.
         if not all(self._built.is_whole(*place) for place in plan.places):
             self._refuse_what_was_never_built(plan.requests)
         if not plan.places <= self._checked:
             self._check(plan.places)
-        return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
 
     def _read(self, plan: WindowPlan) -> Values:
         """Read the features of every window; bins outside the contig are padded with the pad row."""
@@ -293,6 +297,16 @@ class FeatureReader(Displayed):
                 f"{len(positions)} centres do: are they positions on another assembly?"
             )
         return plan_windows(self._grid, lengths, names, positions, self._grid.checked_n_bins(n_bins))
+
+    def plan_from(self, contigs: Sequence[str], starts: NDArray[np.int64], n_bins: int) -> WindowPlan:
+        """Plan windows whose first bins begin at exactly these bases, where a phase has an edge; nothing is read."""
+        grid = self._grid
+        phase_of = {offset: phase for phase, offset in enumerate(grid.offsets)}
+        offsets = -starts % grid.bin_size
+        phases = np.asarray([phase_of[offset] for offset in offsets.tolist()], dtype=np.int64)
+        lengths = np.asarray([self._lengths[contig] for contig in contigs], dtype=np.int64)
+        first_bins = (starts + offsets) // grid.bin_size
+        return plan_rows(grid, lengths, contigs, phases, first_bins, np.zeros_like(starts), n_bins)
 
     def to_xarray(
         self, contig: str | None = None, *, offset: int | None = None, chunks: Any = None

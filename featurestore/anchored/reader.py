@@ -154,7 +154,7 @@ class AnchoredReader(Displayed):
     def numbered(self, numbers: Sequence[int], n_bins: int) -> Values:
         """Read windows by row of their anchors in the table; otherwise like `windows`."""
         n_bins = self.check_n_bins(n_bins)
-        self._refuse_what_was_never_built(numbers)
+        self.require_built(numbers)
         refuse_huge(len(numbers), n_bins, self.layout.shape[2] * self.feature_set.value_type.item_bytes)
         first = (self.n_bins - n_bins) // 2
         values = np.empty((len(numbers), n_bins, self.layout.shape[2]), dtype=self.feature_set.dtype)
@@ -181,7 +181,8 @@ class AnchoredReader(Displayed):
             )
         return [self._numbers[name] for name in names]
 
-    def _refuse_what_was_never_built(self, numbers: Sequence[int]) -> None:
+    def require_built(self, numbers: Sequence[int]) -> None:
+        """Refuse, with `NotBuilt`, anchors whose windows were never built, by row in the table."""
         shards = {number // self.layout.anchored.shard_anchors for number in numbers}
         if not self._committed:
             check_array(self.objects, self.layout, f"{self.layout.path}/values")

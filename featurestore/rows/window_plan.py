@@ -89,6 +89,19 @@ def plan_windows(
         As `grid.checked_n_bins` gives it.
     """
     phases, first_bins, residuals = grid.place_whole(centres, n_bins)
+    return plan_rows(grid, lengths, contigs, phases, first_bins, residuals, n_bins)
+
+
+def plan_rows(
+    grid: Grid,
+    lengths: NDArray[np.int64],
+    contigs: Sequence[str],
+    phases: NDArray[np.int64],
+    first_bins: NDArray[np.int64],
+    residuals: NDArray[np.int64],
+    n_bins: int,
+) -> WindowPlan:
+    """Plan the rows of windows whose first bins are known; the arguments are those of `plan_windows` and its fields."""
     offsets = np.asarray(grid.offsets, dtype=np.int64)[phases]
     rows = -(-(lengths + offsets) // grid.bin_size)
     # `clip` takes four times as long, and this runs for every batch.

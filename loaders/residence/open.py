@@ -23,6 +23,7 @@ from catalog.value_type import Values
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
 from featurestore import open as open_store
 from featurestore.anchored.reader import AnchoredReader, open_anchored
+from loaders.residence.device import PassedRows
 from loaders.residence.memory import HeldRows, ReadsRows
 from loaders.residence.mirror import MirrorRows
 from loaders.residence.streamed import StreamedRows
@@ -38,7 +39,7 @@ class ResidenceOptions:
     """Budgets of the residences; each reads its own."""
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
-    """Most that memory holds (bytes)."""
+    """Most that memory holds, and device where there is no GPU (bytes)."""
     cache_dir: Path | None = None
     """Folder of the mirror. [default: one below the cache directory]"""
     cache_bytes: int = DEFAULT_CACHE_BYTES
@@ -55,6 +56,10 @@ class ResidenceOptions:
 
 def _held(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
     return HeldRows(reader, options.memory_bytes, tally)
+
+
+def _passed_on(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
+    return PassedRows(reader, tally)
 
 
 def _mirrored(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
@@ -83,6 +88,7 @@ class ResidenceKind(NamedTuple):
 RESIDENCES: Mapping[str, ResidenceKind] = MappingProxyType(
     {
         "memory": ResidenceKind(_held, "each contig is read whole, once, on first use"),
+        "device": ResidenceKind(_passed_on, "so are contigs, onto the GPU if there is one, and windows gathered there"),
         "cache": ResidenceKind(_mirrored, "blocks that are read are copied to a mirror on the local disk"),
         "stream": ResidenceKind(_streamed, "next to nothing is kept"),
     }

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -24,6 +25,7 @@ from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
 from loaders.windows.grid import WindowDataset
 from loaders.windows.indexing import checked_indices, window_numbers
+from loaders.windows.row_table import Spans
 
 
 class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
@@ -60,6 +62,8 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
                 )
             if part is not self._lead:
                 _refuse_short_contigs(name, part)
+        self._spans: dict[str, tuple[Any, Spans]] = {}
+        """By set of narrower bins: where its windows begin on the device, and when that was so."""
 
     @property
     def n_bins(self) -> int:
@@ -144,17 +148,38 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
 
     def _batch(self, indices: list[int]) -> dict[str, Tensor]:
         starts = self._lead.placed(indices).starts
+        found: dict[str, Tensor] = {}
+        for name, part in self.parts.items():
+            if part is self._lead:
+                found[name] = part[indices]
+            elif part.is_on_device:
+                found[name] = self._gathered(name, part, torch.tensor(indices))
+            else:
+                found[name] = part.tensor_of(_from_starts(part, indices, starts, self.n_bins_of[name]), indices)
+        return found
+
+    def gathered(self, numbers: Tensor) -> dict[str, Tensor]:
+        """Gather some windows by number, int64, where all sets are on the device; see `WindowDataset.gathered`."""
         return {
-            name: part[indices]
-            if part is self._lead
-            else part.tensor_of(_from_starts(part, indices, starts, self.n_bins_of[name]), indices)
+            name: part.gathered(numbers) if part is self._lead else self._gathered(name, part, numbers)
             for name, part in self.parts.items()
         }
+
+    def _gathered(self, name: str, part: WindowDataset, numbers: Tensor) -> Tensor:
+        """Gather windows of narrower bins, which begin where those of the widest ones do."""
+        lead = self._lead
+        state = (lead.epoch, lead.n_bins, lead.settings)
+        if name not in self._spans or self._spans[name][0] != state:
+            starts = lead.placed(range(len(self))).starts
+            plan = part.reader.plan_from(part.contigs, starts, self.n_bins_of[name])
+            self._spans[name] = state, part.spans_of(*part.plan_of(plan))
+        return part.gathered_from(self._spans[name][1], numbers, self.n_bins_of[name])
 
     def _changed(self, change: Callable[[WindowDataset], WindowDataset]) -> Self:
         """Give a copy with every part changed alike, so that they agree as before."""
         changed = copy.copy(self)
         changed.parts = {name: change(part) for name, part in self.parts.items()}
+        changed._spans = {}
         changed._lead = next(changed.parts[name] for name, part in self.parts.items() if part is self._lead)
         return changed
 

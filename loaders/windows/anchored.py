@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from catalog.value_type import Values
+from featurestore import RowRequest
+from featurestore.format import layout
 from featurestore.store import StorePlace
 from loaders.residence.open import CountingAnchoredReader, open_anchored_reader
 from loaders.settings import WindowSettings
@@ -121,6 +123,13 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
         """
         settings = replace(self.settings, orient="forward")
         return WindowDataset.of(self._url, self.name, contigs=contigs, centres=centres, settings=settings)
+
+    def _planned(self) -> tuple[list[RowRequest], NDArray[np.int64]]:
+        reader, numbers = self.reader, self._numbers.tolist()
+        reader.require_built(numbers)
+        first = (reader.n_bins - reader.check_n_bins(self.n_bins)) // 2
+        requests = [RowRequest(layout.ANCHORS, number, 0, reader.n_bins) for number in numbers]
+        return requests, np.full(len(numbers), first, dtype=np.int64)
 
     def _check_n_bins(self, n_bins: int) -> None:
         self.reader.check_n_bins(n_bins)

@@ -12,12 +12,15 @@ from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from catalog import Assembly, FeatureIdentity
 from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
+from featurestore import RowRequest
 from featurestore.display import Display, Displayed, some
 from featurestore.store import StorePlace, place_of
 from loaders.residence.open import CountingAnchoredReader, CountingReader
@@ -25,6 +28,7 @@ from loaders.settings import Orientation, WindowSettings, check_n_bins
 from loaders.stats import Stats
 from loaders.windows.channels import ChannelView
 from loaders.windows.indexing import TensorWindows, window_numbers
+from loaders.windows.row_table import RowTable, Spans
 from loaders.windows.shared_numbers import SharedNumbers
 
 _N_BINS, _EPOCH = 0, 1
@@ -53,6 +57,10 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         self._own_epoch = 0, self._made_in
         """The epoch that was set, and in which process."""
         self._feature_set = feature_set
+        self._tables: dict[int, RowTable] = {}
+        """Rows on the device, by process; shared by all copies. Empty unless that is where they are kept."""
+        self._spans: tuple[Any, Spans] | None = None
+        """Where all windows begin in the table, and when that was so."""
         self._reader: Reader | None = None
         self._opened_in = 0
         self._view = ChannelView(self.reader.feature_set, settings.channels, settings.projection)
@@ -69,6 +77,7 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         """Position of each window (bp), without jitter."""
         self._reversed = is_reversed
         self._numbers = np.asarray(numbers, dtype=np.int64)
+        self._spans = None
 
     @property
     @abstractmethod
@@ -80,6 +89,10 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
 
     def _check_n_bins(self, n_bins: int) -> None:
         check_n_bins(n_bins)
+
+    @abstractmethod
+    def _planned(self) -> tuple[Sequence[RowRequest], NDArray[np.int64]]:
+        """Plan all windows of this epoch: for each the rows that its bins are among, and which is that of its first."""
 
     @abstractmethod
     def _read(self, indices: list[int]) -> Values:
@@ -234,7 +247,7 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_reader": None}
+        return self.__dict__ | {"_reader": None, "_tables": {}, "_spans": None}
 
     def __copy__(self) -> Self:
         copied = type(self).__new__(type(self))
@@ -246,7 +259,62 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         return copy.copy(self)
 
     def _batch(self, indices: list[int]) -> Tensor:
+        if self.is_on_device:
+            return self.gathered(torch.tensor(indices))
         return self.tensor_of(self._read(indices), indices)
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether windows are gathered where the model is: `residence="device"`."""
+        return self._settings.residence == "device"
+
+    def gathered(self, numbers: Tensor) -> Tensor:
+        """Gather some windows by number, int64, on the device: `(windows, n_bins, channels)`.
+
+        The rows and the plan of the epoch are moved there on first use; after that nothing goes over the host.
+        """
+        self._require_own_process()
+        state = (self.epoch, self.n_bins, self._settings)
+        if self._spans is None or self._spans[0] != state:
+            self._spans = state, self.spans_of(*self._planned())
+        return self.gathered_from(self._spans[1], numbers, self.n_bins)
+
+    def spans_of(self, requests: Sequence[RowRequest], firsts: NDArray[np.int64]) -> Spans:
+        """Bring to the device where windows begin: what `_planned` gives; the rows are read unless they are there."""
+        table = self._table
+        bases = table.bases_of(requests)
+        counts = np.asarray([request.end - request.first for request in requests], dtype=np.int64)
+        columns = (bases, firsts, counts, self._reversed)
+        return Spans(*(torch.from_numpy(np.ascontiguousarray(column)).to(table.device) for column in columns))
+
+    def gathered_from(self, spans: Spans, numbers: Tensor, n_bins: int) -> Tensor:
+        """Gather windows that begin elsewhere than this dataset's own; otherwise as `gathered`."""
+        table = self._table
+        chosen = spans.take(numbers.to(table.device))
+        if not self._view.is_projected:
+            return self._view.shown(table.gather(chosen, n_bins), self.dtype)
+        # Turned after the product, as elsewhere: what it is rounded to may depend on the order of bins.
+        forward = table.gather(chosen._replace(is_turned=torch.zeros_like(chosen.is_turned)), n_bins)
+        shown = self._view.shown(forward, self.dtype)
+        return torch.where(chosen.is_turned[:, None, None], shown.flip(1), shown)
+
+    @property
+    def _table(self) -> RowTable:
+        table = self._tables.get(os.getpid())
+        if table is None:
+            feature_set = self.reader.feature_set
+            pad = np.array(feature_set.pad, dtype=feature_set.dtype)
+            budget = self._settings.memory_bytes
+            table = RowTable(self.reader, pad, columns=self._view.columns, max_bytes=budget)
+            self._tables[os.getpid()] = table
+        return table
+
+    def _require_own_process(self) -> None:
+        if get_worker_info() is not None:
+            raise ValueError(
+                "windows on the device are gathered by the process of the model, not by workers of a loader; use "
+                "num_workers=0, or residence='memory'"
+            )
 
 
 def _forked() -> RuntimeError:

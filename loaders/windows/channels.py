@@ -76,11 +76,25 @@ class ChannelView:
 
     def tensor_of(self, values: Values, dtype: torch.dtype) -> Tensor:
         """Turn features, `(windows, bins, channels)`, into the tensor that is shown, `(windows, bins, len(names))`."""
-        tensor = torch.from_numpy(values if self._columns is None else values[..., self._columns])
+        return self.shown(torch.from_numpy(values if self._columns is None else values[..., self._columns]), dtype)
+
+    def shown(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """Do the same with features whose channels are chosen already, on any device."""
         if self._matrix is None:
             return tensor.to(dtype)
+        matrix = self._matrix.to(tensor.device)
         # Window by window: a product over the whole batch is rounded in an order that its size decides.
-        return torch.stack([window.float() @ self._matrix for window in tensor]).to(dtype)
+        return torch.stack([window.float() @ matrix for window in tensor]).to(dtype)
+
+    @property
+    def columns(self) -> list[int] | None:
+        """The set's channels that are read, by number, in order; None for all."""
+        return self._columns
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether sums of channels are shown in their place."""
+        return self._matrix is not None
 
 
 def _columns(feature_set: FeatureSet, channels: Sequence[str]) -> list[int]:

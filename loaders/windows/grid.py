@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from catalog.runtime.whole_numbers import MOST, whole_numbers
 from catalog.value_type import Values
-from featurestore import StorageOptions
+from featurestore import RowRequest, StorageOptions
+from featurestore.rows.window_plan import WindowPlan
 from featurestore.store import StorePlace
 from loaders.counter_rng import draw_within
 from loaders.projection import Projection
@@ -49,8 +50,9 @@ class WindowDataset(FeatureWindows[CountingReader]):
     n_bins
         Bins a window. `dataset.n_bins = 101` changes it in place; nothing is read or computed until the next item.
     residence
-        `memory`, `cache` or `stream`: where rows are kept, within `memory_bytes`, `cache_bytes` and `cache_dir`, or
-        `stream_bytes` (`loaders.open_reader`); the tensors are equal.
+        `memory`, `device`, `cache` or `stream`: where rows are kept, within `memory_bytes`, `cache_bytes` and
+        `cache_dir`, or `stream_bytes` (`loaders.open_reader`); the tensors are equal. With `device` they are on the GPU
+        if there is one, and windows are gathered there (`loaders.windows.row_table`).
     channels
         Names or groups to keep, or `"signal"` for all but those that the set marks as low-signal
         (`loaders.windows.channels.ChannelView`); None for all.
@@ -242,6 +244,24 @@ class WindowDataset(FeatureWindows[CountingReader]):
         chosen = self._copy()
         chosen._settings = replace(self.settings, jitter_bins=0, jitter_bp=0)
         return chosen
+
+    def plan_of(self, plan: WindowPlan) -> tuple[list[RowRequest], NDArray[np.int64]]:
+        """Give for each window of a plan all rows of its contig and phase, and which of them is that of its first bin.
+
+        Raises
+        ------
+        NotBuilt
+            If one of its rows was never built.
+        """
+        reader = self.reader
+        reader.require_rows(plan)
+        whole = {place: RowRequest(*place, 0, reader.n_rows(*place)) for place in plan.places}
+        places = zip(plan.contigs, plan.phases.tolist(), strict=True)
+        return [whole[place] for place in places], plan.first_bins
+
+    def _planned(self) -> tuple[list[RowRequest], NDArray[np.int64]]:
+        centres = self.centres_at(range(len(self)))
+        return self.plan_of(self.reader.plan(self.contigs, centres, self.n_bins))
 
     def _read(self, indices: list[int]) -> Values:
         contigs = [self.contigs[index] for index in indices]

@@ -194,11 +194,15 @@ class JoinedDataset(Displayed, TensorWindows):
 
     def _batch(self, indices: list[int]) -> Tensor:
         holders, within = self._holders[indices], self._within[indices]
-        first = self.parts[0]
-        batch = torch.empty((len(indices), first.n_bins, len(first.channel_names)), dtype=first.dtype)
+        read: list[Tensor] = []
+        order: list[NDArray[np.int64]] = []
         for holder in np.unique(holders).tolist():
             here = np.flatnonzero(holders == holder)
-            batch[here] = self.parts[holder][within[here].tolist()]
+            order.append(here)
+            read.append(self.parts[holder][within[here].tolist()])
+        batch = torch.empty((len(indices), *read[0].shape[1:]), dtype=read[0].dtype, device=read[0].device)
+        for here, part in zip(order, read, strict=True):
+            batch[here] = part.to(batch.device)
         return batch
 
     def _with_parts(self, parts: list[WindowDataset]) -> Self:

@@ -5,7 +5,7 @@ Belongs here: the one tensor of several sets, and the names of its channels. Doe
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -174,8 +174,21 @@ class StackedDataset(Displayed, TensorWindows):
         return len(self.aligned)
 
     def _batch(self, indices: list[int]) -> Tensor:
-        parts = self.aligned[indices].values()
-        return torch.cat([part.reshape(len(indices), self.n_bins, -1) for part in parts], dim=2)
+        return self._side_by_side(self.aligned[indices])
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether windows of all sets are gathered where the model is: `residence="device"`."""
+        return all(part.is_on_device for part in self.aligned.parts.values())
+
+    def gathered(self, numbers: Tensor) -> Tensor:
+        """Gather some windows by number, int64, on the device; see `WindowDataset.gathered`."""
+        return self._side_by_side(self.aligned.gathered(numbers))
+
+    def _side_by_side(self, parts: Mapping[str, Tensor]) -> Tensor:
+        device = next(iter(parts.values())).device  # one, unless the sets are kept in different places
+        wide = [part.reshape(len(part), self.n_bins, -1).to(device) for part in parts.values()]
+        return torch.cat(wide, dim=2)
 
     def _labels(self, labels: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
         found: list[str] = []

@@ -163,7 +163,7 @@ def knock_out(
 def mean_bin(dataset: GeneDataset) -> NDArray[np.float64]:
     """Average each channel over all bins of all windows, shape `(channels,)`: a `fill` for predictors without one."""
     sums = [batch.features.double().mean(dim=1).sum(dim=0) for batch in data_loader(dataset)]
-    return np.asarray(torch.stack(sums).sum(dim=0) / len(dataset))
+    return np.asarray((torch.stack(sums).sum(dim=0) / len(dataset)).cpu())
 
 
 def own_fill(predictor: Predictor) -> NDArray[np.float32] | None:
@@ -209,8 +209,9 @@ class _Occluded(GeneDataset):
     def __getitem__(self, index: int | slice | Sequence[int]) -> GeneBatch:
         """Read some genes, with their bins hidden."""
         batch = super().__getitem__(index)
-        hidden = self._hidden[batch.indices][..., None]
-        return batch._replace(features=torch.where(hidden, self._fill, batch.features))
+        place = batch.features.device
+        hidden = self._hidden[batch.indices][..., None].to(place)
+        return batch._replace(features=torch.where(hidden, self._fill.to(place), batch.features))
 
 
 def _fill(predictor: Predictor, dataset: GeneDataset, given: ArrayLike | None) -> Tensor:

@@ -172,7 +172,7 @@ class CentreRidge(Ridge):
 
     def summarise(self, batch: GeneBatch) -> NDArray[np.float64]:
         """Give the features of the centre bin, shape `(genes, channels)`."""
-        return batch.features[:, centre_bin(self.n_bins)].double().numpy()
+        return batch.features[:, centre_bin(self.n_bins)].cpu().double().numpy()
 
 
 class ExponentialRidge(Ridge):
@@ -186,7 +186,7 @@ class ExponentialRidge(Ridge):
     def summarise(self, batch: GeneBatch) -> NDArray[np.float64]:
         """Give the decaying sums, shape `(genes, 2 * rates * channels)`."""
         kernels = exponential_kernels(self.n_bins)
-        sums = np.einsum("kn,gnc->gkc", kernels, batch.features.double().numpy(), optimize=True)
+        sums = np.einsum("kn,gnc->gkc", kernels, batch.features.cpu().double().numpy(), optimize=True)
         return np.asarray(sums.reshape(len(sums), -1))
 
 
@@ -206,7 +206,7 @@ class ExpectoRidge(Ridge):
         is_reverse = (dataset.genes["strand"] == "-").to_numpy() & (dataset.orient == "forward")
         summed = []
         for batch in data_loader(dataset, batch_size=_BATCH):
-            features = batch.features.double().numpy()
+            features = batch.features.cpu().double().numpy()
             reverse = is_reverse[batch.indices.numpy()]
             features[reverse] = features[reverse, ::-1]
             summed.append(np.einsum("kn,gnc->gkc", kernels, features, optimize=True).reshape(len(features), -1))

@@ -10,17 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from window_kinds import GENES, LENGTHS, N_BINS, ON_GRID, SOURCES, built, joined_in_two, of_genes, sources
 
 import featurestore
-from catalog import Anchor, Grid
-from catalog.genes.table import GENE_SCHEMA
 from featurestore.anchored.reader import UnknownAnchor
-from featurestore.testing import (
-    assembly_of,
-    build_anchored,
-    build_set,
-    random_sequences,
-)
 from loaders import (
     AlignedDataset,
     AnchoredWindows,
@@ -30,60 +23,15 @@ from loaders import (
     StackedDataset,
     WindowDataset,
     WindowSettings,
-    WindowSource,
     aligned_dataset,
     data_loader,
     gene_dataset,
 )
 
-LENGTHS = {"chr1": 1000, "chr2": 300}
-WIDE, NARROW = Grid(bin_size=16, offsets=(0, 8)), Grid(bin_size=4)
-N_BINS = 9
-GENES = pl.DataFrame(
-    [
-        ("G1", "AAA", "chr1", "+", 104, None),
-        ("G2", "BBB", "chr2", "-", 40, None),  # the middle of a bin
-        ("G3", "CCC", "chr1", "-", 8, None),  # the middle of the first bin
-        ("G4", "DDD", "chr1", "+", 700, None),
-        ("G5", "EEE", "chr2", "-", 299, None),
-    ],
-    schema=GENE_SCHEMA,
-    orient="row",
-)
-ON_GRID = ["G1", "G2", "G3"]
-"""Genes whose start is the middle of a bin of one of the two phases."""
-
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("sources") / "s"
-    store = featurestore.create(path, assembly_of(random_sequences(LENGTHS)))
-    for name, grid in {"classes": WIDE, "tracks": NARROW}.items():
-        build_set(store, grid, name=name, n_channels=len(name) - 4)
-    anchors = [Anchor(gene, contig, tss, strand) for gene, _, contig, strand, tss, _ in GENES.iter_rows()]
-    build_anchored(store, "classes", anchors, name="tss", n_bins=N_BINS)
-    return str(path)
-
-
-def of_genes(url: str, **changes: Any) -> GeneDataset:
-    return gene_dataset(url, changes.pop("feature_set", "classes"), GENES, **{"n_bins": N_BINS} | changes)
-
-
-def sources(url: str, **changes: Any) -> dict[str, WindowSource]:
-    return {
-        "grid": of_genes(url, **changes).windows,
-        "anchored": of_genes(url, anchors="tss", **changes).windows,
-        "stacked": of_genes(url, feature_set=["classes", "tracks"], **changes).windows,
-        "joined": joined_in_two(url, **changes),
-    }
-
-
-def joined_in_two(url: str, **changes: Any) -> JoinedDataset:
-    parts = [of_genes(url, **changes).windows.subset(part) for part in ([0, 1], [2, 3, 4])]
-    return JoinedDataset([part for part in parts if isinstance(part, WindowDataset)])
-
-
-SOURCES = ("grid", "anchored", "stacked", "joined")
+    return built(tmp_path_factory.mktemp("sources") / "s")
 
 
 # What holds for every source
@@ -153,7 +101,7 @@ def test_genes_are_trained_on_through_any_source(url: str, kind: str) -> None:
 # Anchors
 
 
-@pytest.mark.parametrize("residence", ["memory", "stream"])
+@pytest.mark.parametrize("residence", ["memory", "device", "stream"])
 @pytest.mark.parametrize("orient", ["forward", "gene"])
 def test_a_gene_in_the_middle_of_a_bin_reads_the_same_from_grid_and_anchors(
     url: str, orient: str, residence: str
@@ -282,7 +230,7 @@ def test_parts_that_turn_differently_are_not_joined(url: str) -> None:
     [
         ({"n_bins": 0}, "at least 1 bin, got n_bins=0"),
         ({"orient": "backward"}, "orient is one of forward, gene; got 'backward'"),
-        ({"residence": "disk"}, "residence is one of memory, cache, stream; got 'disk'"),
+        ({"residence": "disk"}, "residence is one of memory, device, cache, stream; got 'disk'"),
         ({"dtype": "int8"}, "dtype is one of float16, .*; got 'int8'"),
         ({"jitter_bins": -1}, "0 or more; got jitter_bins=-1"),
     ],
