@@ -93,7 +93,7 @@ def test_every_residence_gives_the_rows_that_zarr_gives(
 
 
 def test_a_residence_that_does_not_exist_is_named_with_those_that_do(url: str) -> None:
-    with pytest.raises(ValueError, match="memory, cache, stream; got 'disk'"):
+    with pytest.raises(ValueError, match="memory, device, cache, stream; got 'disk'"):
         open_reader(url, "demo", residence="disk")
 
 

@@ -32,5 +32,5 @@ def test_a_row_is_all_that_a_new_residence_needs(tmp_path: Path, monkeypatch: py
         for name in ("mine", "stream")
     ]
     np.testing.assert_array_equal(windows[0][[0, 1]].numpy(), windows[1][[0, 1]].numpy())
-    with pytest.raises(ValueError, match="memory, cache, stream, mine; got 'yours'"):
+    with pytest.raises(ValueError, match="memory, device, cache, stream, mine; got 'yours'"):
         WindowSettings(residence="yours")
