@@ -181,7 +181,9 @@ def test_an_index_outside_the_dataset_is_refused(url: str, indices: list[int]) -
         pytest.param({"contigs": "chr2"}, ValueError, "bases are 0 to 76", id="outside its contig"),
         pytest.param({"contigs": ["chr1"]}, ValueError, "1 contigs and 6 centres", id="too few contigs"),
         pytest.param({"centres": [0.5] * 6}, ValueError, "integer positions", id="half a base"),
-        pytest.param({"residence": "disk"}, ValueError, "memory, device, cache, stream; got 'disk'", id="unknown residence"),
+        pytest.param(
+            {"residence": "disk"}, ValueError, "memory, device, cache, stream; got 'disk'", id="unknown residence"
+        ),
     ],
 )
 def test_windows_that_cannot_be_read_are_refused_when_the_dataset_is_made(
