@@ -159,7 +159,7 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
         return found
 
     def gathered(self, numbers: Tensor) -> dict[str, Tensor]:
-        """Gather some windows by number, int64, where all sets are on the device; see `WindowDataset.gathered`."""
+        """Gather some windows by number, int64, where all sets are on the device."""
         return {
             name: part.gathered(numbers) if part is self._lead else self._gathered(name, part, numbers)
             for name, part in self.parts.items()

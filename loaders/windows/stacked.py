@@ -182,7 +182,7 @@ class StackedDataset(Displayed, TensorWindows):
         return all(part.is_on_device for part in self.aligned.parts.values())
 
     def gathered(self, numbers: Tensor) -> Tensor:
-        """Gather some windows by number, int64, on the device; see `WindowDataset.gathered`."""
+        """Gather some windows by number, int64, on the device."""
         return self._side_by_side(self.aligned.gathered(numbers))
 
     def _side_by_side(self, parts: Mapping[str, Tensor]) -> Tensor:
