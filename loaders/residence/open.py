@@ -23,7 +23,6 @@ from catalog.value_type import Values
 from featurestore import FeatureReader, RowSource, StorageOptions, Windows
 from featurestore import open as open_store
 from featurestore.anchored.reader import AnchoredReader, open_anchored
-from loaders.residence.device import PassedRows
 from loaders.residence.memory import HeldRows, ReadsRows
 from loaders.residence.mirror import MirrorRows
 from loaders.residence.streamed import StreamedRows
@@ -58,10 +57,6 @@ def _held(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSour
     return HeldRows(reader, options.memory_bytes, tally)
 
 
-def _passed_on(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
-    return PassedRows(reader, tally)
-
-
 def _mirrored(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
     if not isinstance(reader, FeatureReader):
         raise ValueError(
@@ -88,7 +83,7 @@ class ResidenceKind(NamedTuple):
 RESIDENCES: Mapping[str, ResidenceKind] = MappingProxyType(
     {
         "memory": ResidenceKind(_held, "each contig is read whole, once, on first use"),
-        "device": ResidenceKind(_passed_on, "so are contigs, onto the GPU if there is one, and windows gathered there"),
+        "device": ResidenceKind(_held, "so they are, and moved to the GPU if there is one, where windows are gathered"),
         "cache": ResidenceKind(_mirrored, "blocks that are read are copied to a mirror on the local disk"),
         "stream": ResidenceKind(_streamed, "next to nothing is kept"),
     }

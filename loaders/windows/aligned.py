@@ -7,6 +7,7 @@ other (`loaders.windows.joined`).
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 from catalog import AssemblyMismatch, FeatureSet
 from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
-from featurestore import FingerprintMismatch
+from featurestore import FingerprintMismatch, NotBuilt
 from featurestore.display import Display, Displayed, heading
 from featurestore.store import StorePlace
 from loaders.settings import WindowSettings
@@ -152,11 +153,15 @@ class AlignedDataset(Displayed, Dataset[dict[str, Tensor]]):
         for name, part in self.parts.items():
             if part is self._lead:
                 found[name] = part[indices]
-            elif part.is_on_device:
-                found[name] = self._gathered(name, part, torch.tensor(indices))
             else:
-                found[name] = part.tensor_of(_from_starts(part, indices, starts, self.n_bins_of[name]), indices)
+                found[name] = self._narrower(name, part, indices, starts)
         return found
+
+    def _narrower(self, name: str, part: WindowDataset, indices: list[int], starts: NDArray[np.int64]) -> Tensor:
+        if part.is_on_device:
+            with suppress(NotBuilt):  # as there
+                return self._gathered(name, part, torch.tensor(indices))
+        return part.tensor_of(_from_starts(part, indices, starts, self.n_bins_of[name]), indices)
 
     def gathered(self, numbers: Tensor) -> dict[str, Tensor]:
         """Gather some windows by number, int64, where all sets are on the device."""

@@ -8,6 +8,7 @@ import copy
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
 
@@ -20,7 +21,7 @@ from torch.utils.data import get_worker_info
 from catalog import Assembly, FeatureIdentity
 from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
-from featurestore import RowRequest
+from featurestore import NotBuilt, RowRequest
 from featurestore.display import Display, Displayed, some
 from featurestore.store import StorePlace, place_of
 from loaders.residence.open import CountingAnchoredReader, CountingReader
@@ -260,7 +261,9 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
 
     def _batch(self, indices: list[int]) -> Tensor:
         if self.is_on_device:
-            return self.gathered(torch.tensor(indices))
+            # A window that was never built is no matter until it is asked for.
+            with suppress(NotBuilt):
+                return self.gathered(torch.tensor(indices))
         return self.tensor_of(self._read(indices), indices)
 
     @property
@@ -272,6 +275,13 @@ class FeatureWindows(Displayed, TensorWindows, Generic[Reader]):
         """Gather some windows by number, int64, on the device: `(windows, n_bins, channels)`.
 
         The rows and the plan of the epoch are moved there on first use; after that nothing goes over the host.
+
+        Raises
+        ------
+        NotBuilt
+            If any window of the dataset was never built.
+        MemoryBudgetExceeded
+            If the rows do not fit the device.
         """
         self._require_own_process()
         state = (self.epoch, self.n_bins, self._settings)
