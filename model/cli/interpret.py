@@ -66,8 +66,8 @@ def interpret(
 
     Files are named by the paper's figures: figure6_channels_by_head and, the other way,
     figure6_channels_by_highest_prototype; figure7_attention; figure8_highest_prototype, of the best and the worst
-    predicted gene; figure9_bins_read; figure10_all_heads. README.md beside them says what each shows. Prints the files,
-    and which figures the model does not have.
+    predicted gene; figure9_bins_read; figure10_all_heads. figures.md beside them says what each shows. Prints the
+    files, and which figures the model does not have.
     """
     from model.explain.interpret import interpret as run_interpret
     from model.runs.workflow import load_genes_as_trained, open_run

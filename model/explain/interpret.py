@@ -150,7 +150,7 @@ def interpret(
         left_out["contribution by distance"] = (
             "the run keeps no mean bin to hide others with: name its training genes in the tables too"
         )
-    files.add_readme(left_out)
+    files.add_captions(left_out)
     return Interpretation(files.written, left_out)
 
 
@@ -176,13 +176,13 @@ class _Files:
         figure.set_layout_engine("none")  # the layout stays, and is not computed again for the other format
         self.written.append(save(figure, self.out / f"{name}.svg"))
 
-    def add_readme(self, left_out: Mapping[str, str]) -> None:
+    def add_captions(self, left_out: Mapping[str, str]) -> None:
         """Say what each file shows, and why others are not there."""
         names = {path.stem for path in self.written}
         lines = [f"- `{name}`: {caption}" for name, caption in _CAPTIONS.items() if name in names]
         lines += [f"- No {figure}: {why}." for figure, why in left_out.items()]
         title = "Figures of Honig et al. 2024 (arXiv 2410.01858), drawn anew: pictures, and their numbers as Parquet."
-        path = self.out / "README.md"
+        path = self.out / "figures.md"  # no README.md, which may be of another hand
         write_atomic(path, "\n".join([title, "", *lines, ""]).encode())
         self.written.append(path)
 

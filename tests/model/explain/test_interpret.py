@@ -246,9 +246,9 @@ def test_the_verb_writes_every_figure_with_its_numbers_and_prints_them(
     assert sorted(printed) == sorted(str(path) for path in (tmp_path / "out").iterdir())
     tables = {path.stem: pl.read_parquet(path) for path in (tmp_path / "out").glob("*.parquet")}
     assert len(tables) == 11
-    readme = (tmp_path / "out" / "README.md").read_text()
+    captions = (tmp_path / "out" / "figures.md").read_text()
     for name in tables:
-        assert f"- `{name}`: " in readme, "each file is explained"
+        assert f"- `{name}`: " in captions, "each file is explained"
         for ending in (".png", ".svg"):
             genes = "_*" if name == "figure7_attention_by_head" else ""
             pictures = list((tmp_path / "out").glob(f"{name}{genes}{ending}"))
@@ -286,7 +286,7 @@ def test_other_models_without_alignment_get_what_applies(
 ) -> None:
     predictor = _fitted("gta-prompt-only", genes, backbone) if name == "prompt-only" else _ensemble(genes)
     written = interpret(Run(predictor, "demo", _split(genes)), genes, tmp_path, draws=20)
-    names = {"figure5_predicted_against_observed", "contribution_by_distance", "README"}
+    names = {"figure5_predicted_against_observed", "contribution_by_distance", "figures"}
     assert {path.stem for path in written.files} == names
     reason = "reads no bins" if name == "prompt-only" else "train one model, and interpret its run"
     assert reason in written.left_out["figures 6, 7, 8 and 10"]
