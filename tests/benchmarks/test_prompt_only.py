@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from scipy import sparse, stats
 from transformers import AutoModel, AutoTokenizer
 
+from benchmarks.prompt_layers import embed_layers
 from benchmarks.prompt_only import amount_features, predict_held_out, untrained_copy, word_features, written_prompts
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA
 from model.language.directory import BackboneError
@@ -245,3 +246,20 @@ def test_shared_genes_and_too_few_are_refused() -> None:
         predict_held_out(features, target, train=[0, 1, 2], test=[2, 3])
     with pytest.raises(ValueError, match=r"0 genes are left to train on.*more folds"):
         predict_held_out(features, target, train=TRAIN, test=TEST, families=["one"] * 400)
+
+
+def test_vectors_after_several_blocks_are_those_of_models_of_so_many_blocks(tmp_path: Path) -> None:
+    directory = write_tiny_backbone(tmp_path / "llama", "llama")
+    options: dict[str, Any] = {"layers": (0, 1, 3), "max_tokens": 40, "precision": "fp32", "cache": tmp_path / "kept"}
+    found = embed_layers(PROMPTS, directory, **options)
+    for blocks in (1, 3):
+        model = AutoModel.from_pretrained(directory, num_hidden_layers=blocks).eval()
+        for row, prompt in enumerate(PROMPTS):
+            ids = torch.tensor([AutoTokenizer.from_pretrained(directory)(prompt)["input_ids"][:40]])
+            with torch.no_grad():
+                states = model(ids).last_hidden_state[0].numpy()
+            np.testing.assert_allclose(found[f"{blocks} blocks, mean"][row], states.mean(axis=0), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found[f"{blocks} blocks, last"][row], states[-1], rtol=1e-4, atol=1e-5)
+    again = embed_layers(PROMPTS, tmp_path / "llama", **options)
+    assert again.keys() == found.keys()
+    assert all(np.array_equal(again[name], values) for name, values in found.items())

@@ -178,4 +178,4 @@ def test_every_family_that_is_read_in_float32_is_read_in_16_bits(family: str, pr
     difference = _difference(half(data, PROMPTS), whole(data, PROMPTS))
     # Where experts are chosen, rounding before the choice may choose others.
     has_experts = any("experts" in name for name, _ in whole.model.named_modules())
-    assert 0 < difference < (0.5 if has_experts else 3 * ROUNDING[precision])
+    assert 0 < difference < (0.5 if has_experts else 5 * ROUNDING[precision])
