@@ -137,7 +137,8 @@ def read_samples(
             f"{path} has no column of numbers that could be a sample: it has {listed(frame.columns)}; expected one row "
             "a gene and one column a sample, or one row a gene and sample with a column named sample"
         )
-    _refuse_repeated(frame.columns, there, path)
+    if sample is None:
+        _refuse_repeated(frame.columns, there, path)
     chosen = _chosen(there, samples, path)
     frame = _with_good_values(frame, key, chosen, path, bad_values)
     numbers = [frame[key].alias("gene_id"), *(_numbers(frame[name]) for name in chosen)]

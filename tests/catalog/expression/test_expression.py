@@ -163,6 +163,9 @@ def test_a_sample_with_several_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="several columns for 1 of its samples: HG0"):
         read_samples(write(tmp_path / "m", text))
     assert median_over_samples(write(tmp_path / "m", text.replace("HG0 5", "HG0 6"))).rows() == [("A", 2.0)]
+    # In the long form each name is one sample.
+    long = "gene\tsample\ttpm\nA\tHG0\t1\nA\tHG0 3\t4\n"
+    assert read_samples(write(tmp_path / "m", long)).rows() == [("A", 1.0, 4.0)]
 
 
 def test_the_median_is_taken_over_the_samples_that_are_named(tmp_path: Path) -> None:

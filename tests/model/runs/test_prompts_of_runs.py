@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from catalog.ncbi.prompts import PromptSettings
 from featurestore.cli.main import main
 from loaders import GeneDataset
+from model.explain.interpret import interpret
 from model.registry import ModelSpec
 from model.runs.folder import open_run
 from model.runs.held_out import HeldOut
@@ -54,6 +56,18 @@ def test_a_run_evaluates_and_predicts_on_its_own_prompts_whatever_the_genes_come
     assert predict(opened, plain).equals(predict(opened, own))
     assert evaluate(opened, plain, draws=20) == evaluate(opened, own, draws=20)
     assert not np.array_equal(opened.predictor.predict(plain), opened.predictor.predict(own)), "prompts are read"
+
+
+@pytest.mark.slow
+def test_a_run_is_explained_on_its_own_prompts(genome: Path, run: Path, tmp_path: Path) -> None:
+    opened, plain = open_run(run, device="cpu"), genes(genome)
+    for name, dataset in (("plain", plain), ("own", opened.reads(plain))):
+        interpret(opened, dataset, tmp_path / name, draws=20)
+    tables = sorted(path.name for path in (tmp_path / "own").glob("*.parquet"))
+    assert len(tables) > 2
+    for table in tables:
+        one, other = (pl.read_parquet(tmp_path / name / table) for name in ("plain", "own"))
+        assert one.equals(other, null_equal=True), table
 
 
 def test_a_run_compared_with_another_reads_its_own_prompts(genome: Path, run: Path, tmp_path: Path) -> None:
