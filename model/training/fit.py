@@ -30,6 +30,7 @@ from loaders import GeneDataset, data_loader
 from model.device import choose_device
 from model.networks.base import ExpressionModel
 from model.training.config import WITHOUT_EFFECT, TrainConfig
+from model.training.epoch_module import EpochModule, trains_by_epochs
 from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
 from model.training.micro_batch import find_micro_batch, looks_across_genes, micro_batch_size
 from model.training.pretraining import pretrain_alignment, require_alignment
@@ -184,7 +185,9 @@ def _train(
     announces: bool,
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
     """Run the epochs that are left; give the state of the best one, and all epochs."""
-    module = ExpressionModule(model, train, validation, config, before=before)
+    by_epochs = trains_by_epochs(model, config)
+    kind = EpochModule if by_epochs else ExpressionModule
+    module = kind(model, train, validation, config, before=before)
     each_epoch = EpochCheckpoint(config, folder=folder, identity=identity, announces=announces)
     each_epoch.best = {} if before is None else dict(before.best)
     with torch.random.fork_rng(), _quiet_lightning(), _ctrl_c():
@@ -196,7 +199,7 @@ def _train(
             sync_batchnorm=config.devices > 1 and device.type == "cuda",
             precision="bf16-mixed" if config.autocast else "32-true",
             max_epochs=config.epochs - len(module.epochs),
-            gradient_clip_val=config.gradient_clip_norm,
+            gradient_clip_val=None if by_epochs else config.gradient_clip_norm,
             accumulate_grad_batches=module.parts_of_batch,
             callbacks=[each_epoch],
             logger=_loggers(config, folder),
