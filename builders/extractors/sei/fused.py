@@ -35,7 +35,9 @@ class Fused:
     def pool(self, y: torch.Tensor, skip: torch.Tensor, layout: Layout, out: torch.Tensor) -> None:
         """Read both once, write a quarter."""
         size = _row_size(y)
-        _pool_kernel[_grid(layout.length // 4, size)](y, skip, out, layout.tiles, layout.step // 4, size, block=_BLOCK)
+        _pool_kernel[_grid(layout.length // 4, size)](
+            y, skip, out, layout.tiles, layout.step // 4, size, out.stride(0), block=_BLOCK
+        )
 
     def begin_sum(
         self, y: torch.Tensor, skip: torch.Tensor, layout: Layout, total: torch.Tensor, onward: Onward
@@ -105,7 +107,7 @@ def _spread_kernel(y, out, tiles, step, reach, size, block: tl.constexpr):  # ty
 
 
 @triton.jit
-def _pool_kernel(y, skip, out, tiles, quarter, size, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _pool_kernel(y, skip, out, tiles, quarter, size, stride, block: tl.constexpr):  # type: ignore[no-untyped-def]
     position = tl.program_id(0)
     tile = position // quarter
     first_place = position % quarter * 4
@@ -116,7 +118,7 @@ def _pool_kernel(y, skip, out, tiles, quarter, size, block: tl.constexpr):  # ty
         source = ((first_place + place) * tiles + tile).to(tl.int64) * size + columns
         values = _rectified(y, source, mask) + tl.load(skip + source, mask=mask, other=0.0).to(tl.float32)
         largest = tl.maximum(largest, values, propagate_nan=tl.PropagateNan.ALL)
-    target = position.to(tl.int64) * size + columns
+    target = position.to(tl.int64) * stride + columns
     tl.store(out + target, largest.to(out.dtype.element_ty), mask=mask)
 
 

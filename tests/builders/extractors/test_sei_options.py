@@ -106,6 +106,9 @@ def test_what_float32_means_is_set_only_for_the_length_of_a_block() -> None:
             id="tf32 on a CPU",
         ),
         pytest.param(
+            {"outputs": ("profiles",), "fused": True}, "kernels for GPUs.*use fused=False", id="fused on a CPU"
+        ),
+        pytest.param(
             {"outputs": ("profiles",), "results": "float64"}, "returns float16 or float32, not 'float64'", id="results"
         ),
         pytest.param(

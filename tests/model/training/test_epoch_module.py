@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from window_kinds import GENES, built, of_genes
 
 from loaders import GeneDataset
@@ -13,7 +15,9 @@ from model.networks.gta_config import GtaConfig
 from model.testing import tiny_genes
 from model.training import fit as fitting
 from model.training.config import TrainConfig
+from model.training.epoch_module import gathers_on_device
 from model.training.fit import fit
+from model.training.targets import masked_mse
 
 SMALL = GtaConfig(
     llm=False,
@@ -33,6 +37,37 @@ def trained(train: GeneDataset, validation: GeneDataset, config: TrainConfig, ou
     model = GTA(SMALL, n_bins=train.n_bins, channel_names=train.channel_names)
     fit(model, train, validation, config, out=out)
     return model
+
+
+class _Asked(TorchDispatchMode):
+    """Notes operations that wait for the device, since their result is a number or a shape for the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "lift_fresh"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_no_value_of_the_device(tmp_path: Path) -> None:
+    windows = of_genes(built(tmp_path / "s"), residence="device", orient="gene").windows
+    numbers, targets = torch.tensor([3, 0, 4]), torch.tensor([1.0, 2.0, 3.0])
+    assert gathers_on_device(windows)
+    windows.gathered(numbers)  # moves rows and plan
+    torch.manual_seed(0)
+    model = GTA(SMALL, n_bins=windows.n_bins, channel_names=windows.channel_names).train()
+    with _Asked() as asked:
+        loss = masked_mse(model(windows.gathered(numbers), ["p"] * 3), model.standardise_target(targets))
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert asked.found == []
+    with _Asked() as asked:
+        float(loss.detach())
+    assert asked.found == ["_local_scalar_dense"]
 
 
 def assert_alike(one: GTA, other: GTA, *, atol: float = 1e-6) -> None:
