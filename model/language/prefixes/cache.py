@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from model.device import sent
-from model.language.backbone import Backbone
+from model.language.backbone import Backbone, PromptTokens
 from model.language.directory import BackboneError
 from model.language.prefixes.budgets import device_bytes, host_bytes, measured_bytes
 from model.language.prefixes.disk import DiskTier
@@ -28,6 +28,8 @@ from model.language.prefixes.store import PrefixStore
 from model.language.prefixes.tiers import TIERS, Found, Tiers
 
 _NO_TOKENS = np.zeros(0, dtype=np.int32)
+_HEAD = b"head of all prompts: "
+"""Before its tokens, in the key of its record: a prompt may consist of these tokens alone."""
 
 
 class PrefixCache:
@@ -216,7 +218,8 @@ class PrefixCache:
                 self._disk,
             )
             self._fetcher = PrefixFetcher(self._tiers)
-            self._head_record = None
+            stored = None if self._disk is None else self._disk.get(_HEAD + self._head.tobytes(), self.head_length)
+            self._head_record = None if stored is None else stored.to(device)
         return self._tiers
 
     def _pieces(self, rows: Sequence[Tokens]) -> list[list[Tensor]]:
@@ -248,7 +251,8 @@ class PrefixCache:
 
     def _head_of(self, row: Tokens) -> Tensor:
         if self._head_record is None:
-            (self._head_record,) = self._compute([row[: self.head_length]], skipped=[0])
+            self._compute([row], skipped=[self.head_length])
+        assert self._head_record is not None
         return self._head_record
 
     @torch.inference_mode(False)
@@ -256,16 +260,31 @@ class PrefixCache:
     def _compute(self, rows: Sequence[Tokens], skipped: Sequence[int]) -> list[Tensor]:
         """Give the records of prompts without their first tokens, as they will be read: rounded where they are kept so.
 
-        A record that is computed while predicting serves training, which takes no inference tensors.
+        The shared head is taken from the first that has it. A record that is computed while predicting serves training,
+        which takes no inference tensors.
         """
-        return [self.layout.encode(states[first:]) for first, states in zip(skipped, self._states(rows), strict=True)]
+        records = []
+        for first, states in zip(skipped, self._states(rows), strict=True):
+            if first and self._head_record is None:
+                # Of a whole prompt: few tokens alone may be rounded otherwise, and a saved model predicts as it did.
+                self._head_record = self.layout.encode(states[:first])
+                if self._disk is not None:
+                    self._disk.put(_HEAD + self._head.tobytes(), self._head_record, is_in_memory=False)
+            records.append(self.layout.encode(states[first:]))
+        return records
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def _states(self, rows: Sequence[Tokens]) -> list[Tensor]:
         """Run the model: keys and values of each prompt, shape `(tokens, layers, 2, heads, components)`."""
-        # A model does not run on zero tokens; keys and values of this one are cut off below.
-        tokens = self.backbone.pad(rows if any(map(len, rows)) else [np.zeros(1, dtype=np.int32)] * len(rows))
+        # Padded on the right, as none of them sees what follows it: then each token has the same place in every batch,
+        # and its keys and values are rounded alike. A model does not run on zero tokens, so at least one is padding.
+        ids = np.zeros((len(rows), max(1, *map(len, rows))), dtype=np.int64)
+        mask = np.arange(ids.shape[1]) < np.array([[max(1, len(row))] for row in rows])
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = row
+        device = self.backbone.embeddings.device
+        tokens = PromptTokens(sent(torch.from_numpy(ids), device), sent(torch.from_numpy(mask), device))
         past: Any = DynamicCache()
         try:
             # In the model's own precision, whoever asks first.
@@ -278,10 +297,7 @@ class PrefixCache:
             raise self._other_cache()
         # (batch, layers, 2, heads, tokens, components)
         stacked = torch.stack(pairs, dim=1)
-        return [
-            states[..., states.shape[-2] - len(row) :, :].permute(3, 0, 1, 2, 4)
-            for states, row in zip(stacked, rows, strict=True)
-        ]
+        return [states[..., : len(row), :].permute(3, 0, 1, 2, 4) for states, row in zip(stacked, rows, strict=True)]
 
     def _refuse_adapters(self) -> None:
         if self.backbone.is_adapted:
