@@ -33,6 +33,8 @@ CONTEXTS = (51, 101, 251)
 """Bins a window: 209 kb, 414 kb and 1,028 kb."""
 _AT_EVERY_CONTEXT = ("gta-best", "ridge-exponential", "ridge-centre")
 _AT_THE_LONGEST = ("gta-paper", "gta-no-llm")
+_SHORTER = {"gta-paper": ["--epochs", 5]}
+"""Settings of models that would take the demo too long: a third of the epochs."""
 Size = Literal["full", "tiny"]
 _CONTIGS: dict[Size, int] = {"full": 6, "tiny": 4}
 _TINY = ("--n-genes", "60", "--n-contigs", "4", "--contig-length", "1300000")
@@ -157,7 +159,7 @@ def _train_and_evaluate(
     results = []
     for model, n_bins in pairs:
         folder = models / f"{model}-{n_bins}"
-        quick = ["--epochs", 1] if size == "tiny" and model.startswith("gta") else []
+        quick = ["--epochs", 1] if size == "tiny" and model.startswith("gta") else _SHORTER.get(model, [])
         options = ["--model", model, "--n-bins", n_bins, "--seed", seed, "--out", folder]
         options += ["--backbone", backbone] if backbone != UNTRAINED and model.startswith("gta") else []
         run("train", "train", store, *tables, *held_out, *options, *quick)

@@ -5,7 +5,7 @@ Belongs here: the settings, checked. Does not: the loop that reads them (`model.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
 
@@ -118,11 +118,11 @@ WITHOUT_EFFECT = ("device", "devices", "log", "micro_batch_size")
 """Settings that do not decide what is learned, but for rounding: a training may be resumed with others. (A micro-batch
 does decide where a model looks across genes: `model.training.micro_batch.looks_across_genes`.)"""
 
-_PAPER = TrainConfig(epochs=5, learning_rate=1e-3, optimiser="adam", weight_decay=0.0)
+_PAPER = TrainConfig(epochs=15, learning_rate=1e-3, optimiser="adam", weight_decay=0.0)
 RECIPES: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "paper": _PAPER,
-        "paper-positions": replace(_PAPER, epochs=15),
+        "paper-positions": _PAPER,
         "best": TrainConfig(epochs=5, learning_rate=2e-3),
         "no-llm": TrainConfig(epochs=5, learning_rate=2e-3),
         "sequence-only": TrainConfig(epochs=5, learning_rate=2e-3),
