@@ -44,17 +44,17 @@ def show(results: Results, seeds: int) -> str:
 
 
 def scores_table(results: Results, part: Part, seeds: int) -> str:
-    """Score each model: mean of the genomes, and twice their standard deviation; of several fits, that too."""
+    """Score each model, once all have a fit: mean of the genomes and fits, and twice their standard deviation."""
     between_what = ["genomes"] * (part.genomes is None) + ["fits"] * (part.fits > 1)
     spread = f"2 sd between {' and '.join(between_what)}"
     head = ["model", "bins", "Spearman, mean", spread, "2 sd of test genes"]
     head += ["fits off the plateau"] * (part.fits > 1)
+    if not all(any(trial.key in results["scores"] for trial in part.of(row, seeds)) for row in part.rows):
+        return ""
     cells = []
     for row in part.rows:
         wanted = part.of(row, seeds)
         known = [results["scores"][trial.key] for trial in wanted if trial.key in results["scores"]]
-        if not known:
-            continue
         note = ", informative prompts" * row.informative
         note += "" if len(known) == len(wanted) else f" ({len(known)} of {len(wanted)} fits)"
         if any(one["spearman"] is None for one in known):
