@@ -42,12 +42,19 @@ def embed_layers(
     made_by = [backbone.digest, list(layers), max_tokens, backbone.arithmetic.identity, list(prompts)]
     kept = cache / f"layers-{hashlib.sha256(json.dumps(made_by).encode()).hexdigest()}.npz"
     if kept.is_file():
-        with np.load(kept, allow_pickle=False) as found:
-            return dict(found)
+        with np.load(kept, allow_pickle=False) as there:
+            return {name: there[name] for name in _names(layers)}
     found = _embed(backbone, prompts, layers)
     cache.mkdir(parents=True, exist_ok=True)
     np.savez(kept, **found)
     return found
+
+
+def _names(layers: Sequence[int]) -> list[str]:
+    # The embedding of the last token alone is the same for all prompts that end alike.
+    return [
+        f"{number} blocks, {pooling}" for number in layers for pooling in (("mean", "last") if number else ("mean",))
+    ]
 
 
 @torch.inference_mode()
@@ -65,8 +72,7 @@ def _embed(backbone: Backbone, prompts: Sequence[str], layers: Sequence[int]) ->
             keep(number)
     rows = backbone.token_rows(prompts, 0)
     order = np.argsort([len(row) for row in rows], kind="stable")
-    names = [f"{number} blocks, {pooling}" for number in layers for pooling in ("mean", "last")]
-    found = {name: np.empty((len(prompts), backbone.width), np.float32) for name in names}
+    found = {name: np.empty((len(prompts), backbone.width), np.float32) for name in _names(layers)}
     first, started = 0, time.perf_counter()
     while first < len(order):
         size = max(1, _BATCH_TOKENS // len(rows[order[min(first + 63, len(order) - 1)]]))
@@ -77,7 +83,8 @@ def _embed(backbone: Backbone, prompts: Sequence[str], layers: Sequence[int]) ->
         weight = tokens.mask[..., None].float()
         for number in layers:
             found[f"{number} blocks, mean"][batch] = ((after[number] * weight).sum(1) / weight.sum(1)).numpy()
-            found[f"{number} blocks, last"][batch] = after[number][:, -1].numpy()
+            if number:
+                found[f"{number} blocks, last"][batch] = after[number][:, -1].numpy()
         first += len(batch)
         print(f"\r{first:,} of {len(order):,} prompts, {time.perf_counter() - started:.0f} s", end="", flush=True)
     print()
