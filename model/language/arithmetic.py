@@ -124,9 +124,9 @@ class _GradientScale:
         return gradient / self._factor
 
 
-def _without_autocast(forward: Callable[..., Any], hidden: Tensor, *further: Any) -> Any:
+def _without_autocast(forward: Callable[..., Any], hidden: Tensor, *further: Any, **named: Any) -> Any:
     with torch.autocast(hidden.device.type, enabled=False):
-        return forward(hidden.float(), *further)
+        return forward(hidden.float(), *further, **named)
 
 
 def _widen(_module: torch.nn.Module, _given: tuple[Any, ...], found: Tensor) -> Tensor:
