@@ -41,11 +41,11 @@ def genes_in_all(gene_ids: Sequence[str], paths: Sequence[str | os.PathLike[str]
     ValueError
         If no gene is in all lists; it says how each list met the genes.
     """
-    genes = _spelled(gene_ids)
+    genes = plainly_spelled(gene_ids)
     lines = []
     is_kept = pl.repeat(value=True, n=len(genes), eager=True)
     for path in paths:
-        there = _spelled(read_gene_list(path)).unique(maintain_order=True)
+        there = plainly_spelled(read_gene_list(path)).unique(maintain_order=True)
         is_kept &= genes.is_in(there.to_list())
         of_list, of_genes = Met.of(there, genes), Met.of(genes, there)
         lines.append(f"{path}: {of_list.said('ids are among the genes')}; {of_genes.said('genes are listed')}")
@@ -58,7 +58,8 @@ def genes_in_all(gene_ids: Sequence[str], paths: Sequence[str | os.PathLike[str]
     return ListedGenes(ids, [*lines, f"{len(ids):,} of {len(genes):,} genes are in all of {len(paths)} lists"])
 
 
-def _spelled(ids: Sequence[str]) -> pl.Series:
+def plainly_spelled(ids: Sequence[str]) -> pl.Series:
+    """Spell ids as `catalog.genes.identifiers` has it."""
     return pl.DataFrame({"gene_id": list(ids)}, schema={"gene_id": pl.String}).select(plain_ids("gene_id"))["gene_id"]
 
 

@@ -14,10 +14,8 @@ import polars as pl
 
 from catalog import Split
 from catalog.genes import splits
-from catalog.genes.identifiers import plain_ids
 from catalog.runtime.tables import listed
-from model.runs.gene_lists import genes_in_all
-from model.runs.gene_lists import read_gene_list as read_gene_list
+from model.runs.gene_lists import genes_in_all, plainly_spelled, read_gene_list
 
 if TYPE_CHECKING:  # torch comes with it, and the command line takes its options from here
     from loaders import GeneDataset
@@ -141,8 +139,7 @@ class HeldOut:
         found = genes_in_all(genes["gene_id"].to_list(), self.genes_in)
         for line in found.lines:
             say(line)
-        named = pl.DataFrame({"gene_id": list(test)}, schema={"gene_id": pl.String}).select(plain_ids("gene_id"))
-        kept = [*found.ids, *named["gene_id"].to_list()]
+        kept = [*found.ids, *plainly_spelled(test).to_list()]
         return genes.filter(pl.col("gene_id").is_in(kept))
 
     def _learned_from_listed(self, split: Split, genes: pl.DataFrame, say: Callable[[str], None]) -> Split:

@@ -95,6 +95,22 @@ class TrainConfig:
                 f"devices; got {self.batch_size}"
             )
 
+    @property
+    def device_batch_size(self) -> int:
+        """Genes of a batch that fall to each device."""
+        return self.batch_size // self.devices
+
+    @property
+    def genes_at_once(self) -> int:
+        """Genes that a device computes at once, of its part of a batch; all where what fits was not found yet."""
+        given = self.micro_batch_size
+        return min(self.device_batch_size, given) if isinstance(given, int) else self.device_batch_size
+
+    @property
+    def parts_of_batch(self) -> int:
+        """Micro-batches whose gradients make a step."""
+        return -(-self.device_batch_size // self.genes_at_once)
+
     def to_json(self) -> dict[str, Any]:
         """Give the values for a JSON document."""
         return asdict(self)

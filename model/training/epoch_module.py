@@ -10,7 +10,7 @@ are moved once an epoch. What is learned is the same, but for rounding.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, TypeGuard
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -20,32 +20,20 @@ from loaders.batching.sampler import epoch_order
 from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
 from model.training.lightning_module import ExpressionModule
-from model.training.micro_batch import Part, micro_batch_size
-from model.training.resume import Progress
+from model.training.micro_batch import Part
 from model.training.targets import masked_mse
 
 
 def trains_by_epochs(model: ExpressionModel, config: TrainConfig) -> bool:
     """Tell whether whole epochs can be run at once: no language model, one device, batches that fit in one part."""
-    is_whole = micro_batch_size(config.batch_size, config) == config.batch_size
-    return model.backbone is None and config.devices == 1 and is_whole
+    return model.backbone is None and config.devices == 1 and config.parts_of_batch == 1
 
 
 class EpochModule(ExpressionModule):
     """A model with what it is trained on, an epoch at a time; the arguments are those of `ExpressionModule`."""
 
-    def __init__(
-        self,
-        model: ExpressionModel,
-        train: GeneDataset,
-        validation: GeneDataset,
-        config: TrainConfig,
-        *,
-        before: Progress | None = None,
-    ) -> None:
-        super().__init__(model, train, validation, config, before=before)
-        self.automatic_optimization = False
-        self._batches: Iterable[GeneBatch] = ()
+    STEPS_BY_BATCH: ClassVar[bool] = False
+    _batches: Iterable[GeneBatch] = ()
 
     def train_dataloader(self) -> Iterable[Any]:
         """Give one item an epoch, for which `training_step` runs all batches."""

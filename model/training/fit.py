@@ -32,7 +32,7 @@ from model.networks.base import ExpressionModel
 from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.epoch_module import EpochModule, trains_by_epochs
 from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
-from model.training.micro_batch import find_micro_batch, looks_across_genes, micro_batch_size
+from model.training.micro_batch import find_micro_batch, looks_across_genes
 from model.training.pretraining import pretrain_alignment, require_alignment
 from model.training.report import Epoch, FitReport
 from model.training.resume import Progress, digest_of, has_progress, identity_record, read_progress
@@ -161,9 +161,10 @@ def _announces(out: Path | None) -> bool:
 
 
 def _accumulation(config: TrainConfig) -> str:
-    whole = config.batch_size // config.devices
-    micro = micro_batch_size(whole, config)
-    return f"batches of {config.batch_size}: {micro} genes fit at once, {-(-whole // micro)} parts a step and device"
+    return (
+        f"batches of {config.batch_size}: {config.genes_at_once} genes fit at once, {config.parts_of_batch} parts a "
+        "step and device"
+    )
 
 
 def _resumed(out: Path, before: Progress | None, config: TrainConfig) -> str:
@@ -200,7 +201,7 @@ def _train(
             precision="bf16-mixed" if config.autocast else "32-true",
             max_epochs=config.epochs - len(module.epochs),
             gradient_clip_val=None if by_epochs else config.gradient_clip_norm,
-            accumulate_grad_batches=module.parts_of_batch,
+            accumulate_grad_batches=config.parts_of_batch,
             callbacks=[each_epoch],
             logger=_loggers(config, folder),
             # Ours is tensors and JSON; Lightning's is a pickle, with the frozen model in it.
@@ -246,9 +247,8 @@ def _embedding_scale(model: ExpressionModel) -> dict[str, float]:
 
 def _micro_batch(model: ExpressionModel, config: TrainConfig) -> dict[str, int]:
     """Give the micro-batch where it decides what is learned; earlier versions computed whole batches."""
-    whole = config.batch_size // config.devices
-    micro = micro_batch_size(whole, config)
-    return {"micro-batch": micro} if micro < whole and looks_across_genes(model) else {}
+    is_whole = config.parts_of_batch == 1
+    return {} if is_whole or not looks_across_genes(model) else {"micro-batch": config.genes_at_once}
 
 
 def _check_count(device: torch.device, config: TrainConfig) -> None:

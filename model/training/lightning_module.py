@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from model.language.prefixes.prefetch import LookAhead
 from model.language.prompt_lengths import bucketed_order
 from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
-from model.training.micro_batch import Part, Parts, micro_batch_size
+from model.training.micro_batch import Part, Parts
 from model.training.report import Epoch
 from model.training.resume import Progress, moments_of, write_progress
 from model.training.targets import masked_mse, mean_spearman
@@ -43,6 +43,9 @@ class ExpressionModule(LightningModule):
         State to resume from; the model has its weights already.
     """
 
+    STEPS_BY_BATCH: ClassVar[bool] = True
+    """Whether Lightning steps the optimiser, after each batch."""
+
     def __init__(
         self,
         model: ExpressionModel,
@@ -55,8 +58,7 @@ class ExpressionModule(LightningModule):
         super().__init__()
         self.model = model
         self.config = config
-        self._whole = config.batch_size // config.devices
-        self._micro = micro_batch_size(self._whole, config)
+        self.automatic_optimization = self.STEPS_BY_BATCH
         self.epochs: list[Epoch] = [] if before is None else list(before.epochs)
         self._train, self._validation = train, validation
         self._before = before
@@ -71,11 +73,6 @@ class ExpressionModule(LightningModule):
         # Lightning does so for nccl. Threads of gloo that live until the interpreter has ended may abort it.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             atexit.register(_leave_process_group)
-
-    @property
-    def parts_of_batch(self) -> int:
-        """Micro-batches whose gradients make a step."""
-        return -(-self._whole // self._micro)
 
     def train_dataloader(self) -> Iterable[Part]:
         """Give this rank's part of each batch; over all ranks, the batches are those of a single device."""
@@ -92,7 +89,7 @@ class ExpressionModule(LightningModule):
             world_size=ranks,
         )
         loader.set_epoch(len(self.epochs))
-        parts = Parts(loader, batch_size=self._whole, size=self._micro)
+        parts = Parts(loader, batch_size=config.device_batch_size, size=config.genes_at_once)
         return self._announced(parts, lambda part: part.genes.prompts)
 
     def val_dataloader(self) -> Iterable[GeneBatch]:
@@ -102,7 +99,7 @@ class ExpressionModule(LightningModule):
 
     def _validated_at_once(self) -> int:
         """Give the batch as it is set, unless it did not fit in training."""
-        return self.config.batch_size if self.parts_of_batch == 1 else self._micro
+        return self.config.batch_size if self.config.parts_of_batch == 1 else self.config.genes_at_once
 
     def _announced(self, loader: Iterable[T], prompts_of: Callable[[T], Sequence[str]]) -> Iterable[T]:
         """Tell the model of the prompts of the next batches while it works on this one."""
@@ -147,7 +144,7 @@ class ExpressionModule(LightningModule):
         loss = masked_mse(self.model(genes.features, genes.prompts), wanted) * share
         self._losses.append(loss.detach())
         self._shares += share
-        return loss * self.parts_of_batch  # by which Lightning divides
+        return loss * self.config.parts_of_batch  # by which Lightning divides
 
     def validation_step(self, batch: GeneBatch, index: int) -> None:
         """Collect predictions and targets."""

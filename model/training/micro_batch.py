@@ -83,12 +83,6 @@ def looks_across_genes(model: nn.Module) -> bool:
     )
 
 
-def micro_batch_size(whole: int, config: TrainConfig) -> int:
-    """Give the genes that a device computes at once, of its part of a batch; all where that was not found yet."""
-    given = config.micro_batch_size
-    return min(whole, given) if isinstance(given, int) else whole
-
-
 def find_micro_batch(model: ExpressionModel, train: GeneDataset, config: TrainConfig, device: torch.device) -> int:
     """Find how many genes fit on a device, at most its part of a batch.
 
@@ -101,7 +95,6 @@ def find_micro_batch(model: ExpressionModel, train: GeneDataset, config: TrainCo
     MemoryError
         If not even one gene fits.
     """
-    whole = config.batch_size // config.devices
     gene = int(model.prompt_lengths(train.prompts).argmax())
     home = model.feature_mean.device
     before = {name: value.detach().cpu().clone() for name, value in model.own_state().items()}
@@ -118,11 +111,11 @@ def find_micro_batch(model: ExpressionModel, train: GeneDataset, config: TrainCo
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         if device.type == "cuda":
-            found = largest_that_fits(step, whole)
+            found = largest_that_fits(step, config.device_batch_size)
             torch.cuda.empty_cache()
         else:
             each = kept_bytes(lambda: step(2)) - kept_bytes(lambda: step(1))
-            found = min(whole, int(available_bytes() * _OF_FREE) // max(1, each))
+            found = min(config.device_batch_size, int(available_bytes() * _OF_FREE) // max(1, each))
     model.to(home).load_own_state(before)
     if not found:
         raise MemoryError(

@@ -22,7 +22,7 @@ from catalog.ncbi.annotations import ANNOTATION_SCHEMA, add_summaries, read_anno
 from catalog.ncbi.fetch import read_asks
 from catalog.runtime.tables import read_table
 from model.evaluation.tables import read_predictions
-from model.runs.held_out import read_gene_list
+from model.runs.gene_lists import read_gene_list
 
 GENES = [
     Gene("ENSG00000000003", "TSPAN6", "chrX", 100, 900, "-", "protein_coding"),

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class MemoryTier:
-    """Records by key, kept until they are cleared; nothing is evicted.
+    """Records by key, kept for good; nothing is evicted.
 
     An epoch visits every prompt once, in another order each time. Dropping the least recently used would drop a prompt
     just before its next use, so that what is kept stays, and the rest goes to the next tier.
@@ -68,12 +68,6 @@ class MemoryTier:
         self._held[key] = place
         self.held_bytes += place.nbytes
         return True
-
-    def clear(self) -> None:
-        """Let go of all records and their memory."""
-        self._held.clear()
-        self._slab = None
-        self.held_bytes = self._allocated_bytes = self._used = 0
 
     def _grow(self, record: Tensor) -> bool:
         """Take the next piece of memory, large enough for a record."""

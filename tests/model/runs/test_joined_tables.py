@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from featurestore.cli.main import main
-from model.runs.held_out import read_gene_list
+from model.runs.gene_lists import read_gene_list
 
 RIDGE = ("--model", "ridge-centre", "--n-bins", "5")
 
