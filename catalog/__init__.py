@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from catalog.assembly import Assembly, AssemblyMismatch, Contig, UnknownContig
+    from catalog.expression.covariates import read_covariates
     from catalog.expression.promoters import read_peaks, read_quantification, signal_at_tss
     from catalog.expression.targets import TargetSettings, median_over_samples, read_samples, read_targets
     from catalog.fasta.file import Fasta
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from catalog.fasta.source import FastaChanged, FastaError
     from catalog.feature_set import Channel, FeatureIdentity, FeatureSet
     from catalog.genes.anchors import Anchor, read_anchors
+    from catalog.genes.folds import by_chromosome_fold
     from catalog.genes.lifting import lift_genes, lift_positions
     from catalog.genes.report import GeneReport, GeneTable
     from catalog.genes.splits import Split
@@ -67,6 +69,7 @@ __all__ = [
     "UnknownContig",
     "UnknownStore",
     "annotate",
+    "by_chromosome_fold",
     "fetch_annotations",
     "lift_genes",
     "lift_positions",
@@ -77,6 +80,7 @@ __all__ = [
     "prompts_for",
     "read_anchors",
     "read_annotations",
+    "read_covariates",
     "read_gene_table",
     "read_genes",
     "read_peaks",
@@ -128,11 +132,13 @@ _MORE = {
     "UnknownContig": "catalog.assembly",
     "UnknownStore": "catalog.registry",
     "annotate": "catalog.ncbi.annotations",
+    "by_chromosome_fold": "catalog.genes.folds",
     "lift_positions": "catalog.genes.lifting",
     "match_contigs": "catalog.genes.table",
     "median_over_samples": "catalog.expression.targets",
     "parse_registry": "catalog.registry",
     "read_anchors": "catalog.genes.anchors",
+    "read_covariates": "catalog.expression.covariates",
     "read_gene_table": "catalog.genes.table",
     "read_peaks": "catalog.expression.promoters",
     "read_quantification": "catalog.expression.promoters",

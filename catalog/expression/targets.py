@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from catalog.genes.identifiers import GENE_ID_NAMES, find_gene_ids, is_nameless, is_no_gene, plain_ids
+from catalog.expression.gene_rows import as_numbers, read_keyed, refuse_decimal_commas
+from catalog.genes.identifiers import is_nameless
 from catalog.runtime import tables
 from catalog.runtime.tables import TableError, listed
 
@@ -82,10 +83,10 @@ def read_targets(
         if a gene has two values.
     """
     path = Path(path)
-    frame, key = _read_keyed(path)
+    frame, key = read_keyed(path)
     chosen = _value_column(frame, key, column, path)
     frame = _with_good_values(frame, key, [chosen], path, bad_values)
-    return _one_a_gene(frame[key], _numbers(frame[chosen]), repr(chosen), path)
+    return _one_a_gene(frame[key], as_numbers(frame[chosen]), repr(chosen), path)
 
 
 def read_samples(
@@ -126,13 +127,13 @@ def read_samples(
         named, counts come without lengths, or a sample has no counts.
     """
     path = Path(path)
-    frame, key = _read_keyed(path)
+    frame, key = read_keyed(path)
     sample = tables.find_column([name for name in frame.columns if name != key], _SAMPLE_NAMES)
     if sample is not None:
         frame = _widened(frame, key, sample, column, path)
     there = _candidates(frame, key)
     if not there:
-        _refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
+        refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
         raise TableError(
             f"{path} has no column of numbers that could be a sample: it has {listed(frame.columns)}; expected one row "
             "a gene and one column a sample, or one row a gene and sample with a column named sample"
@@ -141,7 +142,7 @@ def read_samples(
         _refuse_repeated(frame.columns, there, path)
     chosen = _chosen(there, samples, path)
     frame = _with_good_values(frame, key, chosen, path, bad_values)
-    numbers = [frame[key].alias("gene_id"), *(_numbers(frame[name]) for name in chosen)]
+    numbers = [frame[key].alias("gene_id"), *(as_numbers(frame[name]) for name in chosen)]
     if counts_to_tpm:
         numbers.append(_lengths(frame, path).alias("length"))
     matrix = pl.DataFrame(numbers).unique(maintain_order=True)
@@ -229,24 +230,6 @@ def _chosen(there: Sequence[str], wanted: Collection[str] | None, path: Path) ->
     return [name for name in there if name in set(wanted)]
 
 
-def _read_keyed(path: Path) -> tuple[pl.DataFrame, str]:
-    """Read the rows that name a gene, Ensembl ids without version; return the column of ids with them."""
-    frame = tables.read_text_or_parquet(path)
-    key = find_gene_ids(frame)
-    if key is None:
-        raise TableError(
-            f"{path} has no column that names the genes: it has {listed(frame.columns)}; name one of them "
-            f"{', '.join(GENE_ID_NAMES)}; if these are values, put a header line above the first row, such as gene_id "
-            "and tpm"
-        )
-    keyed = frame.filter((pl.col(key).str.len_bytes() > 0).fill_null(value=False) & ~is_no_gene(key))
-    keyed = keyed.with_columns(plain_ids(key))
-    if keyed.is_empty():
-        raise TableError(f"{path} names no gene in column {key!r}, of {frame.height} rows; fill that column")
-    _log.info("%s: %d rows, %d of them without gene id dropped", path, frame.height, frame.height - keyed.height)
-    return keyed, key
-
-
 def _one_a_gene(gene_ids: pl.Series, values: pl.Series, what: str, path: Path) -> pl.DataFrame:
     rows = pl.DataFrame([gene_ids.alias("gene_id"), values.alias("value")])
     targets = rows.unique(maintain_order=True)
@@ -264,11 +247,11 @@ def _value_column(frame: pl.DataFrame, key: str, column: str | None, path: Path)
     if column is not None:
         if column not in frame.columns:
             raise TableError(f"{path} has no column {column!r}; it has {listed(frame.columns)}")
-        _refuse_decimal_commas(frame, [column], path)
+        refuse_decimal_commas(frame, [column], path)
         return column
     candidates = _candidates(frame, key)
     if not candidates:
-        _refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
+        refuse_decimal_commas(frame, [name for name in frame.columns if name != key], path)
     if len(candidates) != 1:
         raise TableError(
             f"{path} has {len(candidates) or 'no'} columns that could be expression: "
@@ -282,21 +265,7 @@ def _candidates(frame: pl.DataFrame, key: str) -> Sequence[str]:
     """Return the columns of mostly numbers that do not describe the gene; anything else in them is an error."""
     others = [name for name in frame.columns if name != key and tables.plain_name(name) not in _DESCRIPTORS]
     named = [name for name in others if not is_nameless(name)]
-    return [name for name in named if _numbers(frame[name]).count() * 2 > frame[name].count()]
-
-
-def _refuse_decimal_commas(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
-    for name in columns:
-        written = frame[name].drop_nulls().str.strip_chars()
-        commas = written.filter(written.str.contains(r"^-?[0-9]+,[0-9]+$"))
-        if len(commas):
-            raise TableError(
-                f"column {name!r} of {path} has decimal commas, as in {commas[0]}; write {commas[0].replace(',', '.')}"
-            )
-
-
-def _numbers(text: pl.Series) -> pl.Series:
-    return text.str.strip_chars().cast(pl.Float64, strict=False)
+    return [name for name in named if as_numbers(frame[name]).count() * 2 > frame[name].count()]
 
 
 def _with_good_values(
@@ -306,7 +275,7 @@ def _with_good_values(
     if bad_values == "zero":
         frame = _without_negatives(frame, columns, path)
     for column in columns:
-        values = _numbers(frame[column])
+        values = as_numbers(frame[column])
         is_good = (values.is_finite() & (values >= 0)).fill_null(value=False)
         if is_good.all():
             continue
@@ -329,7 +298,7 @@ def _with_good_values(
 
 
 def _without_negatives(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> pl.DataFrame:
-    negative = [_numbers(frame[name]).is_finite() & (_numbers(frame[name]) < 0) for name in columns]
+    negative = [as_numbers(frame[name]).is_finite() & (as_numbers(frame[name]) < 0) for name in columns]
     count = sum(int(where.sum()) for where in negative)
     if not count:
         return frame
@@ -365,7 +334,7 @@ def _lengths(frame: pl.DataFrame, path: Path) -> pl.Series:
             f"{path} has no gene lengths, without which counts are no TPM: it has {listed(frame.columns)}; add a "
             "column length (exonic bp of each gene), or give a table of TPM"
         )
-    lengths = _numbers(frame[column])
+    lengths = as_numbers(frame[column])
     is_good = (lengths.is_finite() & (lengths > 0)).fill_null(value=False)
     if not is_good.all():
         raise TableError(

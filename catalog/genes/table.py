@@ -35,7 +35,7 @@ GENE_SCHEMA = pl.Schema(
 )
 """Columns of a gene table, one row a gene."""
 
-_CHROMOSOMES = {f"NC_{number:06d}": f"chr{number}" for number in range(1, 23)} | {
+CHROMOSOMES = {f"NC_{number:06d}": f"chr{number}" for number in range(1, 23)} | {
     "NC_000023": "chrX",
     "NC_000024": "chrY",
     "NC_012920": "chrM",
@@ -173,9 +173,7 @@ def place_genes(genes: Table, assembly: Assembly) -> GeneTable:
     """
     genes = as_polars(genes, GENE_SCHEMA, needs=("gene_id", "contig", "tss"))
     lengths = assembly.lengths
-    accessions = {
-        _CHROMOSOMES[accession]: name for name in lengths if (accession := name.split(".")[0]) in _CHROMOSOMES
-    }
+    accessions = {CHROMOSOMES[accession]: name for name in lengths if (accession := name.split(".")[0]) in CHROMOSOMES}
     names = {contig: _name_in(assembly, contig, accessions) for contig in genes["contig"].unique(maintain_order=True)}
     placed = genes.with_columns(
         pl.col("contig").replace_strict(names, return_dtype=pl.String),
@@ -218,7 +216,7 @@ def _settled(found: pl.DataFrame, dropped: Dropped, path: Path) -> pl.DataFrame:
         pl.when(pl.col(texts).str.len_bytes() > 0).then(pl.col(texts)).name.keep(),
     ).with_columns(
         plain_ids("gene_id"),
-        pl.coalesce(accession.replace_strict(_CHROMOSOMES, default=None, return_dtype=pl.String), "contig").alias(
+        pl.coalesce(accession.replace_strict(CHROMOSOMES, default=None, return_dtype=pl.String), "contig").alias(
             "contig"
         ),
     )

@@ -102,9 +102,9 @@ def train(
 ) -> None:
     """Train a model on the genes of a table, with features from the store. Prints its validation score.
 
-    Held out are the genes of --test-contigs, of --test-genes, of a group of --folds or of --split; else a random fifth.
-    A tenth of the others, or --validation-fraction of them, chooses the epoch. What was stopped goes on with the same
-    command.
+    Held out are the genes of --test-contigs, --test-genes, --split, a group of --folds or --chromosome-fold; else a
+    random fifth. A tenth of the others, or --validation-fraction of them, chooses the epoch. What was stopped goes
+    on with the same command.
     """
     _stage("loading torch, Lightning and Transformers")
     from model.runs.held_out import shared_bases

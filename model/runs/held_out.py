@@ -14,6 +14,7 @@ import polars as pl
 
 from catalog import Split
 from catalog.genes import splits
+from catalog.genes.folds import by_chromosome_fold, validation_chromosomes
 from catalog.runtime.tables import listed
 from model.runs.gene_lists import genes_in_all, plainly_spelled, read_gene_list
 
@@ -44,6 +45,9 @@ class HeldOut:
     """Put the contigs into so many groups, and hold one out."""
     fold: int = 0
     """Which group, from 0; the next one chooses the epoch."""
+    chromosome_fold: int | None = None
+    """Hold out chromosomes as one of the 12 published folds of human genes does, from 1 to 12; 11, which Prism reports,
+    tests chr22 and chrX and validates on chr3 and chr21, any other validates on the test chromosomes of the next."""
     by_family: bool = False
     """With --folds: groups of gene families instead."""
     validation_fraction: float | None = None
@@ -63,6 +67,7 @@ class HeldOut:
                 ("`test_genes=`", self.test_genes),
                 ("`split=`", self.split),
                 ("`folds=`", self.folds),
+                ("`chromosome_fold=`", self.chromosome_fold),
             )
             if given is not None
         ]
@@ -72,6 +77,8 @@ class HeldOut:
             raise ValueError(
                 "`validation_contigs=` goes with `test_contigs=`; name both, or neither for a random split"
             )
+        if self.chromosome_fold is not None:
+            validation_chromosomes(self.chromosome_fold)  # refuses an unknown fold before anything is read
         if self.folds is None and (self.by_family or self.fold):
             raise ValueError("`fold=` and `by_family=` go with `folds=`: say how many groups there are")
         self._check_fraction()
@@ -86,6 +93,7 @@ class HeldOut:
         for option, given in (
             ("`split=`", self.split),
             ("`folds=`", self.folds),
+            ("`chromosome_fold=`", self.chromosome_fold),
             ("`validation_contigs=`", self.validation_contigs),
         ):
             if given is not None:
@@ -120,6 +128,8 @@ class HeldOut:
         if self.folds is not None:
             way = splits.by_family if self.by_family else splits.by_contig_group
             return way(genes, n_folds=self.folds, fold=self.fold, seed=self.seed)
+        if self.chromosome_fold is not None:
+            return by_chromosome_fold(genes, fold=self.chromosome_fold)
         if self.test_contigs is None:
             split = splits.random(genes, seed=self.seed)
             if self.validation_fraction is None:

@@ -124,6 +124,17 @@ def test_a_fraction_that_means_nothing_is_refused(options: dict[str, object], me
         HeldOut(**options)  # type: ignore[arg-type]  # as parametrised
 
 
+def test_a_published_fold_is_taken_by_its_number_and_an_unknown_one_is_refused_at_once(dataset: GeneDataset) -> None:
+    split = HeldOut(chromosome_fold=1).of(dataset)
+    contig_of = dict(zip(dataset.gene_ids, dataset.genes["contig"], strict=True))
+    assert {contig_of[gene] for gene in split.test} == {"chr2"}
+    assert {contig_of[gene] for gene in split.train} == {"chr1"}
+    with pytest.raises(ValueError, match="12 folds by chromosome, 1 to 12; got fold=13"):
+        HeldOut(chromosome_fold=13)
+    with pytest.raises(ValueError, match="`folds=` and `chromosome_fold=` each say which genes are held out"):
+        HeldOut(chromosome_fold=1, folds=3)
+
+
 def test_training_takes_lists_a_fraction_and_medians_and_evaluation_the_same_medians(
     genome: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
