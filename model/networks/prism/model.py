@@ -1,7 +1,7 @@
 """The network of Prism: a base and its signals are encoded and added, read by a trunk, averaged, and read out.
 
 Belongs here: the network, its two predictions. Does not: scales of inputs and target, and training on genes
-(`model.networks.prism.expression`).
+(`model.networks.base`).
 
 With n background states the signals' encoding is also weighed by the gates of each state; the prediction averaged over
 these is that of an intervention on the signals: backdoor adjustment, with the states as the confounder.
