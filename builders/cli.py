@@ -3,6 +3,8 @@
     featurestore plan genome.store --fasta genome.fa --extractor motif
     featurestore build genome.store --fasta genome.fa --extractor motif
     featurestore build-anchors genome.store --anchors genes.gtf.gz --name genes --fasta genome.fa --extractor motif
+    featurestore build-sequence genome.store --fasta genome.fa
+    featurestore build-tracks genome.store --track H3K27ac=h3k27ac.bw --track DNase=dnase.bw --bin-size 32
 
 Belongs here: options of a build. Does not: logic that a Python user could not call (`builders.run`, `builders.plan`).
 """
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from builders.request import AnchorRequest, BuildRequest, FeaturesRequest
+from builders.request import AnchorRequest, BuildRequest, FeaturesRequest, SequenceRequest
+from builders.tracks.request import TrackAnchorRequest, TrackRequest
 from catalog.runtime.files import replacing
 from catalog.runtime.progress import bar, in_figures
 from featurestore.cli.derived import lists_settings, takes, value_of
@@ -33,6 +36,17 @@ StoreUrl = Annotated[
 HelpOptions = Annotated[
     bool, typer.Option("--help-options", help="List what --set can set for this --extractor or --source, and exit.")
 ]
+Speed = Annotated[
+    float | None,
+    typer.Option(
+        help="Speed to estimate hours with (bins/s, all workers). [default: that of the last run in the store]"
+    ),
+]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure the source on this machine for 10 s, and estimate with that.")
+]
+_CHOSEN = ("extractor", "source", "settings", "outputs", "device")
+"""Fields that a verb for one kind of features leaves out: it has chosen them."""
 _OLD_SETTINGS = ("weights", "projector", "names", "precision")
 """Flags from the time when every extractor had those of one; they mean `--set NAME=VALUE`."""
 
@@ -56,53 +70,13 @@ _Command = lists_settings(_settings)
 def plan(
     store: StoreUrl,
     request: BuildRequest,
-    bins_per_second: Annotated[
-        float | None,
-        typer.Option(
-            help="Speed to estimate hours with (bins/s, all workers). [default: that of the last run in the store]"
-        ),
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Measure the source on this machine for 10 s, and estimate with that.")
-    ] = False,
+    bins_per_second: Speed = None,
+    measure: Measure = False,
     help_options: HelpOptions = False,
     as_json: AsJson = False,
 ) -> None:
     """Dry run of a build: shards, bins, bytes, objects, operations and hours; writes nothing."""
-    from builders.plan import plan_build
-    from builders.throughput import measure_request
-
-    if bins_per_second is not None and not bins_per_second > 0:
-        raise ValueError(f"`bins_per_second=` is a speed, above 0; got {bins_per_second:g}")
-    with bar("plan", unit="bins") as shown:
-        shown.stage(f"reading {request.fasta or request.source}")
-        made = plan_build(store, request)
-        if bins_per_second is not None:
-            speed, source = bins_per_second, "as given"
-        elif measure:
-            shown.stage("measuring the source")
-            speed, source = measure_request(store, request), "measured here, one worker"
-        else:
-            speed, source = made.measured_speed, "the last run in this store"
-    if as_json:
-        figures = made.to_json()
-        if speed:
-            figures |= {"bins_per_second": speed, "speed_is": source, "hours": made.hours(speed)}
-        print(json.dumps(figures, indent=1))
-        return
-    sets = ", ".join(f"{item.name} ({len(item.channels):,} channels)" for item in made.feature_sets)
-    print(f"{sets} in bins of {request.bin_size:,} bp, offsets {', '.join(map(str, request.offsets))} bp")
-    _note(made.notes)
-    print(f"{len(made.todo):,} of {len(made.tasks):,} shards to build: {made.bins_todo:,} of {made.n_bins:,} bins")
-    print(f"at most {made.bytes:,} bytes (before compression) in about {made.objects:,} objects")
-    if made.flops_per_bin:
-        print(f"{made.bins_todo * made.flops_per_bin:.3g} floating-point operations, {made.flops_per_bin:.3g} a bin")
-    if speed:
-        hours = made.hours(speed)
-        takes = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:,.1f} minutes"
-        print(f"{takes} at {in_figures(speed)} bins/s ({source})")
-    elif made.todo:
-        print("hours: give --bins-per-second, or --measure")
+    _plan(store, request, bins_per_second=bins_per_second, measure=measure, as_json=as_json)
 
 
 @app.command(cls=_Command)
@@ -114,15 +88,14 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Compute features of a genome into a store. Run it again to resume; exits 0 only when all is committed."""
-    from builders.run import run_build
+    _build(store, request, as_json=as_json)
 
-    with bar("build", unit="bins") as shown:
-        report = run_build(store, request, progress=shown, stage=shown.stage)
-    if as_json:
-        print(json.dumps(report.to_json(), indent=1))
-    else:
-        _show(report)
-    raise typer.Exit(0 if report.is_complete else 1)
+
+@app.command()
+@takes(SequenceRequest, without=(*_CHOSEN, "bin_size", "dtype", "offsets", "refine"))
+def build_sequence(store: StoreUrl, request: SequenceRequest, as_json: AsJson = False) -> None:
+    """Put the sequence itself into a store, one byte a base, so that training needs no FASTA. Resumes as build does."""
+    _build(store, request, as_json=as_json)
 
 
 @app.command(cls=_Command)
@@ -131,19 +104,34 @@ def build_anchors(
     store: StoreUrl, request: AnchorRequest, help_options: HelpOptions = False, as_json: AsJson = False
 ) -> None:
     """Compute windows centred exactly on genes or other positions. Run it again to resume, as with build."""
-    from builders.anchored.run_anchors import run_anchor_build
+    _build_anchors(store, request, as_json=as_json)
 
-    with bar("build-anchors", unit="bins") as shown:
-        report = run_anchor_build(store, request, progress=shown, stage=shown.stage)
-    if as_json:
-        print(json.dumps(report.to_json(), indent=1))
-    else:
-        _show(report)
-        print(
-            f"{report.anchors:,} anchors: {report.computed:,} bins computed, {report.from_grid:,} taken from the grid, "
-            f"{report.shared:,} shared by anchors, {report.outside:,} outside their contig"
-        )
-    raise typer.Exit(0 if report.is_complete else 1)
+
+@app.command()
+@takes(TrackRequest, without=(*_CHOSEN, "refine", "workers", "scheduler"))
+def plan_tracks(
+    store: StoreUrl,
+    request: TrackRequest,
+    bins_per_second: Speed = None,
+    measure: Measure = False,
+    as_json: AsJson = False,
+) -> None:
+    """Dry run of build-tracks: its shards, bytes and hours, beside those of windows around genes; writes nothing."""
+    _plan(store, request, bins_per_second=bins_per_second, measure=measure, as_json=as_json)
+
+
+@app.command()
+@takes(TrackRequest, without=(*_CHOSEN, "refine"))
+def build_tracks(store: StoreUrl, request: TrackRequest, as_json: AsJson = False) -> None:
+    """Put measured signals (bigWig) into a store, one channel a file, at any bin size. Resumes as build does."""
+    _build(store, request, as_json=as_json)
+
+
+@app.command()
+@takes(TrackAnchorRequest, without=_CHOSEN)
+def build_track_anchors(store: StoreUrl, request: TrackAnchorRequest, as_json: AsJson = False) -> None:
+    """Put measured signals (bigWig) of windows around genes into a store. Run it again to resume, as with build."""
+    _build_anchors(store, request, as_json=as_json)
 
 
 @app.command()
@@ -178,13 +166,82 @@ def predict_xpresso(
     print(f"{out}: {table.height:,} genes; Xpresso, Agarwal and Shendure 2020, standardised log expression")
 
 
-def _note(notes: Sequence[str]) -> None:
-    for note in notes:
+def _plan(store: str, request: BuildRequest, *, bins_per_second: float | None, measure: bool, as_json: bool) -> None:
+    from builders.plan import plan_build
+    from builders.throughput import measure_request
+
+    if bins_per_second is not None and not bins_per_second > 0:
+        raise ValueError(f"`bins_per_second=` is a speed, above 0; got {bins_per_second:g}")
+    with bar("plan", unit="bins") as shown:
+        shown.stage(f"reading {request.fasta or request.source}")
+        made = plan_build(store, request)
+        if bins_per_second is not None:
+            speed, source = bins_per_second, "as given"
+        elif measure:
+            shown.stage("measuring the source")
+            speed, source = measure_request(store, request), "measured here, one worker"
+        else:
+            speed, source = made.measured_speed, "the last run in this store"
+    if as_json:
+        figures = made.to_json()
+        if speed:
+            figures |= {"bins_per_second": speed, "speed_is": source, "hours": made.hours(speed)}
+        print(json.dumps(figures, indent=1))
+        return
+    sets = ", ".join(f"{item.name} ({len(item.channels):,} channels)" for item in made.feature_sets)
+    print(f"{sets} in bins of {request.bin_size:,} bp, offsets {', '.join(map(str, request.offsets))} bp")
+    _note(made.notes, made.source_notes)
+    print(f"{len(made.todo):,} of {len(made.tasks):,} shards to build: {made.bins_todo:,} of {made.n_bins:,} bins")
+    print(f"at most {made.bytes:,} bytes (before compression) in about {made.objects:,} objects")
+    if (advice := made.anchored_advice()) is not None:
+        print(advice)
+    if made.flops_per_bin:
+        print(f"{made.bins_todo * made.flops_per_bin:.3g} floating-point operations, {made.flops_per_bin:.3g} a bin")
+    if speed:
+        hours = made.hours(speed)
+        takes = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:,.1f} minutes"
+        print(f"{takes} at {in_figures(speed)} bins/s ({source})")
+    elif made.todo:
+        print("hours: give --bins-per-second, or --measure")
+
+
+def _build(store: str, request: BuildRequest, *, as_json: bool) -> None:
+    from builders.run import run_build
+
+    with bar("build", unit="bins") as shown:
+        report = run_build(store, request, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        _show(report)
+    raise typer.Exit(0 if report.is_complete else 1)
+
+
+def _build_anchors(store: str, request: AnchorRequest, *, as_json: bool) -> None:
+    from builders.anchored.run_anchors import run_anchor_build
+
+    with bar("build-anchors", unit="bins") as shown:
+        report = run_anchor_build(store, request, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        _show(report)
+        print(
+            f"{report.anchors:,} anchors: {report.computed:,} bins computed, {report.from_grid:,} taken from the grid, "
+            f"{report.shared:,} shared by anchors, {report.outside:,} outside their contig"
+        )
+    raise typer.Exit(0 if report.is_complete else 1)
+
+
+def _note(letters: Sequence[str], source: Sequence[str]) -> None:
+    for note in letters:
         print(f"of the genome's letters, {note}")
+    for note in source:
+        print(note)
 
 
 def _show(report: "BuildReport") -> None:
-    _note(report.notes)
+    _note(report.notes, report.source_notes)
     for task, reason in report.failed.items():
         print(in_one_line(f"failed: {task}: {reason}"), file=sys.stderr)
     counts = f"{report.was_there + report.built} of {report.planned} shards committed, {report.built} by this run"

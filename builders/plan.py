@@ -4,14 +4,15 @@ Belongs here: the task list, pure but for listing commit records. Does not: runn
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from builders.execution.tasks import ShardTask
 from builders.request import BuildRequest
-from builders.source import Source
-from builders.source_spec import assembly_of, describe_source
+from builders.source import Source, notes_of
+from builders.source_spec import SourceSpec, assembly_of, describe_source
 from catalog import Assembly, Channel, FeatureSet, Grid
 from catalog.value_type import Dtype, value_type
 from featurestore import ContigLayout, StorageOptions, Store, last_run_speed
@@ -19,7 +20,16 @@ from featurestore import open as open_store
 from featurestore.format import layout
 
 DEFAULT_SHARD_BINS = 16_384
-"""67 Mbp: of the order of a minute of work for a motif scan on a core, or for Sei on a large GPU."""
+"""67 Mbp of the default bins: of the order of a minute for a motif scan on a core, or for Sei on a large GPU."""
+_DEFAULT_SHARD_BASES = DEFAULT_SHARD_BINS * 4096
+_DEFAULT_SHARD_BYTES = 64 << 20
+"""Three shards are in the memory of each worker."""
+
+GENES, GENE_BP = 18_377, 2_000
+"""Genes of the benchmark of Xpresso, EPInformer, Seq2Exp and Prism, and the bases around each start site that Prism
+reads: what small bins of whole contigs are compared with."""
+_LARGEST_SMALL_BIN = 256
+_SMALL_STORE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,8 @@ class BuildPlan:
     """Of the last run that built these feature sets in this store, all workers (bins/s); 0 if none did."""
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that are read as others."""
+    source_notes: tuple[str, ...] = ()
+    """Sentences of the source on what it lacks."""
 
     @property
     def n_bins(self) -> int:
@@ -48,13 +60,36 @@ class BuildPlan:
     @property
     def bytes(self) -> int:
         """Size of all values before compression (bytes): the store is not larger."""
-        return self.n_bins * sum(len(item.channels) * item.value_type.item_bytes for item in self.feature_sets)
+        return self.n_bins * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return sum(len(item.channels) * item.value_type.item_bytes for item in self.feature_sets)
 
     @property
     def objects(self) -> int:
         """Objects that the whole build writes: shards, records, and metadata of groups and arrays (a seal adds one)."""
         contigs = len({task.contig for task in self.tasks})
         return len(self.feature_sets) * (2 * len(self.tasks) + 2 * contigs + 6) + 2
+
+    def anchored_bytes(self, *, genes: int = GENES, gene_bp: int = GENE_BP) -> int:
+        """Size of the same features in windows around genes only, before compression (bytes)."""
+        return genes * -(-gene_bp // self.feature_sets[0].bin_size) * self._row_bytes
+
+    def anchored_advice(self) -> str | None:
+        """Compare small bins of whole contigs with windows around genes, and recommend one; None for large bins."""
+        item = self.feature_sets[0]
+        if item.bin_size > _LARGEST_SMALL_BIN:
+            return None
+        anchored = self.anchored_bytes()
+        beside = f"windows of {GENE_BP:,} bp around {GENES:,} genes are {anchored:,} bytes, at most: "
+        if self.bytes <= _SMALL_STORE_BYTES or self.bytes <= 4 * anchored:
+            return f"{beside}recommended are whole contigs, which serve windows of any length anywhere"
+        n_bins = GENE_BP // item.bin_size // 2 * 2 + 1
+        return (
+            f"{beside}recommended for models that read near genes alone (anchored, {n_bins:,} bins around each start "
+            "site); whole contigs for windows of other lengths and places"
+        )
 
     def hours(self, bins_per_second: float) -> float:
         """Time that the shards still to be built take at a given speed (hours)."""
@@ -71,10 +106,12 @@ class BuildPlan:
             "bins": self.n_bins,
             "bins_todo": self.bins_todo,
             "bytes": self.bytes,
+            "anchored_bytes": self.anchored_bytes(),
             "objects": self.objects,
             "flops": self.n_bins * self.flops_per_bin,
             "flops_todo": self.bins_todo * self.flops_per_bin,
             "notes": list(self.notes),
+            "source_notes": list(self.source_notes),
         }
 
 
@@ -93,17 +130,20 @@ def describe(
     pads
         The source's pad row of each set; zeros stand in where only sizes matter.
     shard_bins
-        Bins a shard at the most; rounded so that the sets of one pass share their shards.
+        Bins a shard at the most, None for `default_shard_bins`; rounded so that the sets of one pass share their
+        shards.
     dtype
         Of the values: `float16`, `float32` or `uint8`.
     """
-    wanted = DEFAULT_SHARD_BINS if shard_bins is None else shard_bins
-    if wanted < 1:
-        raise ValueError(f"a shard has at least 1 bin, got shard_bins={wanted}")
     item_bytes = value_type(dtype).item_bytes
     widths = [len(channels) for channels in source.channels.values()]
-    coarsest = max(layout.chunk_bins(width, item_bytes) for width in widths)
-    common = max(coarsest, min(layout.shard_bins(width, wanted, item_bytes) for width in widths) // coarsest * coarsest)
+    wanted = default_shard_bins(source, max(widths) * item_bytes) if shard_bins is None else shard_bins
+    if wanted < 1:
+        raise ValueError(f"a shard has at least 1 bin, got shard_bins={wanted}")
+    sizes = {width: layout.chunk_bins(width, item_bytes, bin_size=grid.bin_size, most=wanted) for width in widths}
+    shards = [layout.shard_bins(width, wanted, item_bytes, bin_size=grid.bin_size) for width in widths]
+    coarsest = max(sizes.values())
+    common = max(coarsest, min(shards) // coarsest * coarsest)
     return tuple(
         FeatureSet(
             name=name,
@@ -113,7 +153,7 @@ def describe(
             bin_size=grid.bin_size,
             offsets=grid.offsets,
             pad=_pad(channels, pads[name], dtype) if pads is not None else (0.0,) * len(channels),
-            chunk_bins=layout.chunk_bins(len(channels), item_bytes),
+            chunk_bins=sizes[len(channels)],
             shard_bins=common,
             dtype=dtype,
             licence=source.licence,
@@ -122,6 +162,17 @@ def describe(
         )
         for name, channels in source.channels.items()
     )
+
+
+def default_shard_bins(source: Source, row_bytes: int) -> int:
+    """Choose the bins of a shard.
+
+    The work of a network goes with its bins: 16,384. That of another source goes with the bases: 67 Mbp of them, but
+    no more small bins than have 64 MB of values, `row_bytes` each.
+    """
+    if source.flops_per_bin:
+        return DEFAULT_SHARD_BINS
+    return max(DEFAULT_SHARD_BINS, min(_DEFAULT_SHARD_BASES // source.bin_size, _DEFAULT_SHARD_BYTES // row_bytes))
 
 
 def _pad(channels: Sequence[Channel], values: Sequence[float], dtype: Dtype) -> tuple[float, ...]:
@@ -138,7 +189,12 @@ def plan_build(store_url: str, request: BuildRequest) -> BuildPlan:
     FingerprintMismatch), and what it has is not planned again.
     """
     spec = describe_source(request, assembly=assembly_of(store_url, request))
-    source, assembly = spec.make(), spec.assembly
+    with closing(spec.make()) as source:
+        return _planned(store_url, request, source, spec)
+
+
+def _planned(store_url: str, request: BuildRequest, source: Source, spec: SourceSpec) -> BuildPlan:
+    assembly = spec.assembly
     chosen = chosen_contigs(assembly, request.contigs)
     grid = Grid(bin_size=request.bin_size, offsets=request.offsets)
     described = describe(source, grid, shard_bins=request.shard_bins, dtype=request.dtype)
@@ -151,7 +207,7 @@ def plan_build(store_url: str, request: BuildRequest) -> BuildPlan:
     )
     is_known = store is not None and described[0].name in known
     speed = last_run_speed(store, described[0].name) if store is not None and is_known else 0.0
-    return replace(made, measured_speed=speed, notes=spec.notes)
+    return replace(made, measured_speed=speed, notes=spec.notes, source_notes=notes_of(source))
 
 
 def chosen_contigs(assembly: Assembly, contigs: Sequence[str] | None) -> list[str]:

@@ -25,7 +25,7 @@ class FeaturesRequest:
     """The genome, a path or any fsspec URL: .fa, or .fa.gz made by bgzip (gzip is unpacked once). An extractor reads
     it; with a source it gives the assembly of a new store."""
     extractor: str = "motif"
-    """motif, sei, or module:factory of your own."""
+    """motif, sei, bases, or module:factory of your own."""
     source: str | None = None
     """In place of an extractor, a source of features that is not sequence: its name, or module:factory of your own."""
     settings: Options = field(default_factory=dict, metadata={"flag": "--set", "metavar": "NAME=VALUE"})
@@ -89,7 +89,17 @@ class BuildRequest(FeaturesRequest):
     refine: bool = False
     """Add the phases that halve the distance between bin edges; not with other offsets."""
     shard_bins: int | None = None
-    """Bins a shard at the most: one task, one object. [default: 16384, at most 256 MB]"""
+    """Bins a shard at the most: one task, one object. [default: 16384, or 67 Mbp in at most 64 MB where the work
+    goes with the bases; at most 256 MB]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceRequest(BuildRequest):
+    """A build of the sequence itself: the feature set `sequence`, one byte a base."""
+
+    extractor: str = "bases"
+    bin_size: int = 1
+    dtype: Dtype = "uint8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +114,7 @@ class AnchorRequest(FeaturesRequest):
     n_bins: int = 251
     """Bins around each anchor; odd."""
     shard_anchors: int | None = None
-    """Anchors a shard at the most: one task, one object. [default: about 16384 bins]"""
+    """Anchors a shard at the most: one task, one object. [default: about as many bins as a shard of `build` has]"""
 
     def __post_init__(self) -> None:
         FeaturesRequest.__post_init__(self)

@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from builders.execution.worker import pad_rows_on_worker
 from builders.extractors.base import ExtractorOptions
 from builders.plan import chosen_contigs, describe, existing_store, make_plan
 from builders.request import BuildRequest, FeaturesRequest
-from builders.source import Source
+from builders.source import Source, notes_of
 from builders.source_spec import assembly_of, describe_source, fingerprinting
 from catalog import FeatureSet, Grid
 from catalog.runtime.locations import absolute
@@ -126,7 +126,7 @@ def run_build(
         plan = make_plan(agreed, assembly, chosen, offsets=grid.offsets, store=into, flops_per_bin=source.flops_per_bin)
         return Work(into, plan.tasks, plan.todo)
 
-    report = BuildReport(run=started.job.run, notes=started.job.source.notes)
+    report = BuildReport(run=started.job.run, notes=started.job.source.notes, source_notes=started.notes)
     carry_out(
         started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress, stage=say
     )
@@ -139,6 +139,8 @@ class Started(NamedTuple):
     job: Job
     source: Source
     """As this process makes it: for its channels, not for its values."""
+    notes: tuple[str, ...]
+    """Sentences of the source on what it lacks."""
 
 
 class Work(NamedTuple):
@@ -156,16 +158,18 @@ def start_job(store_url: str, request: FeaturesRequest, *, stage: Stage) -> Star
     with fingerprinting(request) as extractor:
         spec = describe_source(request, assembly=assembly_of(store_url, request), stage=stage)
         stage(f"digesting what {spec.name} is made from")
-    source = spec.make(extractor=extractor)
+    # Files that it opened to check them are closed again: only workers read.
+    with closing(spec.make(extractor=extractor)) as source:
+        fingerprint, notes = source.fingerprint, notes_of(source)
     job = Job(
         run=uuid.uuid4().hex[:12],
         store_url=absolute(store_url),
         storage_options=dict(request.storage_options or {}),
         source=spec,
-        fingerprint=source.fingerprint,
+        fingerprint=fingerprint,
         feature_sets=tuple(source.channels),
     )
-    return Started(job, source)
+    return Started(job, source, notes)
 
 
 def carry_out(
@@ -189,7 +193,7 @@ def carry_out(
     report
         Updated in place.
     """
-    job, source = build
+    job, source = build.job, build.source
     started = time.perf_counter()
     on_gpu = source.flops_per_bin > 0
     with ExitStack() as stack:

@@ -73,6 +73,8 @@ class Source(Protocol):
 
     A factory makes it: `factory(options: SourceOptions)`, or `factory(options, settings)` where the annotation of the
     second parameter is a frozen dataclass of options of the source's own (`builders.factories`).
+
+    It may also have `notes`: a tuple of sentences on what it lacks, for plan and report.
     """
 
     name: str
@@ -209,6 +211,11 @@ def pad_rows(source: Source) -> dict[str, NDArray[Any]]:
     """Give the pad row of each feature set, shape `(channels,)`, checked."""
     rows = {name: np.asarray(row)[None] for name, row in source.pad().items()}
     return {name: row[0] for name, row in checked(source, rows, 1).items()}
+
+
+def notes_of(source: Source) -> tuple[str, ...]:
+    """Give the sentences of a source on what it lacks; few have any."""
+    return tuple(getattr(source, "notes", ()))
 
 
 _calls = 0

@@ -149,8 +149,12 @@ def sources_of(task: AnchorTask) -> BinSources:
     contigs = np.array([contig_numbers[window.contig] for window in task.windows])
     is_left = ~is_outside & ~is_in_grid
     left = starts[is_left]
-    bins = np.stack([np.broadcast_to(contigs[:, None], starts.shape)[is_left], left % task.bin_size, left])
-    to_compute, inverse = np.unique(bins, axis=1, return_inverse=True)
+    # Contig, first base modulo the bin size, and bin, as one number: sorting rows of three takes twenty times as long.
+    span = int(lengths.max()) + 2 * task.bin_size
+    keys = np.broadcast_to(contigs[:, None], starts.shape)[is_left] * task.bin_size + left % task.bin_size
+    _, first, inverse = np.unique(keys * span + left + task.bin_size, return_index=True, return_inverse=True)
+    bins = np.stack([keys // task.bin_size, keys % task.bin_size, left])
+    to_compute = bins[:, first]
     rows = np.full(starts.shape, -1, dtype=np.int64)
     rows[is_left] = inverse.reshape(-1)
     return BinSources(starts, is_outside, is_in_grid, rows, to_compute)

@@ -15,7 +15,7 @@ from builders.execution.report import BuildReport
 from builders.execution.scheduling import Progress, Stage
 from builders.execution.shard import Receipt
 from builders.extractors.base import ExtractorOptions
-from builders.plan import DEFAULT_SHARD_BINS, describe, existing_store
+from builders.plan import default_shard_bins, describe, existing_store
 from builders.request import AnchorRequest
 from builders.run import Pads, Work, carry_out, silent, start_job
 from catalog import FeatureSet, Grid
@@ -136,7 +136,8 @@ def run_anchor_build(
     table = read_anchors(request.anchors, assembly, contigs=request.contigs)
     grid = Grid(bin_size=request.bin_size)
     described = describe(source, grid, dtype=request.dtype)
-    shard_anchors = request.shard_anchors or DEFAULT_SHARD_BINS // max(request.n_bins, 1)
+    row_bytes = max(len(item.channels) * item.value_type.item_bytes for item in described)
+    shard_anchors = request.shard_anchors or max(1, default_shard_bins(source, row_bytes) // max(request.n_bins, 1))
 
     def lay_out(feature_sets: Sequence[FeatureSet]) -> list[AnchorLayout]:
         return describe_anchored(
@@ -164,7 +165,9 @@ def run_anchor_build(
             )
         return Work(into, *plan_anchors(into, arrays, table))
 
-    report = AnchorReport(run=started.job.run, notes=started.job.source.notes, anchors=len(table))
+    report = AnchorReport(
+        run=started.job.run, notes=started.job.source.notes, source_notes=started.notes, anchors=len(table)
+    )
     carry_out(
         started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress, stage=say
     )

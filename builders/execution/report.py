@@ -40,6 +40,8 @@ class BuildReport:
     """Shards that could not be built, tried twice, and why."""
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that are read as others."""
+    source_notes: tuple[str, ...] = ()
+    """Sentences of the source on what it lacks."""
     _began: float = field(default_factory=time.perf_counter)
 
     @property
@@ -99,4 +101,5 @@ class BuildReport:
             "workers": len(self.workers),
             "failed": self.failed,
             "notes": list(self.notes),
+            "source_notes": list(self.source_notes),
         }

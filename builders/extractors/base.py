@@ -60,7 +60,7 @@ class Extractor(Protocol):
         """Its settings, for the record."""
         ...
 
-    def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
+    def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.number[Any]]]:
         """Compute features.
 
         Parameters
@@ -70,7 +70,8 @@ class Extractor(Protocol):
 
         Returns
         -------
-        For each feature set `(batch, channel)`, floating, finite.
+        For each feature set `(batch, channel)`, floating and finite; or unsigned integers, which the store has to hold
+        exactly.
         """
         ...
 

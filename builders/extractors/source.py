@@ -87,7 +87,7 @@ class ExtractorSource:
         """Settings of the extractor."""
         return self.extractor.options
 
-    def pad(self) -> dict[str, NDArray[np.floating[Any]]]:
+    def pad(self) -> dict[str, NDArray[np.number[Any]]]:
         """Compute the row of sequence that is all N."""
         unknown = np.full((1, self.extractor.input_length), UNKNOWN, dtype=np.uint8)
         return {name: rows[0] for name, rows in self._call(unknown).items()}
@@ -98,7 +98,7 @@ class ExtractorSource:
             self._opened.close()
             self._opened = None
 
-    def read(self, contig: str, start: int, n_bins: int) -> dict[str, NDArray[np.floating[Any]]]:
+    def read(self, contig: str, start: int, n_bins: int) -> dict[str, NDArray[np.number[Any]]]:
         """Read and compute neighbouring bins, `(n_bins, channels)` a set."""
         pieces = list(self.compute(self.fetch([Span(contig, start, n_bins)]), self.pad()))
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in self.channels}
@@ -127,7 +127,7 @@ class ExtractorSource:
                 known = self._call(np.ascontiguousarray(batch[~unknown]))
                 yield {name: _scattered(known[name], ~unknown, pad[name]) for name in self.channels}
 
-    def _call(self, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.floating[Any]]]:
+    def _call(self, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.number[Any]]]:
         note_call()
         features = self.extractor(sequences)
         for name, channels in self.channels.items():

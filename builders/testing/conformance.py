@@ -72,7 +72,7 @@ class ExtractorTests:
         features = extractor(bases)
         for name, channels in extractor.channels.items():
             assert features[name].shape == (len(bases), len(channels))
-            assert features[name].dtype.kind == "f"
+            assert features[name].dtype.kind in "fu"
             assert np.isfinite(features[name]).all()
 
     def test_the_size_of_a_batch_changes_no_value(self, extractor: Extractor, bases: NDArray[np.uint8]) -> None:
@@ -236,7 +236,8 @@ class SourceTests:
             assembly=spec.assembly,
             genome=spec.genome,
         )
-        assert other.make().fingerprint != source.fingerprint
+        with closing(other.make()) as made:
+            assert made.fingerprint != source.fingerprint
 
     def _same(self, found: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> None:
         assert set(found) == set(expected)

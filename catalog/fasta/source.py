@@ -1,9 +1,10 @@
-"""Byte-range reads of a FASTA file: on a disk, or at any URL that fsspec reads.
+"""Byte-range reads of a file: on a disk, or at any URL that fsspec reads.
 
-Belongs here: range reads, the version of a file, its sibling files. Does not: what the bytes mean
-(`catalog.fasta.file`).
+Belongs here: range reads, the version of a file, its sibling files; a FASTA file's unless another `FileKind` is named.
+Does not: what the bytes mean (`catalog.fasta.file`, `builders.tracks.bigwig`).
 """
 
+import errno
 import io
 import os
 import ssl
@@ -15,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from catalog.runtime.locations import local_path
@@ -45,9 +46,22 @@ class FastaChanged(FastaError):
     """A file that changed since it was opened or indexed."""
 
 
+class FileKind(NamedTuple):
+    """What a file is to be: words for messages, and the error of one that cannot be read as that."""
+
+    noun: str
+    wanted: str
+    """What to give the path or URL of."""
+    error: type[ValueError]
+
+
+FASTA = FileKind("FASTA file", "a .fa or a bgzipped .fa.gz", FastaError)
+
+
 class Source(ABC):
     """One file. Reads may come from several threads."""
 
+    kind: FileKind
     shown: str
     """Path or URL for messages: without user, password or query."""
     size: int
@@ -80,7 +94,7 @@ class Source(ABC):
 
     def _whole(self, data: bytes, start: int, end: int) -> bytes:
         if len(data) != end - start:
-            raise FastaError(
+            raise self.kind.error(
                 f"{self.shown} gave {len(data)} of bytes {start} to {end}: it is truncated, or changed; fetch the "
                 "file again"
             )
@@ -93,8 +107,9 @@ class _LocalSource(Source):
     It stays open: if its name is given to another file, reads continue from the one that was opened.
     """
 
-    def __init__(self, path: Path, *, shown: str) -> None:
+    def __init__(self, path: Path, *, shown: str, kind: FileKind) -> None:
         self._path = path
+        self.kind = kind
         self.shown = shown
         self._file = path.open("rb")
         self._lock = threading.Lock()
@@ -130,15 +145,16 @@ class _LocalSource(Source):
 class _RemoteSource(Source):
     """A file at a URL, read by ranges; transient errors are retried by the policy of `catalog.runtime.retry`."""
 
-    def __init__(self, fs: Any, path: str, *, shown: str) -> None:
+    def __init__(self, fs: Any, path: str, *, shown: str, kind: FileKind) -> None:
+        self.kind = kind
         self._fs = fs
         self._path = path
         self.shown = shown
         info = self._info(path)
         if info.get("type") == "directory":
-            raise FileNotFoundError(f"{shown} is a folder; give the URL of a .fa or a bgzipped .fa.gz")
+            raise FileNotFoundError(f"{shown} is a folder; give the URL of {kind.wanted}")
         if info.get("size") is None:
-            raise FastaError(
+            raise kind.error(
                 f"the server does not tell the size of {shown}; download it, and give the path of the copy"
             )
         self.size, self.version = int(info["size"]), _remote_version(info)
@@ -170,7 +186,7 @@ class _RemoteSource(Source):
         try:
             self._retried(lambda: file.read(1))
         except ValueError as error:
-            raise FastaError(
+            raise self.kind.error(
                 f"the server of {self.shown} sends no parts of a file (HTTP ranges), so it cannot be read in place; "
                 "download it and give the path of the copy"
             ) from error
@@ -226,9 +242,11 @@ class _RemoteSource(Source):
         cause = (error.__cause__ if is_hidden else None) or error
         status = getattr(cause, "status", None)
         if status in (404, 410) or isinstance(cause, FileNotFoundError):
-            absent = f"no FASTA file at {self.shown}; give the URL of a .fa or a bgzipped .fa.gz"
+            absent = f"no {self.kind.noun} at {self.shown}; give the URL of {self.kind.wanted}"
             return FileNotFoundError(absent), False
         reason = f"HTTP {status} {getattr(cause, 'message', '')}" if status else f"{type(cause).__name__}: {cause}"
+        if _is_bad_request(cause):
+            reason = f"{reason}; S3 answers so for a session token that has expired"
         message = (
             f"{self.shown} cannot be read ({reason.strip()}); see that its server answers and lets this machine in "
             "(storage options: key, secret, endpoint_url, anon), then start again, or try longer "
@@ -239,13 +257,20 @@ class _RemoteSource(Source):
         return OSError(message), is_transient_status(status) if status is not None else _may_reach(cause)
 
 
+def _is_bad_request(cause: BaseException) -> bool:
+    """Tell whether s3fs met HTTP 400: without a body, as to HEAD, S3 does not say what is wrong."""
+    return type(cause) is OSError and cause.errno == errno.EINVAL
+
+
 def _may_reach(cause: BaseException) -> bool:
     """Tell whether a failure without an HTTP status is transient."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return False
     if type(cause).__module__ == "builtins":
         # Plain OSError: what s3fs makes of codes such as SlowDown.
-        return type(cause) is OSError or isinstance(cause, (ConnectionError, TimeoutError))
+        return (type(cause) is OSError and not _is_bad_request(cause)) or isinstance(
+            cause, (ConnectionError, TimeoutError)
+        )
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(cause).__mro__}
     # Botocore also raises for missing credentials and invalid settings, which are not transient.
     return "botocore.exceptions.BotoCoreError" not in kinds or not kinds.isdisjoint(_BOTOCORE_CONNECTION_ERRORS)
@@ -276,12 +301,14 @@ def as_file(chunks: Iterator[bytes]) -> io.BufferedReader:
     return io.BufferedReader(_ChunkFile(chunks), 1 << 20)
 
 
-def open_local(path: Path, *, shown: str | None = None) -> Source:
+def open_local(path: Path, *, shown: str | None = None, kind: FileKind = FASTA) -> Source:
     """Open a file on a disk; `shown` is its name in messages, by default its path."""
-    return _LocalSource(path, shown=shown or str(path))
+    return _LocalSource(path, shown=shown or str(path), kind=kind)
 
 
-def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Source:
+def open_source(
+    path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None, *, kind: FileKind = FASTA
+) -> Source:
     """Open a local path, or a URL that fsspec reads.
 
     Raises
@@ -302,18 +329,18 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
             options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity"}
         fs, inner = url_to_fs(text, **options)
         if not isinstance(fs, LocalFileSystem):
-            return _RemoteSource(fs, inner, shown=_shown(text))
+            return _RemoteSource(fs, inner, shown=_shown(text), kind=kind)
         local = Path(inner)  # `local://`, as fsspec also calls a disk
     if local.exists() and not local.is_file() and not local.is_dir():
-        raise FastaError(
-            f"{local} is a pipe or a device, which is read once and in order, and a genome is read in many places; "
-            f"write it to a file first (`cat {local} > genome.fa`)"
+        raise kind.error(
+            f"{local} is a pipe or a device, which is read once and in order, and a {kind.noun} is read in many "
+            f"places; write it to a file first (`cat {local} > FILE`)"
         )
     local = local.resolve()
     if not local.is_file():
         what = ", which is a folder" if local.is_dir() else ""
-        raise FileNotFoundError(f"no FASTA file at {local}{what}; give the path of a .fa or a bgzipped .fa.gz")
-    return open_local(local)
+        raise FileNotFoundError(f"no {kind.noun} at {local}{what}; give the path of {kind.wanted}")
+    return open_local(local, kind=kind)
 
 
 def _shown(url: str) -> str:

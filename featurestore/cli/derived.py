@@ -7,7 +7,8 @@ A field's flag is its name, its help the string literal below it, its default th
 
 - `flag`: another flag, such as `--set`;
 - `old_flags`: hidden aliases, its former flags;
-- `metavar`: placeholder of the value in the help.
+- `metavar`: placeholder of the value in the help;
+- `is_distinct`: a name of a mapping may be given once only.
 
 Numbers, texts, paths and booleans are Typer's. Tuples are written with commas, a mapping is a repeated `NAME=VALUE`,
 and everything else is read as `catalog.runtime.settings` reads it.
@@ -15,6 +16,7 @@ and everything else is read as `catalog.runtime.settings` reads it.
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from itertools import pairwise
@@ -57,7 +59,7 @@ def takes(
                 texts = [given.pop(name) for name in _names(item)]
                 value = next((text for text in reversed(texts) if text not in (None, [])), texts[0])
                 if value is not None and (value != [] or item.default is not None):
-                    values[item.name] = _read(item.name, value, hints[item.name])
+                    values[item.name] = _read(item, value, hints[item.name])
             once = {name: given.pop(name) for name in old_settings}
             if found := {name: text for name, text in once.items() if text is not None}:
                 values["settings"] = found | values["settings"]
@@ -141,10 +143,15 @@ def _is_mapping(hint: Any) -> bool:
     return any(isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins)
 
 
-def _read(name: str, value: Any, hint: Any) -> Any:
-    if _is_mapping(hint):
-        return split_assignments(value)
-    return value if _is_native(hint) else read_value(f"`{name}=`", value, hint)
+def _read(item: Field[Any], value: Any, hint: Any) -> Any:
+    if not _is_mapping(hint):
+        return value if _is_native(hint) else read_value(f"`{item.name}=`", value, hint)
+    if item.metadata.get("is_distinct"):
+        names = [text.partition("=")[0].strip() for text in value]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"`{item.name}=` names {', '.join(repeated)} more than once; give each another name")
+    return split_assignments(value)
 
 
 def lists_settings(lines_of: Callable[[Sequence[str]], list[str]]) -> type[TyperCommand]:

@@ -51,6 +51,7 @@ _OS_MENDS = {
 _EXTRAS = {
     "build": ("dask", "distributed"),
     "keras": ("h5py",),
+    "tracks": ("pybigtools",),
     "model": ("lightning", "matplotlib", "peft", "safetensors", "scipy", "torch", "transformers"),
 }
 _EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}

@@ -45,6 +45,9 @@ MAX_SHARDS = 1 << 21
 """Most shards of a feature set: twice as many objects as a manifest lists."""
 _MAX_SHARD_BYTES = 256 << 20
 _MAX_CHUNK_BYTES = 512 << 10
+_GROWN_CHUNK_BYTES = 64 << 10
+"""A window of small bins has many of them: its chunks grow up to this, which a disk or a network reads at once."""
+_GROWN_CHUNK_BASES = 256 * 4096
 _MAX_NAME_BYTES = 255
 """Of a file or folder, on all common file systems."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
@@ -63,17 +66,32 @@ def most_shards(feature_set: FeatureSet, lengths: Iterable[int]) -> int:
     return len(feature_set.offsets) * sum(-(-array.shape[1] // array.shard_bins) for array in arrays)
 
 
-def chunk_bins(n_channels: int, item_bytes: int = 2) -> int:
-    """Choose the bins of an inner chunk: a power of two from 16 to 256, at most 512 KiB where 16 bins allow it."""
-    bins = 256
-    while bins > 16 and bins * n_channels * item_bytes > _MAX_CHUNK_BYTES:
+def chunk_bins(n_channels: int, item_bytes: int = 2, *, bin_size: int = 4096, most: int | None = None) -> int:
+    """Choose the bins of an inner chunk: a power of two, of at least 16.
+
+    Of bins of 4,096 bp and more, 256, or fewer so that a chunk has at most 512 KiB. Of smaller bins more, while a chunk
+    has at most 64 KiB and spans no more bases: 65,536 of one byte at 1 bp, 8,192 of three float16 values.
+
+    Parameters
+    ----------
+    bin_size
+        Bases a bin (bp).
+    most
+        Bins beyond which it does not grow: a shard that is wanted smaller.
+    """
+    bins, row_bytes = 256, n_channels * item_bytes
+    while bins > 16 and bins * row_bytes > _MAX_CHUNK_BYTES:
         bins //= 2
+    limit = min(_GROWN_CHUNK_BYTES // row_bytes, _GROWN_CHUNK_BASES // bin_size)
+    limit = limit if most is None else min(limit, most)
+    while 2 * bins <= limit:
+        bins *= 2
     return bins
 
 
-def shard_bins(n_channels: int, wanted: int, item_bytes: int = 2) -> int:
+def shard_bins(n_channels: int, wanted: int, item_bytes: int = 2, *, bin_size: int = 4096) -> int:
     """Round the wanted bins of a shard down to whole chunks and 256 MB, but at least to one chunk."""
-    chunk = chunk_bins(n_channels, item_bytes)
+    chunk = chunk_bins(n_channels, item_bytes, bin_size=bin_size, most=wanted)
     most = _MAX_SHARD_BYTES // (n_channels * item_bytes)
     return max(chunk, min(wanted, most) // chunk * chunk)
 

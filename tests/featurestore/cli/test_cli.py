@@ -337,7 +337,7 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
         pytest.param(["build", "{tmp}/new"], "give the genome, `--fasta FILE`", id="no genome"),
         pytest.param(
             ["build", "{tmp}/new", "--fasta", "{fasta}", "--extractor", "enformer"],
-            "no extractor is called 'enformer'; installed are motif, sei, and module:factory",
+            "no extractor is called 'enformer'; installed are bases, motif, sei, and module:factory",
             id="no such extractor",
         ),
         pytest.param(
@@ -459,7 +459,7 @@ def test_the_command_without_a_verb_lists_the_verbs(run: Run) -> None:
         ("verify", ["--crc", "Exits 0 only when it is"]),
         ("get", ["0-based bp", "chr1:1000000", "Bins of the window. [default: 251]", ".npz or .tsv"]),
         ("plan", ["Bases a bin (bp). [default: 4096]", "bins/s", "writes nothing", "[default: motif]"]),
-        ("build", ["Bases a bin (bp). [default: 4096]", "bp. [default: 0]", "[default: 16384, at most 256 MB]"]),
+        ("build", ["Bases a bin (bp). [default: 4096]", "bp. [default: 0]", "[default: 16384, or 67 Mbp"]),
     ],
 )
 def test_the_help_of_each_verb_gives_units_and_defaults(

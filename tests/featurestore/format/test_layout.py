@@ -112,6 +112,22 @@ def test_an_inner_chunk_is_a_power_of_two_of_bins_and_at_most_512_kib_where_16_b
     assert 2 * bins * row_bytes > 512 * 1024 or bins == 256, "a larger chunk would have fitted"
 
 
+@given(st.integers(1, 40_000), ITEM_BYTES, st.integers(1, 4095), st.integers(1, 1 << 20))
+def test_a_chunk_of_small_bins_grows_to_64_kib_but_not_beyond_the_shard_or_the_bases_of_large_ones(
+    n_channels: int, item_bytes: int, bin_size: int, most: int
+) -> None:
+    usual = layout.chunk_bins(n_channels, item_bytes)
+    bins = layout.chunk_bins(n_channels, item_bytes, bin_size=bin_size, most=most)
+    assert bins >= usual
+    assert bins & (bins - 1) == 0
+
+    def fits(bins: int) -> bool:
+        return bins * n_channels * item_bytes <= 64 * 1024 and bins <= most and bins * bin_size <= 256 * 4096
+
+    assert bins == usual or fits(bins)
+    assert not fits(2 * bins), "a larger chunk would have fitted"
+
+
 @given(st.integers(1, 40_000), st.integers(1, 100_000), ITEM_BYTES)
 def test_a_shard_is_whole_chunks_no_more_than_wanted_and_at_most_256_mib(
     n_channels: int, wanted: int, item_bytes: int
