@@ -1,6 +1,7 @@
 """Reference genomes: contigs, lengths, and the GA4GH digests that identify an assembly.
 
-Belongs here: `Assembly`, contig names, GA4GH digests. Does not: reading bases for features (`builders.sequence`).
+Belongs here: `Assembly`, contig names, GA4GH digests. Does not: reading bases for features
+(`builders.extractors.sequence`).
 """
 
 import base64

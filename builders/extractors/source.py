@@ -1,7 +1,7 @@
 """An extractor over a FASTA, as a source of features.
 
 Belongs here: an extractor's input around each bin, its batches, and the pad row for sequence that is all N. Does not:
-cutting sequences out of a FASTA (`builders.sequence`), any extractor.
+cutting sequences out of a FASTA (`builders.extractors.sequence`), any extractor.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from builders.extractors.base import Extractor
-from builders.sequence import UNKNOWN, is_unknown, span_sequences
+from builders.extractors.sequence import UNKNOWN, is_unknown, span_sequences
 from builders.source import TOLERANCE, Rows, SourceChanged, Span, note_call
 from catalog import Assembly, Channel, Fasta, FastaChanged, FastaIndex
 

@@ -21,8 +21,8 @@ import pytest
 from numpy.typing import NDArray
 
 from builders.extractors.base import GROUP, Extractor, ExtractorOptions, load_extractor
+from builders.extractors.sequence import UNKNOWN
 from builders.factories import find_factory
-from builders.sequence import UNKNOWN
 from builders.source import GROUP as SOURCES
 from builders.source import Source, Span, checked, compute, fetch, pad_rows
 from builders.source_spec import SourceSpec

@@ -2,7 +2,7 @@
 
 Belongs here: opening and checking one file, its bases, its cache. Does not: how bytes are fetched
 (`catalog.fasta.source`), what an index is (`catalog.fasta.index`), what the sequences are called or digest to
-(`catalog.assembly`), windows over them (`builders.sequence`).
+(`catalog.assembly`), windows over them (`builders.extractors.sequence`).
 
 The user's folder is never written to: a missing index, and the decompressed copy of a gzip file (gzip has no random
 access), go to the cache directory.

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import featurestore
 from builders.extractors.base import ExtractorOptions, load_extractor
+from builders.extractors.sequence import bases, is_unknown, span_sequences
 from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan, plan_build
 from builders.request import BuildRequest
 from builders.run import build, run_build
-from builders.sequence import bases, is_unknown, span_sequences
 from builders.source import Span, pad_rows
 from builders.source_spec import describe_source
 from builders.testing import CompositionExtractor

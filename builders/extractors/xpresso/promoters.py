@@ -17,8 +17,8 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from builders.extractors.sequence import bases
 from builders.extractors.xpresso.network import Xpresso, load_xpresso
-from builders.sequence import bases
 from catalog import Assembly, Fasta
 from catalog.genes.frames import Table
 from catalog.genes.table import place_genes

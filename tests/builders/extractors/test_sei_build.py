@@ -11,8 +11,8 @@ import featurestore
 from benchmarks.sei_plain import rule_state
 from builders.extractors.base import ExtractorOptions
 from builders.extractors.sei.extractor import SeiExtractor
+from builders.extractors.sequence import span_sequences
 from builders.run import build
-from builders.sequence import span_sequences
 from builders.source import Span
 from catalog import Fasta
 from featurestore.cli.main import main

@@ -15,7 +15,7 @@ from fasta_server import PLACES, SEQUENCES, TEXT, FastaServer, Place, bgzip, nam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.sequence import bases
+from builders.extractors.sequence import bases
 from catalog import Assembly, Fasta, FastaChanged, FastaError
 from catalog.fasta import source as fasta_source
 from featurestore.testing import assembly_of

@@ -17,10 +17,10 @@ from builders.anchored.anchors import AnchorTask, plan_anchors, sources_of
 from builders.anchored.run_anchors import build_anchors
 from builders.execution.shard import collect
 from builders.execution.tasks import Task
+from builders.extractors.sequence import bases, scattered_sequences
 from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
 from builders.run import build
-from builders.sequence import bases, scattered_sequences
 from builders.source import compute
 from builders.testing import CompositionExtractor
 from catalog import Assembly, Fasta, Grid
