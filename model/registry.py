@@ -19,6 +19,7 @@ from catalog.runtime.plugins import UnfitPlugin, load_plugin, load_plugins, plug
 
 GROUP = "featurestore.models"
 Role = Literal["model", "control", "baseline"]
+Reads = Literal["bins", "signals", "any"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class ModelSpec:
     factory: Any
     """A `model.predictors.factory.ModelFactory`, or where one lies, as `module:attribute`: it is then imported when it
     is first needed."""
+    reads: Reads = "bins"
+    """What it reads of genes: windows of `bins`, sequence with measured `signals`, or `any` of them, since it looks at
+    none."""
     role: Role = "model"
     """`baseline`: a closed form, fitted on the split of every trained model. `control`: trained on it where controls
     are requested."""
@@ -53,6 +57,7 @@ class ModelSpec:
 
 _GTA, _PARTS = "model.predictors.gta", ("gta-prompt-only", "gta-sequence-only")
 _NETWORKS, _FORMS = "model.predictors.bin_predictors", "model.predictors.closed_form"
+_PRISM = "model.predictors.prism"
 SHIPPED = (
     ModelSpec(name="gta-best", description="GTA with what it needs to learn", factory=f"{_GTA}:BEST", ablations=_PARTS),
     ModelSpec(
@@ -89,7 +94,14 @@ SHIPPED = (
     ModelSpec(
         name="transformer", description="attention among bins", factory=f"{_NETWORKS}:TRANSFORMER", role="control"
     ),
-    ModelSpec(name="mean", description="the mean of the genes", factory=f"{_FORMS}:MEAN", role="baseline"),
+    ModelSpec(
+        name="prism-best",
+        description="Prism on sequence and measured signals, with what it needs to learn",
+        factory=f"{_PRISM}:BEST",
+        reads="signals",
+    ),
+    ModelSpec(name="prism-paper", description="Prism as released", factory=f"{_PRISM}:PAPER", reads="signals"),
+    ModelSpec(name="mean", description="the mean of the genes", factory=f"{_FORMS}:MEAN", role="baseline", reads="any"),
     ModelSpec(
         name="ridge-centre", description="ridge on the TSS's bin", factory=f"{_FORMS}:RIDGE_CENTRE", role="baseline"
     ),
@@ -105,6 +117,13 @@ SHIPPED = (
         factory=f"{_FORMS}:RIDGE_EXPECTO",
         role="baseline",
         max_bin_size=200,
+    ),
+    ModelSpec(
+        name="prism-ridge",
+        description="ridge on mean signals, base composition and covariates",
+        factory=f"{_PRISM}:RIDGE",
+        role="baseline",
+        reads="signals",
     ),
 )
 """Our own."""
@@ -133,15 +152,19 @@ def find_model(name: str) -> ModelSpec:
     return _checked(name, load_plugin(plugins(GROUP)[name]))
 
 
-def models_of(role: Role) -> list[str]:
-    """List the names of the models of a role; a plug-in that cannot be loaded is warned about and left out."""
+def models_of(role: Role, *, reads: Reads | None = None) -> list[str]:
+    """List the names of the models of a role; a plug-in that cannot be loaded is warned about and left out.
+
+    `reads` keeps those that read such genes.
+    """
     others = []
     for name, found in load_plugins(GROUP).items():
         try:
             others.append(_checked(name, found))
         except UnfitPlugin as error:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-    return [spec.name for spec in (*SHIPPED, *others) if spec.role == role]
+    kept = None if reads is None else {reads, "any"}
+    return [spec.name for spec in (*SHIPPED, *others) if spec.role == role and (kept is None or spec.reads in kept)]
 
 
 def reads_bins_of(name: str, bin_size: int) -> bool:

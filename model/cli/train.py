@@ -57,7 +57,7 @@ Preset = Annotated[
     typer.Option(
         callback=_list_settings,
         is_eager=True,
-        help="The GTA of that preset, in place of --model: best, paper, paper-positions, no-llm, ...",
+        help="Preset of --model gta (the default) or prism: best, paper, paper-positions, no-llm, ...",
     ),
 ]
 HelpOptions = Annotated[
@@ -241,11 +241,12 @@ def _store(argument: str | None, option: str | None) -> str:
 
 
 def _model(model: str | None, preset: str | None) -> str:
-    if model is not None and preset is not None:
+    if preset is None:
+        # A family of models by its name alone: its best preset.
+        return f"{model}-best" if f"{model}-best" in model_names() else model or SHIPPED[0].name
+    if model in model_names():
         raise typer.BadParameter("--model and --preset each name the model; give one of them")
-    if preset is not None:
-        return preset if preset in model_names() else f"gta-{preset}"
-    return model or SHIPPED[0].name
+    return preset if model is None and preset in model_names() else f"{model or 'gta'}-{preset}"
 
 
 def _whole(name: str, text: str) -> tuple[int, ...]:

@@ -170,6 +170,11 @@ def _score_lines(scores: dict[str, Any], over: str) -> list[str]:
         each = ", ".join("undefined" if score is None else f"{score:.3f}" for score in seeds["spearman"])
         mean = "undefined" if seeds["mean"] is None else f"{seeds['mean']:.3f}, sd {seeds['sd']:.3f}"
         found.append(f"over {seeds['n']} training seeds: mean Spearman {mean} ({each})")
+        found += [
+            f"  mean {_NAMES[name]} {score['mean']:.3f}, sd {score['sd']:.3f}"
+            for name, score in seeds.get("statistics", {}).items()
+            if score["mean"] is not None
+        ]
     if scores["n_sharing_bases"] is not None:
         sharing = f"{scores['n_sharing_bases']:,} of {scores['n_test']:,} genes"
         found.append(f"{sharing} have windows that share bases with those of training genes")
@@ -186,6 +191,9 @@ def _score_lines(scores: dict[str, Any], over: str) -> list[str]:
     return found
 
 
+_NAMES = {"mse": "MSE", "mae": "MAE", "pearson": "Pearson"}
+
+
 def _lead(model: str, score: dict[str, Any]) -> str:
     lead = score["lead"]
     return "" if lead["value"] is None else f"; {model} is ahead by {lead['value']:+.3f} ± {lead['two_sd']:.3f}"
@@ -196,7 +204,7 @@ def _score(score: dict[str, Any]) -> str:
         return f"Spearman undefined (all predictions are equal), MSE {score['mse']:.3f}"
     return (
         f"Spearman {score['spearman']:.3f} ± {score['two_sd']:.3f}, Pearson {score['pearson']:.3f}, "
-        f"MSE {score['mse']:.3f}"
+        f"MSE {score['mse']:.3f}, MAE {score['mae']:.3f}"
     )
 
 

@@ -59,17 +59,24 @@ class Resampled(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What `bootstrap` gives: three statistics of the same resamples."""
+    """What `bootstrap` gives: statistics of the same resamples."""
 
     spearman: Resampled
     pearson: Resampled
     mse: Resampled
+    mae: Resampled
 
 
 def mse(prediction: ArrayLike, target: ArrayLike) -> float:
     """Mean squared error of two arrays `(genes,)`."""
     x, y = _pair(prediction, target)
     return float(np.mean((x - y) ** 2))
+
+
+def mae(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Mean absolute error of two arrays `(genes,)`."""
+    x, y = _pair(prediction, target)
+    return float(np.mean(np.abs(x - y)))
 
 
 def pearson(prediction: ArrayLike, target: ArrayLike) -> float:
@@ -180,6 +187,7 @@ class _Samples(NamedTuple):
     spearman: NDArray[np.float64]
     pearson: NDArray[np.float64]
     mse: NDArray[np.float64]
+    mae: NDArray[np.float64]
 
 
 def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -226,14 +234,15 @@ def _of_samples(x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[
         spearman[:, model] = covariance / _scale(varies[:, model])
     # Around the mean of all genes, so that a sample's own mean costs no digits.
     x_off, y_off = x - x.mean(axis=1, keepdims=True), (y - y.mean())[None]
-    summed = np.concatenate([x_off, x_off**2, x_off * y_off, (x - y) ** 2, y_off, y_off**2])
+    apart = x - y
+    summed = np.concatenate([x_off, x_off**2, x_off * y_off, apart**2, np.abs(apart), y_off, y_off**2])
     means = counts.T @ summed.T / counts.sum(axis=0)[:, None]
-    mean_x, square_x, product, mse, of_y = np.split(means, np.arange(1, 5) * len(x), axis=1)
+    mean_x, square_x, product, mse, mae, of_y = np.split(means, np.arange(1, 6) * len(x), axis=1)
     mean_y, square_y = of_y[:, :1], of_y[:, 1:]
     variances = np.maximum(square_x - mean_x**2, 0) * np.maximum(square_y - mean_y**2, 0)
     # Ranks are exact where moments are rounded: they know a constant.
     pearson = (product - mean_x * mean_y) / _scale(np.where(varies > 0, variances, 0))
-    return _Samples(np.clip(spearman, -1, 1), np.clip(pearson, -1, 1), mse)
+    return _Samples(np.clip(spearman, -1, 1), np.clip(pearson, -1, 1), mse, mae)
 
 
 def _scale(product: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ Belongs here: the length of the windows, the scales of features and target, the 
 parameters. Does not: any layer (`model.networks.gta`, `model.networks.bin_models`), the loop (`model.training.fit`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from loaders import GeneBatch
 from model.language.backbone import Backbone
 from model.language.prefixes.cache import PrefixCache
+from model.networks.losses import masked_mse
 
 TargetScale = Literal["log1p", "raw"]
 FeatureScale = Literal["standardised", "raw"]
@@ -111,6 +113,17 @@ class ExpressionModel(nn.Module):
     def announce(self, prompts: Sequence[str]) -> None:
         """Say that a call with these prompts comes soon, so that what is kept of them can be brought; nothing here."""
 
+    def prepare(self, genes: Iterable[GeneBatch], *, seed: int) -> None:
+        """Learn from all training genes what does not change while training; nothing here."""
+
+    def loss(self, features: Tensor, prompts: Sequence[str], wanted: Tensor) -> Tensor:
+        """Give what training makes small: the squared error of the standardised target, where that is known."""
+        return masked_mse(self(features, prompts), wanted)
+
+    def alternatives(self, features: Tensor, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Give predictions of other kinds, by name, on the scale of `forward`; none here."""
+        return {}
+
     def standardise_features(self, features: Tensor) -> Tensor:
         """Bring features `(batch, bins, channels)` to the scale of the training genes."""
         return (features - self.feature_mean) / self.feature_scale
@@ -153,10 +166,14 @@ class ExpressionModel(nn.Module):
         """Count the trainable parameters of each part, largest first, and last the `frozen` ones, if any."""
         counts: dict[str, int] = {}
         for name, parameter in self.named_parameters():
-            first = name.split(".")[0]
-            part = self.PARTS.get(first, first) if parameter.requires_grad else "frozen"
+            part = self.part_of(name) if parameter.requires_grad else "frozen"
             counts[part] = counts.get(part, 0) + parameter.numel()
         return dict(sorted(counts.items(), key=lambda item: (item[0] == "frozen", -item[1])))
+
+    def part_of(self, parameter: str) -> str:
+        """Name the part that a parameter is of."""
+        first = parameter.split(".")[0]
+        return self.PARTS.get(first, first)
 
     def own_state(self) -> dict[str, Tensor]:
         """Give everything but what is frozen: what a checkpoint holds."""

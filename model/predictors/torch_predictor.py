@@ -7,7 +7,7 @@ Belongs here: fitting, predicting with, saving and loading any `ExpressionModel`
 import copy
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -93,6 +93,24 @@ class TorchPredictor:
         ]
         return require_finite(self.name, dataset, torch.cat(predicted).float().numpy())
 
+    @torch.no_grad()
+    def alternatives(self, dataset: GeneDataset) -> dict[str, NDArray[np.float32]]:
+        """Give predictions of other kinds that the model has, by name, each as `predict` gives its own."""
+        require_readable(self, dataset)
+        device = choose_device(self.training.device)
+        model = self.model.to(device).eval()
+        found: dict[str, list[torch.Tensor]] = {}
+        for batch in data_loader(dataset, batch_size=self.training.batch_size):
+            others = model.alternatives(batch.features.to(device), batch.prompts)
+            if not others:
+                return {}
+            for name, predicted in others.items():
+                found.setdefault(name, []).append(model.to_log1p(predicted).cpu())
+        return {
+            name: require_finite(f"{self.name} ({name})", dataset, torch.cat(parts).float().numpy())
+            for name, parts in found.items()
+        }
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write what training changed, and how the model is set."""
         if self.trained_on is None:
@@ -120,6 +138,9 @@ class NetworkFactory:
     """How it is trained by default."""
     network: Callable[[ModelInputs], ExpressionModel]
     """Makes the model, whose `config` is that of the inputs."""
+    controls: Callable[[Sequence[str]], Mapping[str, Mapping[str, object]]] = lambda channel_names: {}
+    """From the channels of a dataset to the settings of controls by name: this model without a part, which
+    `train --controls` trains beside it."""
     reads_with: Callable[[Any], LanguageSettings | None] = lambda config: None
     """What `language` gives: how a configuration wants its language model loaded."""
 

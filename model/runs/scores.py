@@ -15,8 +15,9 @@ from loaders import GeneDataset
 from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows, warn_of_other_length
 from model.evaluation.metrics import Scores, bootstrap, spread
 from model.evaluation.resampling import Resample, clusters_of
-from model.predictors.ensemble import Ensemble, spread_of
+from model.predictors.ensemble import Ensemble, members_of, spread_of
 from model.predictors.predictor import Predictor
+from model.predictors.torch_predictor import TorchPredictor
 from model.runs.folder import SUBSETS, Run, record_score
 from model.runs.held_out import count_sharing_bases
 from model.runs.training_seeds import is_another_seed, spread_over_seeds
@@ -74,12 +75,13 @@ def evaluate(
     -------
     Plain JSON: model, n_bins, n_test (genes scored), n_sharing_bases (those of them whose windows share bases with a
     training window; null unless they are held out), resample and n_resampled (what a draw takes, and how many there
-    are), spearman, two_sd, pearson, mse (both of log(1 + expression)), spread (standard deviation of the predictions
-    over that of the targets: a warning says where it is next to 0), `seeds` (`spread_over_seeds` of an ensemble's
-    members, or of the run and those beside it that differ from it in the seed alone; else null), and `beside`, for each
-    of the others its label as model, n_bins, the same four, and `lead`: by how much the run's Spearman is ahead (value,
-    two_sd, share_above: `model.evaluation.metrics.Difference`); null where undefined. Of several tasks, `tasks` has the
-    four by name, and the scores are their means (the mean of `two_sd` is no less than that of the mean score).
+    are), spearman, two_sd, pearson, mse, mae (these of log(1 + expression)), spread (standard deviation of the
+    predictions over that of the targets: a warning says where it is next to 0), `seeds` (`spread_over_seeds` of an
+    ensemble's members, or of the run and those beside it that differ from it in the seed alone; else null), and
+    `beside`, for each of the others its label as model, n_bins, the same five, and `lead`: by how much the run's
+    Spearman is ahead (value, two_sd, share_above: `model.evaluation.metrics.Difference`); null where undefined. Of
+    several tasks, `tasks` has the five by name, and the scores are their means (the mean of `two_sd` is no less than
+    that of the mean score).
 
     Raises
     ------
@@ -109,7 +111,11 @@ def evaluate(
         return head | _by_task(run, own, observed, draw) | {"seeds": spread_over_seeds(members, observed)}
     own_spread = _checked_spread(run.predictor.name, own, observed)
     fitted = run.baselines if baselines else ()
-    others = [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)[0]) for one in fitted]
+    others = [
+        (f"{run.predictor.name} ({name})", run.predictor.n_bins, predicted)
+        for name, predicted in alternatives_of(run.predictor, run.reads(scored)).items()
+    ]
+    others += [(one.name, one.n_bins, _predicted(one, scored, allow_other_store)[0]) for one in fitted]
     for label, other, own_windows in beside:
         _require_comparable(label, other, scored, subset)
         read = scored if own_windows is None else _same_genes(label, own_windows, scored)
@@ -174,6 +180,15 @@ def _predicted(
     return predicted, [predicted]
 
 
+def alternatives_of(predictor: Predictor, genes: GeneDataset) -> dict[str, NDArray[np.float32]]:
+    """Give predictions of other kinds that a model has, by name: of an ensemble, the mean of its members'."""
+    genes = genes.with_n_bins(predictor.n_bins)
+    found = [member.alternatives(genes) for member in members_of(predictor) if isinstance(member, TorchPredictor)]
+    if len(found) < 2:
+        return found[0] if found else {}
+    return {name: spread_of(np.stack([one[name] for one in found])).mean for name in found[0]}
+
+
 def _sharing_bases(run: Run, scored: GeneDataset, dataset: GeneDataset) -> int:
     trained_on = run.predictor.trained_on
     return count_sharing_bases(
@@ -208,7 +223,7 @@ def _same_genes(label: str, dataset: GeneDataset, scored: GeneDataset) -> GeneDa
     return found
 
 
-_STATISTICS = ("spearman", "two_sd", "pearson", "mse")
+_STATISTICS = ("spearman", "two_sd", "pearson", "mse", "mae")
 
 
 def _by_task(run: Run, predicted: NDArray[np.float32], observed: NDArray[np.float32], draw: _Draw) -> dict[str, Any]:
@@ -243,6 +258,7 @@ def _statistics(found: Scores, model: int) -> dict[str, float | None]:
         "two_sd": defined(found.spearman.estimate(model).two_sd),
         "pearson": defined(found.pearson.estimate(model).value),
         "mse": found.mse.estimate(model).value,
+        "mae": found.mae.estimate(model).value,
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.evaluation import metrics
 from model.runs.folder import Run
 from model.training.targets import mean_spearman
 
@@ -43,16 +44,28 @@ def spread_over_seeds(predicted: Sequence[NDArray[np.float32]], observed: NDArra
     Returns
     -------
     Plain JSON: `n`, `spearman` of each (of several tasks their mean), their `mean` and `sd` (n - 1); null where a
-    seed's predictions are all equal.
+    seed's predictions are all equal. Of one number a gene also `statistics`: mean and sd by name.
     """
     if len(predicted) < 2:
         return None
     wanted = observed.astype(np.float64)
     found = np.array([mean_spearman(one.astype(np.float64), wanted) for one in predicted])
     whole = not np.isnan(found).any()
-    return {
+    spread = {
         "n": len(found),
         "spearman": [None if np.isnan(score) else float(score) for score in found],
         "mean": float(found.mean()) if whole else None,
         "sd": float(found.std(ddof=1)) if whole else None,
     }
+    if wanted.ndim > 1 or np.isnan(wanted).any():
+        return spread
+    return spread | {"statistics": {name: _mean_and_sd(name, predicted, wanted) for name in ("mse", "mae", "pearson")}}
+
+
+def _mean_and_sd(
+    name: str, predicted: Sequence[NDArray[np.float32]], wanted: NDArray[np.float64]
+) -> dict[str, float | None]:
+    found = np.array([getattr(metrics, name)(one, wanted) for one in predicted])
+    if np.isnan(found).any():
+        return {"mean": None, "sd": None}
+    return {"mean": float(found.mean()), "sd": float(found.std(ddof=1))}

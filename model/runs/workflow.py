@@ -19,10 +19,12 @@ from catalog.expression.targets import TargetSettings
 from loaders import GeneDataset, WindowSettings
 from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows
 from model.evaluation.metrics import spearman, spread
+from model.networks.prism.features import SignalFeatures
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import members_of
 from model.predictors.factory import factory_of
 from model.predictors.predictor import NetworkPredictor, Predictor
+from model.predictors.torch_predictor import NetworkFactory
 from model.registry import find_model, models_of, reads_bins_of
 from model.runs.folder import SUBSETS, begin_run, control_folder, finish_run, finished_run
 from model.runs.folder import Run as Run
@@ -136,13 +138,22 @@ def train(
     if not request.controls:
         return summary
     controls = {}
-    for name in models_of("control"):
-        if name != request.model:
-            say(f"control {name}:")
-            # Each as its preset has it: settings are the model's own, and half of the controls have other ones.
-            preset = replace(request, model=name, settings={}, seeds=(), controls=False, baselines=False)
-            controls[name] = _train_one(dataset, split, preset, control_folder(out, name), say)["validation_spearman"]
+    for name, control in _controls(dataset, request).items():
+        say(f"control {name}:")
+        controls[name] = _train_one(dataset, split, control, control_folder(out, name), say)["validation_spearman"]
     return summary | {"controls": controls}
+
+
+def _controls(dataset: GeneDataset, request: TrainRequest) -> dict[str, TrainRequest]:
+    """Say how each control is trained, by name."""
+    factory, alone = factory_of(request.model), replace(request, controls=False, baselines=False)
+    if isinstance(factory, NetworkFactory) and (own := factory.controls(dataset.channel_names)):
+        # The same training, seeds too: a mean over seeds is the better for it.
+        return {name: replace(alone, settings={**request.settings, **settings}) for name, settings in own.items()}
+    reads = find_model(request.model).reads
+    # Each as its preset has it: settings are the model's own, and half of the controls have other ones.
+    presets = replace(alone, settings={}, seeds=())
+    return {name: replace(presets, model=name) for name in models_of("control", reads=reads) if name != request.model}
 
 
 def _train_one(
@@ -201,6 +212,14 @@ def _parts(dataset: GeneDataset, split: Split) -> dict[str, GeneDataset]:
 
 
 def _require_bins(model: str, dataset: GeneDataset) -> None:
+    """Refuse genes that a model cannot read."""
+    has_signals = isinstance(dataset[[0]].features, SignalFeatures)
+    if has_signals != (find_model(model).reads == "signals") and find_model(model).reads != "any":
+        raise ValueError(
+            f"{model} reads windows of bins: leave `signals=` out, or take prism-best"
+            if has_signals
+            else f"{model} reads sequence with measured signals: name their feature sets, `signals=`"
+        )
     bin_size = dataset.windows.bin_size
     if not reads_bins_of(model, bin_size):
         longest = find_model(model).max_bin_size
@@ -276,7 +295,7 @@ def _fit_baselines(parts: Mapping[str, GeneDataset], request: TrainRequest) -> l
     train = parts["train"]
     made = [
         build_predictor(name, n_bins=train.n_bins, channel_names=train.channel_names)
-        for name in models_of("baseline")
+        for name in models_of("baseline", reads=find_model(request.model).reads)
         if reads_bins_of(name, train.windows.bin_size)
     ]
     for predictor in made:

@@ -33,10 +33,14 @@ from loaders import GeneBatch, GeneDataset
 from loaders.settings import Orientation
 from model.language.directory import quiet_transformers
 from model.language.untrained import train_tokenizer
+from model.predictors.build import PREDICTORS
+from model.registry import find_model
 
 Family = Literal["llama", "mistral", "qwen2", "qwen3", "gpt2", "bert"]
 CAUSAL: tuple[Family, ...] = ("llama", "mistral", "qwen2", "qwen3", "gpt2")
 FAMILIES: tuple[Family, ...] = (*CAUSAL, "bert")
+OF_BINS = tuple(name for name in PREDICTORS if find_model(name).reads != "signals")
+"""Names of our models that read windows of bins."""
 PROMPTS = (
     "# Symbol: ABC1",
     "# Symbol: MYH7, # Summary: myosin heavy chain of the heart, a slow and long story",

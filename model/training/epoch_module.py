@@ -21,7 +21,6 @@ from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
 from model.training.lightning_module import ExpressionModule
 from model.training.micro_batch import Part
-from model.training.targets import masked_mse
 
 
 def trains_by_epochs(model: ExpressionModel, config: TrainConfig) -> bool:
@@ -53,7 +52,7 @@ class EpochModule(ExpressionModule):
         for genes in self._batches:
             optimiser.zero_grad()
             wanted = self.model.standardise_target(genes.targets.to(self.device))
-            loss = masked_mse(self.model(genes.features.to(self.device), genes.prompts), wanted)
+            loss = self.model.loss(genes.features.to(self.device), genes.prompts, wanted)
             self._losses.append(loss.detach())
             self._shares += 1.0
             with torch.autocast(self.device.type, enabled=False):

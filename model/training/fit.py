@@ -72,6 +72,7 @@ def fit(
     ModuleNotFoundError
         If `config.log` is `tensorboard` and that package is not installed.
     """
+    config = config.of_genes(len(train))
     device = choose_device(config.device)
     _require_fit(model, train, validation, config, device)
     started = time.perf_counter()
@@ -139,6 +140,7 @@ def _best_and_epochs(
         model.load_own_state(before.model)
     else:
         standardise(model, train, config.batch_size)
+        model.prepare(data_loader(train, batch_size=config.batch_size), seed=config.seed)
         if config.pretrain_steps:
             pretrain_alignment(
                 model,

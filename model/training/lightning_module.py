@@ -18,18 +18,20 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from catalog.runtime.files import replacing
 from loaders import GeneBatch, GeneDataset, data_loader
 from model.language.prefixes.prefetch import LookAhead
 from model.language.prompt_lengths import bucketed_order
 from model.networks.base import ExpressionModel
+from model.networks.losses import masked_mse
 from model.training.config import TrainConfig
 from model.training.micro_batch import Part, Parts
 from model.training.report import Epoch
 from model.training.resume import Progress, moments_of, write_progress
-from model.training.targets import masked_mse, mean_spearman
+from model.training.schedules import make_schedule
+from model.training.targets import mean_spearman
 
 T = TypeVar("T")
 
@@ -141,7 +143,7 @@ class ExpressionModule(LightningModule):
         """Compute the loss of a batch, or what a part of it adds to that."""
         genes, share = batch
         wanted = self.model.standardise_target(genes.targets)
-        loss = masked_mse(self.model(genes.features, genes.prompts), wanted) * share
+        loss = self.model.loss(genes.features, genes.prompts, wanted) * share
         self._losses.append(loss.detach())
         self._shares += share
         return loss * self.config.parts_of_batch  # by which Lightning divides
@@ -196,30 +198,21 @@ def make_optimiser(
         )
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            first = name.split(".")[0]
-            parts.setdefault(config.learning_rate_multipliers.get(model.PARTS.get(first, first), 1.0), []).append(
-                parameter
-            )
+            parts.setdefault(config.learning_rate_multipliers.get(model.part_of(name), 1.0), []).append(parameter)
     groups = [{"params": part, "lr": config.learning_rate * factor} for factor, part in parts.items()]
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
     # One kernel for all parameters, where launching a dozen takes longer than the arithmetic.
     is_fused = model.feature_mean.device.type == "cuda"
-    optimiser = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=is_fused or None)
+    optimiser = kind(
+        groups,
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=is_fused or None,
+    )
     # Lightning takes this for a sign that gradients are scaled, and refuses to clip them. In bfloat16 none are.
     optimiser._step_supports_amp_scaling = False
-    if config.schedule == "constant":
-        return optimiser, ConstantLR(optimiser, factor=1.0, total_iters=0)
-    # One step alone would be the end of the schedule, where the rate is next to nothing.
-    steps = max(2, config.epochs * -(-n_genes // config.batch_size))
-    # The peak falls on step `rising - 1`, by which OneCycleLR divides: at 0, let it come a trace before the first step.
-    rising = config.warmup_fraction * steps
-    schedule = OneCycleLR(
-        optimiser,
-        max_lr=[config.learning_rate * factor for factor in parts],
-        total_steps=steps,
-        pct_start=config.warmup_fraction * (0.999 if rising == 1 else 1.0),
-    )
-    return optimiser, schedule
+    return optimiser, make_schedule(optimiser, config, factors=list(parts), n_genes=n_genes)
 
 
 class EpochCheckpoint(Callback):

@@ -20,7 +20,6 @@ from loaders import BatchLoader, GeneBatch, GeneDataset
 from model.free_memory import available_bytes
 from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
-from model.training.targets import masked_mse
 
 _OF_FREE = 0.25
 """Of the memory that is free on a CPU, for what a step keeps for its gradients: these take as much again, and the KV
@@ -103,8 +102,8 @@ def find_micro_batch(model: ExpressionModel, train: GeneDataset, config: TrainCo
     def step(genes: int) -> None:
         batch = train[[gene] * genes]
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.autocast):
-            predicted = model(batch.features.to(device), batch.prompts)
-            loss = masked_mse(predicted, model.standardise_target(batch.targets.to(device)))
+            wanted = model.standardise_target(batch.targets.to(device))
+            loss = model.loss(batch.features.to(device), batch.prompts, wanted)
         torch.autograd.backward(loss)
         model.zero_grad(set_to_none=True)
 

@@ -1,16 +1,15 @@
-"""Targets: the expression of genes, and losses over those that are known.
+"""Targets: the expression of genes.
 
-Belongs here: checking targets, their scale, errors over those that are known. Does not: reading them
-(`catalog.expression.targets`).
+Belongs here: checking targets, their scale, ranks over those that are known. Does not: reading them
+(`catalog.expression.targets`), losses (`model.networks.losses`).
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from loaders import GeneDataset
 from model.evaluation.metrics import spearman
+from model.networks.losses import masked_mse as masked_mse
 
 
 def require_targets(dataset: GeneDataset) -> None:
@@ -54,12 +53,6 @@ def log_targets(dataset: GeneDataset) -> NDArray[np.float64]:
             "it one column at a time, or take a GTA or a network of model.networks.bin_models with `tasks=`"
         )
     return np.asarray(np.log1p(dataset.targets.double().numpy()))
-
-
-def masked_mse(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Average the squared error over what is known: NaN in `wanted` adds nothing to value or gradient."""
-    known = ~wanted.isnan()
-    return torch.where(known, predicted - wanted, 0.0).square().sum() / known.sum().clamp(min=1)
 
 
 def mean_spearman(predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:

@@ -80,7 +80,8 @@ def command(place: Path, verb: str, *words: object) -> list[str]:
 def test_ours_are_known_without_loading_them() -> None:
     assert [spec.name for spec in SHIPPED] == list(PREDICTORS)
     assert all(isinstance(spec.factory, str) for spec in SHIPPED)
-    assert models_of("baseline") == ["mean", "ridge-centre", "ridge-exponential", "ridge-expecto"]
+    assert models_of("baseline", reads="bins") == ["mean", "ridge-centre", "ridge-exponential", "ridge-expecto"]
+    assert models_of("baseline", reads="signals") == ["mean", "prism-ridge"]
     assert [reads_bins_of("ridge-expecto", bin_size) for bin_size in (128, 200, 201)] == [True, True, False]
     assert reads_bins_of("gta-best", 4096)
     assert {name for spec in SHIPPED for name in spec.ablations} <= set(models_of("control"))

@@ -7,7 +7,7 @@ The paper is arXiv 2602.21550; what is said of the release is the authors' code,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -60,7 +60,8 @@ class PrismConfig:
     """What is learned of the expression: log10(1 + x), as in the release, or log(1 + x) standardised on the training
     genes. It decides where the Huber loss turns linear."""
     n_states: int = 2
-    """Background states that are averaged over; 0 for no intervention: the plain model."""
+    """Background states that are averaged over. 0 for no intervention: the plain model, which is that of sequence and
+    signals side by side, since a linear map of both is the sum of one of each."""
     states: States = "conditional"
     """`conditional`: each gene's own gates, computed from its signals, equally weighted (the release). `dictionary`:
     the same states for every gene, found by k-means over the backgrounds of the training genes before the training,
@@ -153,18 +154,5 @@ _BEST = PrismConfig(
     standardise_covariates=True,
     target_unit="standardised",
 )
-PRESETS: Mapping[str, PrismConfig] = MappingProxyType(
-    {
-        "paper": _PAPER,
-        "best": _BEST,
-        "concatenated": replace(_BEST, n_states=0),
-        "sequence-only": replace(_BEST, n_states=0, signals=()),
-        "signals-only": replace(_BEST, n_states=0, sequence=False),
-        "covariates-only": replace(_BEST, n_states=0, sequence=False, signals=()),
-    }
-)
-"""By name: `paper` as released, `best`, and the controls of `best`, each with a part left out.
-
-`concatenated` is the plain model: a linear map of a base and its signals side by side is the sum of a linear map of
-each, which is what Prism adds up.
-"""
+PRESETS: Mapping[str, PrismConfig] = MappingProxyType({"paper": _PAPER, "best": _BEST})
+"""`paper` as released, and `best`."""

@@ -1,7 +1,7 @@
 """The network of Prism: a base and its signals are encoded and added, read by a trunk, averaged, and read out.
 
 Belongs here: the network, its two predictions. Does not: scales of inputs and target, and training on genes
-(`model.networks.base`).
+(`model.networks.prism.expression`).
 
 With n background states the signals' encoding is also weighed by the gates of each state; the prediction averaged over
 these is that of an intervention on the signals: backdoor adjustment, with the states as the confounder.
@@ -87,18 +87,23 @@ class Prism(nn.Module):
         if not self.reads_bases:
             alone = self._read_out(None, covariates)
             return PrismOutput(alone, alone, None)
-        signals = signals[..., self._read]
+        signals = self.chosen(signals)
         if gates is None and self.gates is not None:
             gates = self.gates(self.background(signals))
-        of_bases = self._encode_bases(sequence)
-        base, gated = self._encode(of_bases, signals)
-        plain = self._hidden(base + gated)
-        observational = self._read_out(plain, covariates)
+        base, gated = self._encode(self._encode_bases(sequence), signals)
+        observational = self._read_out(self._hidden(base + gated), covariates)
         if gates is None:
             return PrismOutput(observational, observational, None)
         weighed = base[:, None] + gated[:, None] * gates[:, :, None]
         hidden = self._hidden(weighed.flatten(0, 1)).view(gates.shape)
         return PrismOutput(observational, self._adjusted(hidden, covariates), gates)
+
+    def observational(self, sequence: Tensor, signals: Tensor, covariates: Tensor) -> Tensor:
+        """Predict without gates, shape `(genes,)`: one pass of the trunk, and not one a state besides."""
+        if not self.reads_bases:
+            return self._read_out(None, covariates)
+        base, gated = self._encode(self._encode_bases(sequence), self.chosen(signals))
+        return self._read_out(self._hidden(base + gated), covariates)
 
     def background(self, signals: Tensor) -> Tensor:
         """Take the signals that gates weigh out of those that are read."""

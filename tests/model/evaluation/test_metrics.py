@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from model.evaluation import metrics
-from model.evaluation.metrics import bootstrap, bootstrap_spearman, mse, pearson, spearman, spearman_of_resamples
+from model.evaluation.metrics import bootstrap, bootstrap_spearman, mae, mse, pearson, spearman, spearman_of_resamples
 
 Values = NDArray[np.float64]
 
@@ -154,3 +154,13 @@ def test_what_cannot_be_compared_is_refused(prediction: list[float], target: lis
 def test_a_spread_of_one_draw_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 2 draws.*5000"):
         bootstrap_spearman([1, 2, 3], [1, 2, 3], draws=1)
+
+
+def test_the_mean_absolute_error_of_a_bootstrap_is_that_of_the_genes() -> None:
+    drawn = np.random.default_rng(0).normal(size=(2, 50))
+    found = bootstrap(drawn[:1], drawn[1], draws=200)
+    assert found.mae.estimate(0).value == pytest.approx(np.abs(drawn[0] - drawn[1]).mean())
+    assert mae(*drawn) == pytest.approx(found.mae.estimate(0).value)
+    by_hand = np.abs(drawn[0] - drawn[1])
+    resamples = np.random.default_rng(1).integers(0, 50, (4000, 50))
+    assert found.mae.estimate(0).two_sd == pytest.approx(2 * by_hand[resamples].mean(axis=1).std(), rel=0.2)

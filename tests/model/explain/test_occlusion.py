@@ -24,11 +24,12 @@ from model.explain.occlusion import (
     spread_distances,
 )
 from model.networks.gta_config import PRESETS
-from model.predictors.build import PREDICTORS, build_predictor
+from model.predictors.build import build_predictor
 from model.predictors.ensemble import Ensemble
 from model.predictors.predictor import Predictor
 from model.predictors.torch_predictor import TorchPredictor
 from model.testing import write_tiny_backbone
+from model.testing.genes import OF_BINS
 from model.training.config import TrainConfig
 
 BIN = 16
@@ -84,7 +85,7 @@ def cnn(genes: GeneDataset) -> TorchPredictor:
 # Hiding bins
 
 
-@pytest.mark.parametrize("name", PREDICTORS)
+@pytest.mark.parametrize("name", OF_BINS)
 def test_hiding_nothing_changes_nothing_and_hiding_all_leaves_the_prompt(
     name: str, genes: GeneDataset, backbone: Path
 ) -> None:

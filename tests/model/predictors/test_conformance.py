@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from model.predictors.build import PREDICTORS, build_predictor
+from model.predictors.build import build_predictor
 from model.predictors.ensemble import seed_ensemble
 from model.predictors.factory import factory_of
 from model.testing import write_tiny_backbone
 from model.testing.conformance import Build, PredictorTests
+from model.testing.genes import OF_BINS
 from model.training.config import TrainConfig
 
 QUICK = TrainConfig(epochs=1, batch_size=8, device="cpu")
@@ -31,7 +32,7 @@ def _options(name: str, backbone: Path) -> dict[str, Any]:
 
 
 class TestEachByName(PredictorTests):
-    @pytest.fixture(scope="class", params=PREDICTORS)
+    @pytest.fixture(scope="class", params=OF_BINS)
     @classmethod
     def build(cls, request: pytest.FixtureRequest, backbone: Path) -> Build:
         options = _options(request.param, backbone)

@@ -15,12 +15,13 @@ from model.language.backbone import Backbone
 from model.language.prefixes.cache import PrefixCache
 from model.networks.bin_models import BIN_MODELS
 from model.networks.gta_config import PRESETS, GtaConfig
-from model.predictors.build import PREDICTORS, build_predictor, default_training, reads_language
+from model.predictors.build import build_predictor, default_training, reads_language
 from model.predictors.checkpoint import CheckpointError
 from model.predictors.predictor import Predictor
 from model.predictors.saved import load_predictor
 from model.predictors.torch_predictor import TorchPredictor
 from model.testing import TinyGenes, tiny_genes, write_tiny_backbone
+from model.testing.genes import OF_BINS
 from model.training.config import TrainConfig
 from model.training.targets import masked_mse, mean_spearman, require_targets
 
@@ -47,7 +48,7 @@ def _of_length(n_bins: int) -> TinyGenes:
     return tiny_genes(9, n_bins=n_bins, seed=2)
 
 
-@pytest.mark.parametrize("name", PREDICTORS)
+@pytest.mark.parametrize("name", OF_BINS)
 def test_a_predictor_is_asked_about_other_windows_without_training_again(
     name: str, backbone: Path, tmp_path: Path
 ) -> None:
@@ -197,12 +198,12 @@ def test_targets_that_teach_nothing_are_refused(place: Any, value: float, messag
 
 
 def test_every_name_has_its_recipe_and_says_whether_it_reads_language(backbone: Path) -> None:
-    for name in PREDICTORS:
+    for name in OF_BINS:
         made = build_predictor(name, n_bins=7, channel_names=NAMES, backbone=backbone, **_small(name))
         assert (default_training(name) is not None) == isinstance(made, TorchPredictor)
         loaded = made.model.backbone if isinstance(made, TorchPredictor) else None
         assert reads_language(name) == (loaded is not None)
-    assert {"gta-prompt-only", "gta-sequence-only", "mlp", "cnn", "transformer"} <= set(PREDICTORS)
+    assert {"gta-prompt-only", "gta-sequence-only", "mlp", "cnn", "transformer"} <= set(OF_BINS)
 
 
 def _small(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from catalog import Split
+from model.evaluation import metrics
 from model.evaluation.metrics import bootstrap
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import Ensemble, seed_ensemble
@@ -16,6 +17,7 @@ from model.predictors.predictor import Predictor
 from model.runs.folder import Run, begin_run, finish_run, open_run
 from model.runs.genes import WindowRecord
 from model.runs.scores import ComparedRun, evaluate
+from model.runs.training_seeds import spread_over_seeds
 from model.testing import tiny_genes
 from model.training.config import TrainConfig
 
@@ -106,3 +108,13 @@ def test_a_run_beside_reads_windows_of_its_own_for_the_same_genes(runs: Sequence
     assert found["beside"][0]["spearman"] == pytest.approx(stats.spearmanr(predicted, OBSERVED).statistic)
     with pytest.raises(ValueError, match=r"own reads tiny, and its dataset lacks 1 of the 20 .*: gene44; give"):
         evaluate(runs[0], GENES, beside=[ComparedRun("own", runs[3], own.subset(IDS[:-1]))])
+
+
+def test_every_score_has_its_mean_and_spread_over_seeds() -> None:
+    drawn = np.random.default_rng(0).normal(size=(4, 30)).astype(np.float32)
+    *seeds, observed = drawn
+    found = spread_over_seeds(seeds, observed)
+    assert found is not None
+    for name, score in (("mse", metrics.mse), ("mae", metrics.mae), ("pearson", metrics.pearson)):
+        each = [score(one, observed) for one in seeds]
+        assert found["statistics"][name] == pytest.approx({"mean": np.mean(each), "sd": np.std(each, ddof=1)})

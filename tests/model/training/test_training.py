@@ -450,7 +450,7 @@ def test_tensorboards_log_without_the_package_says_how_to_get_it(tmp_path: Path)
         pytest.param(
             {"learning_rate_multipliers": {"alignment": 0.0}}, "factors above 0", id="a part that does not learn"
         ),
-        pytest.param({"schedule": "cosine"}, "'one-cycle', 'constant'", id="unknown schedule"),
+        pytest.param({"schedule": "linear"}, "'one-cycle', 'cosine', 'constant'", id="unknown schedule"),
         pytest.param({"optimiser": "sgd"}, "'adam', 'adamw'", id="unknown optimiser"),
         pytest.param({"gradient_clip_norm": 0.0}, "None for no clipping", id="gradients cut to nothing"),
         pytest.param({"log": "wandb"}, "'csv', 'tensorboard'", id="unknown log"),

@@ -161,7 +161,7 @@ def test_unknown_bases_add_nothing_but_the_constant() -> None:
 
 @torch.no_grad()
 def test_covariates_alone_read_neither_bases_nor_signals() -> None:
-    model, (sequence, signals, covariates) = made(replace(PRESETS["covariates-only"], width=16)), drawn()
+    model, (sequence, signals, covariates) = made(replace(TINY, n_states=0, sequence=False, signals=())), drawn()
     found = model(sequence, signals, covariates)
     assert torch.equal(found.do, model(4 - sequence, signals + 1, covariates).observational)
 
