@@ -1,7 +1,7 @@
 """Prism by name, its controls, and the ridge regression beside it.
 
 Belongs here: their factories. Does not: the presets (`model.networks.prism.config`), the model
-(`model.networks.prism.expression`), genes with signals (`model.runs.signals`).
+(`model.networks.prism.expression`), genes with signals (`loaders`).
 """
 
 import re
