@@ -62,8 +62,9 @@ from model.predictors.saved import load_predictor  # noqa: E402
 from model.runs.workflow import load_genes  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "gta_learning.json"
-ENCODER_LAYERS = 2
-"""Blocks of the pretrained encoder that are kept, of 6: a third, where the paper keeps a quarter."""
+PRETRAINED = {"encoder": {"layers": 2}, "smollm2": {"layers": 4, "precision": "bf16"}}
+"""Settings of the pretrained ones: 2 of 6 and 4 of 30 blocks are kept, where the paper keeps 8 of 32;
+SmolLM2 multiplies its matrices in bfloat16, with residuals in float32."""
 FIGURE = ROOT / "docs" / "figures" / "gta_learning.png"
 N_CONTIGS = 12
 _FITS = 1000
@@ -196,8 +197,8 @@ def prepared(trial: Trial, work: Path) -> tuple[Predictor, GeneDataset, Split]:
     config = factory_of(trial.model).config
     if config is not None:
         changes = dict(variant.config) if variant else {}
-        if reads_language(trial.model) and trial.backbone.startswith("encoder"):
-            changes["layers"] = ENCODER_LAYERS
+        if reads_language(trial.model):
+            changes |= PRETRAINED.get(trial.backbone.partition(" ")[0], {})
         config = replace(config, **changes)
     channels = {channel.name: channel for channel in genes.windows.reader.feature_set.channels}
     predictor = build_predictor(

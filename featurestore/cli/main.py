@@ -24,6 +24,7 @@ from catalog.runtime.plugins import PluginError, load_plugin, plugins
 from catalog.runtime.progress import bar, in_figures
 from catalog.simulation.genome import simulate as simulate_genome
 from catalog.simulation.grammar import Density, SimulationConfig, at_density
+from catalog.simulation.signals import require_bigwig_writer, simulate_signals
 from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import DEBUG_VARIABLE, explain, in_one_line, verb_of, warn, warnings_in_one_line
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
@@ -169,6 +170,14 @@ def simulate(
             "gene has as many enhancers. 2000 genes then take 320 Mbp; with --n-genes 500, 80 Mbp."
         ),
     ] = None,
+    signals: Annotated[
+        bool,
+        typer.Option(
+            "--signals",
+            help="Also simulate two signals as bigWig: one that marks active elements, and a confounder whose link to "
+            "expression is the opposite on the last third of the contigs. Needs the extra tracks.",
+        ),
+    ] = False,
 ) -> None:
     """Simulate a genome with a known regulatory grammar, its genes, their expression and annotations."""
     if density is not None and contig_length is not None:
@@ -177,7 +186,12 @@ def simulate(
     config = SimulationConfig(**{name: value for name, value in chosen.items() if value is not None})
     if density is not None:
         config = at_density(config, density)
-    for name, path in simulate_genome(out, config)._asdict().items():
+    if signals:
+        require_bigwig_writer()  # before the genome is written
+    files = simulate_genome(out, config)._asdict()
+    if signals:
+        files |= {f"signals: {name}": path for name, path in simulate_signals(out)._asdict().items()}
+    for name, path in files.items():
         print(f"{name}\t{path}")
 
 
