@@ -62,7 +62,7 @@ from model.predictors.saved import load_predictor  # noqa: E402
 from model.runs.workflow import load_genes  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "gta_learning.json"
-PRETRAINED = {"encoder": {"layers": 2}, "smollm2": {"layers": 4, "precision": "bf16"}}
+PRETRAINED: dict[str, dict[str, Any]] = {"encoder": {"layers": 2}, "smollm2": {"layers": 4, "precision": "bf16"}}
 """Settings of the pretrained ones: 2 of 6 and 4 of 30 blocks are kept, where the paper keeps 8 of 32;
 SmolLM2 multiplies its matrices in bfloat16, with residuals in float32."""
 FIGURE = ROOT / "docs" / "figures" / "gta_learning.png"
