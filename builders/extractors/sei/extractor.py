@@ -38,6 +38,7 @@ try:
         read_checkpoint,
     )
     from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, TOLERANCES, checked_precision
+    from builders.extractors.torch_device import usable_device
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the sei extractor needs torch: {how_to_install('torch')}") from error
 
@@ -235,7 +236,7 @@ class SeiExtractor:
 
     @cached_property
     def _runner(self) -> Runner:
-        device = torch.device(_usable_device(self.device))
+        device = usable_device(self.device)
         checked_precision(self.precision, device.type)
         network = FastSei(
             load_sei(self.weights), precision=self.precision, device=device, fused=self._fused, release=True
@@ -270,18 +271,6 @@ def _known_device(device: str) -> str:
     kind, _, index = device.partition(":")
     if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal()):
         raise ValueError(f"a device is cpu, cuda, cuda:0, cuda:1, ..., or auto; got {device!r}")
-    return device
-
-
-def _usable_device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    _, _, index = device.partition(":")
-    if device != "cpu" and int(index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {device} is not available: torch finds {torch.cuda.device_count()} GPUs; use device='cpu', or "
-            "check the driver, CUDA_VISIBLE_DEVICES, and that this torch is a CUDA build"
-        )
     return device
 
 

@@ -9,17 +9,15 @@ doi:10.1038/s41588-022-01102-2, with the parameter names of FunctionLab/sei-fram
 """
 
 import os
-import pickle
-import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from catalog.runtime.locations import required_path
+from builders.extractors import onehot
+from builders.extractors.torch_file import WeightsError, disagreements, read_parameters, refuse_spoiled
 
 INPUT_LENGTH = 4096
 """Bases that the network reads (bp)."""
@@ -33,33 +31,20 @@ N_SPLINES = 16
 _POSITIONS = INPUT_LENGTH // 16
 _DEGREE = 3
 _DILATIONS = (2, 4, 8, 16, 25)
-_PREFIXES = re.compile(r"^(?:module\.|model\.)+")
-_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
-_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of torch before 1.6 begin: a pickled magic number."""
 _EXPECTED = "expected sei.pth of sei_model.tar.gz (Zenodo record 4906997), or a state dict with its parameter names"
 
 
-class SeiCheckpointError(ValueError):
+class SeiCheckpointError(WeightsError):
     """A file that does not hold the weights of a Sei network."""
 
 
 def encode(sequences: torch.Tensor) -> torch.Tensor:
     """Encode bases one-hot in the order A, C, G, T.
 
-    Parameters
-    ----------
-    sequences
-        ASCII bases in either case, shape `(batch, length)`, uint8, on any device.
-
-    Returns
-    -------
-    Shape `(batch, 4, length)`, float32, on the same device. Every byte but the four bases (N, IUPAC codes, U, gaps) is
-    0.25 in all four channels, as in training: zeros would be wrong.
+    Every byte but the four bases is 0.25 in all four channels, as in training: zeros would be wrong. Shapes are as in
+    `builders.extractors.onehot.encode`.
     """
-    letters = sequences | 0x20  # lower case
-    bases = torch.stack([letters == code for code in b"acgt"], dim=1)
-    return bases + 0.25 * ~bases.any(1, keepdim=True)
+    return onehot.encode(sequences, unknown=0.25)
 
 
 def reverse_complement(onehot: torch.Tensor) -> torch.Tensor:
@@ -179,8 +164,8 @@ class SeiNetwork(nn.Module):
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Open a checkpoint and check names and shapes.
 
-    Tensors are mapped from the file, not read: milliseconds for a `.safetensors` or a `.pth` of torch 1.6 or newer.
-    Leading `module.` and `model.` are taken off the names; the published file has `module.model.` before each.
+    Tensors are mapped from the file (`builders.extractors.torch_file`). The published file has `module.model.` before
+    each name.
 
     Returns
     -------
@@ -194,18 +179,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         If it is damaged, holds pickled code, or its parameters are not those of a Sei network; all that is wrong with
         them is listed at once.
     """
-    path = required_path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}; {_EXPECTED}")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]  # as training with Selene saves it
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise SeiCheckpointError(f"{path} holds a {type(content).__name__}, not parameters by name; {_EXPECTED}")
-    state = {_PREFIXES.sub("", key): value for key, value in content.items()}
-    problems = _disagreements(state)
-    if len(state) < len(content):
-        problems.append(f"{len(content) - len(state)} names are the same without their module. and model. prefixes")
+    state = read_parameters(path, expected=_EXPECTED, raises=SeiCheckpointError)
+    last = state.get("classifier.2.bias")
+    n_profiles = len(last) if isinstance(last, torch.Tensor) and last.ndim == 1 and len(last) else N_PROFILES
+    with torch.device("meta"):
+        problems = disagreements(state, SeiNetwork(n_profiles))
     if problems:
         raise SeiCheckpointError(f"{path} is not a checkpoint of Sei: {'; '.join(problems)}; {_EXPECTED}")
     return state
@@ -229,13 +207,7 @@ def load_sei(path: str | os.PathLike[str], *, device: str | torch.device = "cpu"
         network = SeiNetwork(len(state["classifier.2.bias"]))
     network.load_state_dict(state, assign=True)
     network.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
-    # Minimum and maximum carry NaN along and need no copy, unlike `isfinite` on 480 M weights.
-    spoiled = [key for key, value in network.state_dict().items() if not all(map(torch.isfinite, value.aminmax()))]
-    if spoiled:
-        raise SeiCheckpointError(
-            f"{path} holds NaN or infinite weights in {', '.join(spoiled)}; training diverged, or the file is damaged: "
-            "fetch it again"
-        )
+    refuse_spoiled(network, Path(path), SeiCheckpointError)
     return network
 
 
@@ -254,60 +226,3 @@ def _nonlinear(n: int) -> nn.Sequential:
 def _dilated(dilation: int) -> nn.Sequential:
     conv = nn.Conv1d(N_CHANNELS, N_CHANNELS, kernel_size=5, dilation=dilation, padding=2 * dilation)
     return nn.Sequential(nn.Dropout(0.1), conv, nn.ReLU(inplace=True))
-
-
-def _disagreements(state: dict[str, Any]) -> list[str]:
-    """Say all that keeps `state` from being the parameters of a Sei network of as many profiles as it ends in."""
-    last = state.get("classifier.2.bias")
-    n_profiles = len(last) if isinstance(last, torch.Tensor) and last.ndim == 1 and len(last) else N_PROFILES
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in SeiNetwork(n_profiles).state_dict().items()}
-    problems = [f"missing {key} {shape}" for key, shape in expected.items() if key not in state]
-    for key, value in state.items():
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-            problems.append(f"{key} is {kind}, expected floating-point weights")
-        elif key not in expected:
-            problems.append(f"unexpected {key} {tuple(value.shape)}")
-        elif tuple(value.shape) != expected[key]:
-            problems.append(f"{key} has shape {tuple(value.shape)}, expected {expected[key]}")
-    return problems
-
-
-def _read_safetensors(path: Path) -> object:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"reading {path} needs safetensors: pip install safetensors") from error
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise SeiCheckpointError(
-            f"{path} ({path.stat().st_size:,} bytes) is truncated, or no safetensors file ({error}); fetch it again, "
-            "or name a .pth file .pth"
-        ) from error
-
-
-def _read_pickle(path: Path) -> object:
-    with path.open("rb") as file:
-        head = file.read(len(_OLD_TORCH))
-    if head.startswith(_GZIP):
-        raise SeiCheckpointError(f"{path} is an archive; unpack it (`tar -xzf {path.name}`) and give model/sei.pth")
-    if not head.startswith((_ZIP, _OLD_TORCH)):
-        raise SeiCheckpointError(f"{path} is no checkpoint of torch: it begins with {head[:8]!r}; {_EXPECTED}")
-    try:
-        # Only the format since torch 1.6, a zip file, can be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(_ZIP))
-    except pickle.UnpicklingError as error:
-        # Torch's own text advises to load it all the same, so only the name in it is passed on.
-        names = re.findall(r"GLOBAL (\S+)", str(error))
-        raise SeiCheckpointError(
-            f"{path} holds pickled code{f' ({names[0]})' if names else ''}, and loading that could run anything, so it "
-            "was refused; save weights alone: torch.save(network.state_dict(), path)"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise SeiCheckpointError(
-            f"{path} ({path.stat().st_size:,} bytes) is truncated or damaged ({reason}); fetch it again"
-        ) from error

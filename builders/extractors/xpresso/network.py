@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from builders.extractors.keras_file import KerasFileError, KerasLayer, read_keras_layers
+from builders.extractors.onehot import encode
 
 _KINDS = (
     *("InputLayer", "Conv1D", "MaxPooling1D", "Conv1D", "MaxPooling1D", "Flatten", "InputLayer", "Concatenate"),
@@ -84,12 +85,6 @@ class Xpresso(nn.Module):
             x = F.relu(layer(x))
         predicted: Tensor = last(x)
         return predicted[:, 0]
-
-
-def encode(sequences: Tensor) -> Tensor:
-    """Encode bases one-hot in the order A, C, G, T: shape `(batch, 4, length)`, float32; all 0 for anything else."""
-    letters = sequences | 0x20  # lower case
-    return torch.stack([letters == code for code in b"acgt"], dim=1).float()
 
 
 def load_xpresso(path: str | os.PathLike[str]) -> Xpresso:
