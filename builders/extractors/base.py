@@ -33,6 +33,9 @@ class Extractor(Protocol):
 
     It may also have a `tolerance`: the largest difference that computing on another device may make, as a share of the
     largest value of a channel; without it `builders.source.TOLERANCE` is taken.
+
+    It may also have `tile_bins`: neighbouring bins that one sequence holds, for a network that predicts each base and
+    would else read the bases around every bin again. `input_length` is then that of a tile, around its centre.
     """
 
     name: str
@@ -71,9 +74,14 @@ class Extractor(Protocol):
         Returns
         -------
         For each feature set `(batch, channel)`, floating and finite; or unsigned integers, which the store has to hold
-        exactly.
+        exactly. With `tile_bins`, the bins of each tile in turn, `(batch * tile_bins, channel)`.
         """
         ...
+
+
+def tile_bins(extractor: Extractor) -> int:
+    """Give the neighbouring bins that one sequence holds: `tile_bins`, or 1."""
+    return int(getattr(extractor, "tile_bins", 1))
 
 
 def load_extractor(

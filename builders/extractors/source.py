@@ -6,13 +6,13 @@ cutting sequences out of a FASTA (`builders.extractors.sequence`), any extractor
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from builders.extractors.base import Extractor
+from builders.extractors.base import Extractor, tile_bins
 from builders.extractors.sequence import UNKNOWN, is_unknown, span_sequences
 from builders.source import TOLERANCE, Rows, SourceChanged, Span, note_call
 from catalog import Assembly, Channel, Fasta, FastaChanged, FastaIndex
@@ -46,11 +46,23 @@ class GenomeFile:
             return fasta
 
 
+class Sequences(NamedTuple):
+    """What an extractor is to see."""
+
+    bases: NDArray[np.uint8]
+    """ASCII, shape `(sequences, input_length)`."""
+    wanted: NDArray[np.bool_] | None
+    """Of the bins of all tiles, those that were asked for; None where each sequence is one bin."""
+
+
 class ExtractorSource:
     """Reads the sequence of bins and runs an extractor on it, in batches.
 
-    An extractor may see more bases than a bin has, around its centre. Bins whose sequence is N throughout take the pad
-    row: the extractor has seen that sequence once already.
+    An extractor may see more bases than a bin has, around its centre. Sequences that are N throughout take the pad row:
+    the extractor has seen that sequence once already.
+
+    Tiles of several bins (`Extractor.tile_bins`) begin at multiples of their length: a bin is computed from the same
+    sequence, whichever bins are asked for beside it.
 
     Parameters
     ----------
@@ -65,7 +77,8 @@ class ExtractorSource:
         self.bin_size = bin_size
         self.name = extractor.name
         self.flops_per_bin = extractor.flops_per_bin
-        self.batch_bins = extractor.batch_size
+        self._tile = tile_bins(extractor)
+        self.batch_bins = extractor.batch_size * self._tile
         self.tolerance = float(getattr(extractor, "tolerance", TOLERANCE))
         self.licence = extractor.licence
         self.citation = extractor.citation
@@ -90,7 +103,7 @@ class ExtractorSource:
     def pad(self) -> dict[str, NDArray[np.number[Any]]]:
         """Compute the row of sequence that is all N."""
         unknown = np.full((1, self.extractor.input_length), UNKNOWN, dtype=np.uint8)
-        return {name: rows[0] for name, rows in self._call(unknown).items()}
+        return {name: rows[self._tile // 2] for name, rows in self._call(unknown).items()}
 
     def close(self) -> None:
         """Close the genome, if this source has opened it."""
@@ -103,35 +116,49 @@ class ExtractorSource:
         pieces = list(self.compute(self.fetch([Span(contig, start, n_bins)]), self.pad()))
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in self.channels}
 
-    def fetch(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
-        """Read what the extractor sees of each bin: ASCII, shape `(bins, input_length)`, uint8."""
+    def fetch(self, spans: Sequence[Span]) -> Sequences:
+        """Read what the extractor sees of each bin, or of each tile of bins."""
         fasta = self._fasta()
-        sequences = span_sequences(fasta, spans, self.bin_size, self.extractor.input_length)
+        length = self._tile * self.bin_size
+        tiles = [_tiles(span, self.bin_size, length) for span in spans]
+        sequences = span_sequences(fasta, [tile for tile, _ in tiles], length, self.extractor.input_length)
         try:
             # What was read before a check that passes is of the version that the index describes.
             fasta.check_unchanged()
         except FastaChanged as error:
             raise SourceChanged(str(error)) from error
-        return sequences
+        wanted = np.concatenate([bins for _, bins in tiles]) if self._tile > 1 else None
+        return Sequences(sequences, wanted)
 
-    def compute(self, fetched: NDArray[np.uint8], pad: Mapping[str, NDArray[Any]]) -> Iterator[Rows]:
-        """Compute bins in batches of `batch_bins`."""
-        for first in range(0, len(fetched), self.batch_bins):
-            batch = fetched[first : first + self.batch_bins]
-            unknown = is_unknown(batch)
-            if not unknown.any():
-                yield self._call(np.ascontiguousarray(batch))
-            elif unknown.all():
-                yield {name: np.broadcast_to(row, (len(batch), len(row))) for name, row in pad.items()}
-            else:
-                known = self._call(np.ascontiguousarray(batch[~unknown]))
-                yield {name: _scattered(known[name], ~unknown, pad[name]) for name in self.channels}
+    def compute(self, fetched: Sequences, pad: Mapping[str, NDArray[Any]]) -> Iterator[Rows]:
+        """Compute bins in batches of the extractor's size."""
+        sequences, wanted = fetched
+        size = self.extractor.batch_size
+        for first in range(0, len(sequences), size):
+            batch = sequences[first : first + size]
+            rows = self._batch(batch, pad)
+            if wanted is None:
+                yield rows
+                continue
+            chosen = wanted[first * self._tile : (first + size) * self._tile]
+            yield {name: values[chosen] for name, values in rows.items()}
+
+    def _batch(self, batch: NDArray[np.uint8], pad: Mapping[str, NDArray[Any]]) -> Rows:
+        """Compute the bins of some sequences, `(sequences * tile_bins, channels)` a set."""
+        unknown = is_unknown(batch)
+        if not unknown.any():
+            return self._call(np.ascontiguousarray(batch))
+        if unknown.all():
+            return {name: np.broadcast_to(row, (len(batch) * self._tile, len(row))) for name, row in pad.items()}
+        known = self._call(np.ascontiguousarray(batch[~unknown]))
+        is_known = np.repeat(~unknown, self._tile)
+        return {name: _scattered(known[name], is_known, pad[name]) for name in self.channels}
 
     def _call(self, sequences: NDArray[np.uint8]) -> dict[str, NDArray[np.number[Any]]]:
         note_call()
         features = self.extractor(sequences)
         for name, channels in self.channels.items():
-            expected = (len(sequences), len(channels))
+            expected = (len(sequences) * self._tile, len(channels))
             if name not in features or features[name].shape != expected:
                 got = features[name].shape if name in features else "nothing"
                 raise ValueError(f"extractor {self.name} gave {got} for {name!r}, expected shape {expected}")
@@ -142,6 +169,19 @@ class ExtractorSource:
             assert isinstance(self._genome, GenomeFile)
             self._opened = self._genome.open()
         return self._opened
+
+
+def _tiles(span: Span, bin_size: int, length: int) -> tuple[Span, NDArray[np.bool_]]:
+    """Give the tiles of `length` bp that hold the bins of a span, as one span, and which of their bins those are.
+
+    Tiles of a phase begin at multiples of `length` from where its bins begin: whole bins before the span.
+    """
+    first = (span.start - span.start % bin_size) % length // bin_size
+    tile = length // bin_size
+    n_tiles = -(-(first + span.n_bins) // tile)
+    wanted = np.zeros(n_tiles * tile, dtype=np.bool_)
+    wanted[first : first + span.n_bins] = True
+    return Span(span.contig, span.start - first * bin_size, n_tiles), wanted
 
 
 def _scattered(known: NDArray[Any], is_known: NDArray[np.bool_], pad: NDArray[Any]) -> NDArray[Any]:

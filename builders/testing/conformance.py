@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from builders.extractors.base import GROUP, Extractor, ExtractorOptions, load_extractor
+from builders.extractors.base import GROUP, Extractor, ExtractorOptions, load_extractor, tile_bins
 from builders.extractors.sequence import UNKNOWN
 from builders.factories import find_factory
 from builders.source import GROUP as SOURCES
@@ -71,18 +71,19 @@ class ExtractorTests:
         """What a call returns is what `channels` says."""
         features = extractor(bases)
         for name, channels in extractor.channels.items():
-            assert features[name].shape == (len(bases), len(channels))
+            assert features[name].shape == (len(bases) * tile_bins(extractor), len(channels))
             assert features[name].dtype.kind in "fu"
             assert np.isfinite(features[name]).all()
 
     def test_the_size_of_a_batch_changes_no_value(self, extractor: Extractor, bases: NDArray[np.uint8]) -> None:
         """A sequence has the same features alone and among others."""
-        batched = extractor(bases)
+        batched, bins = extractor(bases), tile_bins(extractor)
         for row in range(len(bases)):
             alone = extractor(bases[row : row + 1])
             for name, values in batched.items():
                 largest = np.abs(values.astype(np.float64)).max()
-                np.testing.assert_allclose(alone[name][0], values[row], rtol=0, atol=self.rtol * largest)
+                among = values[row * bins : (row + 1) * bins]
+                np.testing.assert_allclose(alone[name], among, rtol=0, atol=self.rtol * largest)
 
     def test_upper_and_lower_case_are_the_same_bases(self, extractor: Extractor, bases: NDArray[np.uint8]) -> None:
         """Soft-masked genomes have lower case."""

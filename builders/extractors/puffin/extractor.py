@@ -25,6 +25,7 @@ try:
     import torch
 
     from builders.extractors.onehot import encode
+    from builders.extractors.per_base import bins_of_a_tile, per_bin, sequences_a_call
     from builders.extractors.puffin.network import FLANK_BP, Puffin, load_puffin
     from builders.extractors.torch_device import usable_device
 except ModuleNotFoundError as error:
@@ -40,8 +41,8 @@ ASSAYS = {
 """What the tracks of one strand are, in the order of the network."""
 _TRACKS = (0, 1, 2, 3, 4, 9, 8, 7, 6, 5)
 """The forward strand's, then the reverse strand's in the same order."""
-_CPU_BATCH_BASES, _GPU_BATCH_BASES = 1 << 16, 1 << 19
-"""Of a call; the elements of a base, with their transforms, take about a kilobyte."""
+_CALL_BASES = {"cpu": 1 << 16, "cuda": 1 << 19}
+"""The elements of a base, with their transforms, take about a kilobyte."""
 _FLOPS_PER_BASE = 40_000.0
 _CODE_VERSION = 1  # raise it with every change that changes a value
 _FEATURE_SET = "puffin"
@@ -104,10 +105,11 @@ class PuffinExtractor:
         self.weights = weights
         self.transform = transform
         self.device = device
-        self.input_length = bin_size + 2 * FLANK_BP
-        is_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        self.batch_size = max(1, (_GPU_BATCH_BASES if is_gpu else _CPU_BATCH_BASES) // self.input_length)
-        self.flops_per_bin = _FLOPS_PER_BASE * self.input_length
+        self.bin_size = bin_size
+        self.tile_bins = bins_of_a_tile(bin_size, FLANK_BP)
+        self.input_length = self.tile_bins * bin_size + 2 * FLANK_BP
+        self.batch_size = sequences_a_call(self.input_length, bases=_CALL_BASES, device=device)
+        self.flops_per_bin = _FLOPS_PER_BASE * self.input_length / self.tile_bins
 
     @classmethod
     def from_options(cls, options: ExtractorOptions, settings: PuffinSettings) -> "PuffinExtractor":
@@ -130,7 +132,7 @@ class PuffinExtractor:
             "version": _CODE_VERSION,
             "weights": sha256_of_file(self.weights),
             "transform": self.transform,
-            "input_length": self.input_length,
+            "bin_size": self.bin_size,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -161,16 +163,17 @@ class PuffinExtractor:
         Parameters
         ----------
         sequence
-            ASCII bases in either case, shape `(bins, input_length)`, uint8.
+            ASCII bases in either case, shape `(tiles, input_length)`, uint8.
 
         Returns
         -------
-        `(bins, 10)`, float32.
+        The bins of each tile in turn, `(tiles * tile_bins, 10)`, float32.
         """
         network, device = self._loaded
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             predicted = network(encode(torch.tensor(sequence, device=device)))
-            signal = predicted.mean(0)[:, list(_TRACKS)].expm1().sum(2)
+            # (tiles, tracks, bases) to (bins, tracks, bases)
+            signal = per_bin(predicted.mean(0)[:, list(_TRACKS)].expm1(), self.bin_size).sum(2)
             found = signal.log1p() if self.transform == "log1p" else signal
         return {_FEATURE_SET: found.cpu().numpy()}
 
