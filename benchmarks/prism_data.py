@@ -3,8 +3,8 @@
     from benchmarks.prism_data import baskerville, chromoformer
     files = chromoformer(SHARED / "chromoformer_demo", Path("work/chromoformer"))
 
-Both data sets are cut-outs. Each becomes an assembly of its own, with one contig a cut-out, so that nothing in it can be
-mixed up with the whole genome that it came from.
+Both data sets are cut-outs. Each becomes an assembly of its own, with one contig a cut-out, so that nothing in it can
+be mixed up with the whole genome that it came from.
 """
 
 import csv
@@ -42,8 +42,8 @@ class Files:
 def chromoformer(source: Path, out: Path) -> Files:
     """Write Chromoformer's 100 promoters: a contig of 40,000 N a gene, seven histone marks at 1 bp, expression.
 
-    Positions are those of the genes on the forward strand, the start site at 20,000. There is no sequence: hg19 of those
-    places is not at hand.
+    Positions are those of the genes on the forward strand, the start site at 20,000. There is no sequence: hg19 of
+    those places is not at hand.
     """
     marks: NDArray[np.float16] = np.load(source / "promoters_100x7x40000_float16.npz")["x"]
     with (source / "demo_meta.csv").open() as file:

@@ -57,9 +57,9 @@ class Factory:
             self._refuse(values)
             return {}
         made: Any = apply_settings(self.settings, values)
-        paths = {item.name: getattr(made, item.name) for item in fields(made)}
-        files = {name: required_path(path) for name, path in paths.items() if isinstance(path, Path)}
-        return plain_settings(replace(made, **files))
+        return plain_settings(
+            replace(made, **{item.name: _absolute(getattr(made, item.name)) for item in fields(made)})
+        )
 
     def recorded(self, options: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Pick its settings out of the options that a feature set has on record."""
@@ -81,6 +81,13 @@ class Factory:
     def _refuse(self, values: Mapping[str, object]) -> None:
         if values:
             raise ValueError(f"{self.name} has no settings of its own, but {', '.join(values)} was given; leave it out")
+
+
+def _absolute(value: Any) -> Any:
+    """Make a path absolute, or each of several; leave other values as they are."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    return required_path(value) if isinstance(value, Path) else value
 
 
 def find_factory(group: str, name: str) -> Factory:

@@ -1,7 +1,7 @@
 """Networks that predict each base: how many bins they see at once, and from bases to bins.
 
 A network that sees `flank` bases around each base would read them again for every bin. It is given tiles of several
-neighbouring bins (`Extractor.tile_bins`), so that what it reads twice is a small share.
+neighbouring bins (`builders.extractors.base.tile_bins`), so that what it reads twice is a small share.
 
 Belongs here: sizes and shapes. Does not: any network. Needs torch.
 """

@@ -61,8 +61,8 @@ class ExtractorSource:
     An extractor may see more bases than a bin has, around its centre. Sequences that are N throughout take the pad row:
     the extractor has seen that sequence once already.
 
-    Tiles of several bins (`Extractor.tile_bins`) begin at multiples of their length: a bin is computed from the same
-    sequence, whichever bins are asked for beside it.
+    Tiles of several bins (`builders.extractors.base.tile_bins`) begin at multiples of their length: a bin is computed
+    from the same sequence, whichever bins are asked for beside it.
 
     Parameters
     ----------

@@ -100,7 +100,8 @@ def _correlate(signal: Tensor, kernel: Tensor) -> Tensor:
     # Positions that wrap round come last, and are cut off.
     spectrum = torch.fft.rfft(signal, n=size)
     turned = torch.fft.rfft(kernel, n=size).conj()
-    return torch.fft.irfft(torch.einsum("bif,oif->bof", spectrum, turned), n=size)[..., : length - width + 1]
+    found: Tensor = torch.fft.irfft(torch.einsum("bif,oif->bof", spectrum, turned), n=size)
+    return found[..., : length - width + 1]
 
 
 def _smooth(least: int) -> int:

@@ -54,7 +54,8 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give the trunk after this unit, of the shape of `x`."""
         hidden = self.conv1(F.leaky_relu(self.batchnorm1(x), self.slope))
-        return x + self.conv2(F.leaky_relu(self.batchnorm2(hidden), self.slope))
+        added: Tensor = self.conv2(F.leaky_relu(self.batchnorm2(hidden), self.slope))
+        return x + added
 
 
 class Skip(nn.Module):
