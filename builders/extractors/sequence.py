@@ -13,6 +13,8 @@ from builders.source import Span
 from catalog import Fasta
 
 UNKNOWN = ord("N")
+_COMPLEMENT = np.arange(256, dtype=np.uint8)
+_COMPLEMENT[np.frombuffer(b"ACGTacgt", dtype=np.uint8)] = np.frombuffer(b"TGCAtgca", dtype=np.uint8)
 
 
 def bases(fasta: Fasta, contig: str, start: int, end: int) -> NDArray[np.uint8]:
@@ -75,6 +77,11 @@ def scattered_sequences(fasta: Fasta, contig: str, starts: NDArray[np.int64], in
         seen = np.lib.stride_tricks.sliding_window_view(region, input_length)
         sequences[first:end] = seen[starts[first:end] - begin]
     return sequences
+
+
+def reverse_complement(sequences: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the other strand of ASCII sequences, shape `(..., length)`; letters other than A, C, G, T stay as they are."""
+    return _COMPLEMENT[sequences[..., ::-1]]
 
 
 def is_unknown(sequences: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from builders.extractors.sequence import bases
+from builders.extractors.sequence import bases, reverse_complement
 from builders.extractors.xpresso.network import Xpresso, load_xpresso
 from catalog import Assembly, Fasta
 from catalog.genes.frames import Table
@@ -25,8 +25,6 @@ from catalog.genes.table import place_genes
 
 UPSTREAM_SHARE = (2, 3)
 """Part of a promoter's bases that lies upstream of the TSS: 7,000 of 10,500."""
-_COMPLEMENT = np.arange(256, dtype=np.uint8)
-_COMPLEMENT[np.frombuffer(b"ACGTacgt", dtype=np.uint8)] = np.frombuffer(b"TGCAtgca", dtype=np.uint8)
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +99,7 @@ def promoter(fasta: Fasta, contig: str, tss: int, strand: str, *, length: int = 
     upstream = length * UPSTREAM_SHARE[0] // UPSTREAM_SHARE[1]
     if strand == "+":
         return bases(fasta, contig, tss - upstream, tss - upstream + length)
-    return _COMPLEMENT[bases(fasta, contig, tss + upstream - length, tss + upstream)[::-1]]
+    return reverse_complement(bases(fasta, contig, tss + upstream - length, tss + upstream))
 
 
 @torch.no_grad()
