@@ -80,7 +80,7 @@ def scattered_sequences(fasta: Fasta, contig: str, starts: NDArray[np.int64], in
 
 
 def reverse_complement(sequences: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give the other strand of ASCII sequences, shape `(..., length)`; letters other than A, C, G, T stay as they are."""
+    """Give the other strand of ASCII sequences, shape `(..., length)`; letters but A, C, G, T stay as they are."""
     return _COMPLEMENT[sequences[..., ::-1]]
 
 

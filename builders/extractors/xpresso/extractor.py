@@ -46,8 +46,8 @@ class XpressoSettings:
 class XpressoExtractor:
     """Predict expression with Xpresso's published network, as if a gene began at the centre of each bin.
 
-    Made for windows of one bin that are anchored at each TSS (`featurestore build-anchors --n-bins 1`): a gene's value is
-    in the channel of its strand.
+    Made for windows of one bin that are anchored at each TSS (`featurestore build-anchors --n-bins 1`): a gene's value
+    is in the channel of its strand.
 
     Parameters
     ----------
