@@ -4,6 +4,7 @@
     featurestore build genome.store --fasta genome.fa --extractor motif
     featurestore build-anchors genome.store --anchors genes.gtf.gz --name genes --fasta genome.fa --extractor motif
     featurestore build-sequence genome.store --fasta genome.fa
+    featurestore build-viewpoints genome.store --table hic.npz --anchors genes.gtf.gz --name genes --bin-size 5000
     featurestore build-tracks genome.store --track H3K27ac=h3k27ac.bw --track DNase=dnase.bw --bin-size 32
 
 Belongs here: options of a build. Does not: logic that a Python user could not call (`builders.run`, `builders.plan`).
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builders.anchored.viewpoint_request import ViewpointRequest
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest, SequenceRequest
 from builders.tracks.request import TrackAnchorRequest, TrackRequest
 from catalog.runtime.files import replacing
@@ -132,6 +134,26 @@ def build_tracks(store: StoreUrl, request: TrackRequest, as_json: AsJson = False
 def build_track_anchors(store: StoreUrl, request: TrackAnchorRequest, as_json: AsJson = False) -> None:
     """Put measured signals (bigWig) of windows around genes into a store. Run it again to resume, as with build."""
     _build_anchors(store, request, as_json=as_json)
+
+
+@app.command(name="build-viewpoints")
+@takes(ViewpointRequest)
+def viewpoints(store: StoreUrl, request: ViewpointRequest, as_json: AsJson = False) -> None:
+    """Put a table of numbers around each gene's start site, such as Hi-C contacts, into a store, as windows."""
+    from builders.anchored.viewpoints import build_viewpoints
+
+    report = build_viewpoints(store, request)
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+        return
+    print(
+        f"{report.genes:,} genes in {report.shards:,} shards, {report.built:,} written by this run "
+        f"({report.bytes:,} bytes)"
+    )
+    print(
+        f"masked: {report.masked_genes:,} genes without any number, {report.masked_bins:,} bins of all; left out: "
+        f"{report.left_out:,} genes of the table that are not among the anchors"
+    )
 
 
 @app.command()

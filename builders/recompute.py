@@ -65,6 +65,8 @@ def recompute(
     faults = []
     for name in dict.fromkeys(feature_sets or store.feature_sets()):
         feature_set = store.feature_set(name)
+        if not store.commits(name).shards():
+            continue  # nothing on the grid: anchored arrays alone, which a table of genes may have given
         named = is_source(feature_set.extractor) and extractor is None
         request = FeaturesRequest(
             fasta=fasta,

@@ -18,6 +18,7 @@ from catalog.runtime.whole_numbers import whole_number, whole_numbers
 from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.format.array_document import check_array
+from featurestore.format.build_commands import grid_command
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.layout import ContigLayout, values_path
 from featurestore.objects.objects import Objects
@@ -383,9 +384,9 @@ class FeatureReader(Displayed):
         if missing:
             contig, phase, shard = missing[0]
             first, end = self.layout(contig).shard_span(phase, shard)
+            offsets = self.feature_set.offsets
+            command = grid_command(self.url, self.assembly, self.feature_set, contigs=[contig], offsets=offsets)
             raise NotBuilt(
                 f"{self.name} is not built for {contig} bins {first}-{end - 1} of the phase with offset "
-                f"{self.feature_set.offsets[phase]} ({len(missing)} shards missing); build it with `featurestore build "
-                f"{self.url} --fasta {self.assembly.name}.fa --extractor {self.feature_set.extractor} "
-                f"--contigs {contig} --offsets {','.join(map(str, self.feature_set.offsets))}`"
+                f"{offsets[phase]} ({len(missing)} shards missing); build it with {command}"
             )

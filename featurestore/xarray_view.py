@@ -19,6 +19,7 @@ from zarr.storage import WrapperStore
 
 from catalog import Assembly, FeatureSet
 from featurestore.format.array_document import check_array
+from featurestore.format.build_commands import grid_command
 from featurestore.format.commits import NotBuilt
 from featurestore.format.layout import ContigLayout, contig_key, contig_path, set_path, values_path
 from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
@@ -74,10 +75,8 @@ def contig_dataset(
     """
     phase = None if offset is None else phase_of(feature_set, offset)
     if not _present(objects, feature_set, [contig]):
-        raise NotBuilt(
-            f"{feature_set.name} has no array for {contig}; `featurestore build {objects.location} "
-            f"--extractor {feature_set.extractor} --contigs {contig}` makes it"
-        )
+        command = grid_command(objects.location, read_assembly(objects), feature_set, contigs=[contig])
+        raise NotBuilt(f"{feature_set.name} has no array for {contig}; {command} makes it")
     group = contig_path(feature_set.name, contig)
     store = _described(objects, read_assembly(objects), feature_set, [contig])
     dataset = xr.open_zarr(store, group=group, consolidated=True, chunks=chunks)

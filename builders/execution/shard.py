@@ -169,7 +169,7 @@ class ShardBuilder:
         )
 
     def _origin(self, busy: float) -> Origin:
-        return Origin(run=self._job.run, worker=self._worker, device=self._device, seconds=busy, versions=_versions())
+        return Origin(run=self._job.run, worker=self._worker, device=self._device, seconds=busy, versions=versions())
 
     def _opened(self) -> _Opened:
         """Open what every shard reads, once: a set of 21,907 channels is described in more than a megabyte."""
@@ -201,7 +201,8 @@ class ShardBuilder:
 
 
 @lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Give the versions of Python and of the libraries that decide values and bytes, for records."""
     found = {"python": platform.python_version()}
     for name in ("genomic-featurestore", "numpy", "zarr", "numcodecs", "torch"):
         try:

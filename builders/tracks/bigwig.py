@@ -1,16 +1,15 @@
 """A bigWig file, checked before it is read.
 
-Belongs here: what kind of file it is, whether it is whole, its contigs against an assembly, the value of each base.
-Does not: bins of several files (`builders.tracks.source`).
+Belongs here: opening one, its contigs against an assembly, the value of each base. Does not: whether it is whole
+(`builders.tracks.bigwig_layout`), bins of several files (`builders.tracks.source`).
 
 Values come from pybigtools at 1 bp, which gives a base that is not covered, or is stored as NaN, the value that is
-asked for. Format: Kent et al. 2010, Bioinformatics 26:2204.
+asked for.
 """
 
 import math
 import os
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -20,27 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.source import SourceChanged
+from builders.tracks.bigwig_layout import BIGWIG, NotABigWig, check_layout
 from builders.tracks.cached_file import CachedFile
 from catalog import Assembly, AssemblyMismatch, UnknownContig
-from catalog.fasta.source import FileKind, Source, open_source
+from catalog.fasta.source import Source, open_source
 from catalog.runtime.locations import local_path
 from catalog.runtime.plugins import how_to_install
 from catalog.runtime.tables import listed
 from catalog.runtime.weight_files import refuse_pointer, sha256_of_file
-
-_BIGWIG, _BIGBED = 0x888FFC26, 0x8789F2EB
-_HEADER = struct.Struct("<IHHQQQHHQQIQ")
-_LEAST_BYTES = _HEADER.size + 4
-_MOST_CONTIGS = 10_000_000
-_MOST_BLOCK_BYTES = 1 << 28
-"""Of one block once it is inflated; programs write 32 KB."""
-
-
-class NotABigWig(ValueError):
-    """A file that cannot be read as bigWig."""
-
-
-BIGWIG = FileKind("bigWig", "a .bw or .bigWig", NotABigWig)
 
 
 class BigWig:
@@ -72,9 +58,8 @@ class BigWig:
         """Its path, or its URL without user, password and query."""
         self._cached = CachedFile(self._source) if self._path is None else None
         try:
-            _check_header(
-                self._source.read if self._cached is None else self._cached.range, self.shown, self._source.size
-            )
+            read = self._source.read if self._cached is None else self._cached.range
+            check_layout(read, self._source.size, shown=self.shown)
             with self._explained():
                 self._reader = _pybigtools().open(self._cached or os.fspath(self._path or ""))
                 chroms: dict[str, int] = self._reader.chroms()
@@ -207,40 +192,6 @@ class BigWig:
                 f"{self.shown} ({self._source.size:,} bytes) cannot be read as bigWig: it is cut short or damaged "
                 f"({str(error) or type(error).__name__}); fetch it again"
             ) from error
-
-
-def _check_header(read: Callable[[int, int], bytes], shown: str, size: int) -> None:
-    """Refuse what is no bigWig, or not whole, by its first 64 bytes and its last 4."""
-    if size == 0:
-        raise NotABigWig(f"{shown} is empty; fetch it again")
-    head = read(0, min(size, _HEADER.size))
-    magic = {int.from_bytes(head[:4], order) for order in ("little", "big")}
-    if _BIGBED in magic:
-        raise NotABigWig(
-            f"{shown} is a bigBed, which holds intervals and no signal; give the bigWig of the experiment, or make one "
-            "of a bedGraph (bedGraphToBigWig)"
-        )
-    if _BIGWIG not in magic:
-        raise NotABigWig(f"{shown} is no bigWig: it begins with {head[:8]!r}; give a .bw or .bigWig file")
-    cut = f"{shown} ({size:,} bytes) is cut short: "
-    if size < _LEAST_BYTES:
-        raise NotABigWig(f"{cut}a bigWig has at least {_LEAST_BYTES} bytes; fetch it again")
-    order = "<" if int.from_bytes(head[:4], "little") == _BIGWIG else ">"
-    _, _, _, contigs, data, index, _, _, _, summary, block_bytes, _ = struct.unpack(order + _HEADER.format[1:], head)
-    furthest = max(contigs, data, index, summary)
-    if furthest >= size:
-        raise NotABigWig(f"{cut}its header tells of byte {furthest:,}; fetch it again")
-    if read(size - 4, size) != head[:4]:
-        raise NotABigWig(
-            f"{cut}it does not end with the mark of a bigWig; fetch it again, or, if it is whole, write it anew with a "
-            "program that sets the mark (bigWigToBedGraph, then bedGraphToBigWig)"
-        )
-    n_contigs = int.from_bytes(read(contigs + 16, min(contigs + 24, size)), "little" if order == "<" else "big")
-    if block_bytes > _MOST_BLOCK_BYTES or n_contigs > _MOST_CONTIGS:
-        raise NotABigWig(
-            f"{shown} is damaged: its header claims {n_contigs:,} contigs and blocks of {block_bytes:,} bytes; fetch "
-            "it again"
-        )
 
 
 def _pybigtools() -> Any:

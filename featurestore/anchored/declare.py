@@ -12,6 +12,7 @@ from catalog.genes.anchors import Anchor
 from catalog.runtime.documents import parse_object
 from featurestore.anchored.layout import DESCRIPTION, Anchored, AnchorLayout, anchored_documents
 from featurestore.format import layout
+from featurestore.format.build_commands import anchored_command
 from featurestore.format.commits import NotBuilt
 from featurestore.format.declarations import NotAStore
 from featurestore.format.metadata import DIGEST, GROUP, is_group, is_whole, without_consolidated
@@ -132,11 +133,7 @@ def anchored_names(store: Store, feature_set: str) -> list[str]:
 
 def build_command(store: Store, feature_set: FeatureSet, anchors: str, n_bins: int | None = None) -> str:
     """Write the command that builds an anchored array."""
-    bins = "" if n_bins is None else f" --n-bins {n_bins}"
-    return (
-        f"`featurestore build-anchors {store.url} --anchors TABLE --name {anchors}{bins} "
-        f"--fasta {store.assembly.name}.fa --extractor {feature_set.extractor}`"
-    )
+    return anchored_command(store.url, store.assembly, feature_set, anchors, n_bins)
 
 
 def _described(data: bytes) -> Anchored | None:

@@ -18,6 +18,7 @@ from featurestore.anchored.declare import build_command
 from featurestore.distribution.version import __version__
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
+from featurestore.format.build_commands import grid_command
 from featurestore.format.manifest import (
     CARDS,
     CATALOG,
@@ -153,10 +154,8 @@ def _build_command(store: Store, array: ArrayKey) -> str:
     name, described = array.feature_set, store.feature_set(array.feature_set)
     if array.anchors is not None:
         return build_command(store, described, array.anchors)
-    return (
-        f"`featurestore build {store.url} --fasta {store.assembly.name}.fa --extractor {described.extractor} "
-        f"--offsets {','.join(map(str, described.offsets))} --contigs {','.join(store.contigs(name))}`"
-    )
+    contigs = store.contigs(name)
+    return grid_command(store.url, store.assembly, described, contigs=contigs, offsets=described.offsets)
 
 
 def _consolidate(store: Store, found: Verification) -> dict[str, SealedObject]:

@@ -15,7 +15,7 @@ from builders import plan_build, run_build
 from builders.anchored.run_anchors import run_anchor_build
 from builders.recompute import recompute
 from builders.tracks import TrackAnchorRequest, TrackRequest
-from featurestore import FingerprintMismatch, verify
+from featurestore import FingerprintMismatch, NotBuilt, verify
 from featurestore.anchored.reader import open_anchored
 from featurestore.cli.main import main
 from featurestore.testing import random_sequences, write_fasta
@@ -96,6 +96,14 @@ def test_it_is_sound_recomputed_from_its_record_and_a_second_build_computes_noth
     again = run_build(str(store), request(folder))
     assert (again.built, again.is_complete) == (0, True)
     assert again.source_notes == ()
+
+
+def test_what_is_not_built_names_the_verb_that_builds_it(folder: Path, tmp_path: Path) -> None:
+    one = request(folder, fasta=str(folder / "g.fa"), contigs=("chr2",), bin_size=32)
+    assert run_build(str(tmp_path / "s"), one).is_complete
+    command = r"`featurestore build-tracks .*/s --track NAME=FILE --feature-set tracks --bin-size 32 --contigs chr1"
+    with pytest.raises(NotBuilt, match=command):
+        featurestore.open(tmp_path / "s")["tracks"].window("chr1", 500, n_bins=3)
 
 
 def test_other_options_or_another_file_are_another_set(store: Path, folder: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from builders.source import SourceChanged, SourceOptions, pad_rows
 from builders.testing import SourceTests
 from builders.tracks import TrackSettings, TrackSource
-from builders.tracks.bigwig import NotABigWig
+from builders.tracks.bigwig_layout import NotABigWig
 from catalog import AssemblyMismatch
 
 LENGTHS = {"chr1": 5_003, "short": 5}
@@ -249,10 +249,16 @@ def test_an_empty_file_a_bigbed_and_other_files_are_told_apart(tmp_path: Path, w
         source_of({"t": tmp_path / "absent.bw"}, LENGTHS)
 
 
-def test_a_file_that_covers_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_covers_nothing_is_refused(tmp_path: Path, whole: Path) -> None:
     path = write_bigwig(tmp_path / "t.bw", {"chr1": 100}, {})
-    with pytest.raises(ValueError, match=r"covers no base|cut short"):
+    with pytest.raises(NotABigWig, match="its index is none"):
         source_of({"t": path}, {"chr1": 100})
+    data = bytearray(whole.read_bytes())
+    summary = int.from_bytes(data[44:52], "little")
+    data[summary : summary + 8] = bytes(8)  # the number of covered bases
+    whole.write_bytes(data)
+    with pytest.raises(ValueError, match="track 't' covers no base"):
+        source_of({"t": whole}, LENGTHS)
 
 
 def test_a_file_twice_is_refused_and_a_file_that_changed_stops_the_build(tmp_path: Path, whole: Path) -> None:
