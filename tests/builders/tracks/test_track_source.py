@@ -250,7 +250,7 @@ def test_an_empty_file_a_bigbed_and_other_files_are_told_apart(tmp_path: Path, w
 
 
 def test_a_file_that_covers_nothing_is_refused(tmp_path: Path, whole: Path) -> None:
-    path = write_bigwig(tmp_path / "t.bw", {"chr1": 100}, {})
+    path = write_bigwig(tmp_path / "e.bw", {"chr1": 100}, {})
     with pytest.raises(NotABigWig, match="its index is none"):
         source_of({"t": path}, {"chr1": 100})
     data = bytearray(whole.read_bytes())
