@@ -242,9 +242,13 @@ class FeatureReader(Displayed):
         The errors of `window`; nothing is returned in part.
         """
         plan = self.plan(contigs, centres, n_bins)
+        return Windows(self.planned(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
+
+    def planned(self, plan: WindowPlan) -> Values:
+        """Read windows that were planned, shape `(windows, n_bins, channels)`; otherwise like `windows`."""
         refuse_huge(len(plan.phases), plan.n_bins, self._pad.nbytes)
         self.require_rows(plan)
-        return Windows(self._read(plan), plan.first_starts, plan.phases, plan.residuals, plan.bin_size)
+        return self._read(plan)
 
     def require_rows(self, plan: WindowPlan) -> None:
         """Refuse, with `NotBuilt`, windows that were never built; documents of arrays are checked on first use."""

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from loaders.residence.memory import MemoryBudgetExceeded
     from loaders.residence.open import Residence, open_reader
     from loaders.settings import WindowSettings
+    from loaders.signals.batch import SignalGeneBatch, StoredGenes
+    from loaders.signals.dataset import SignalGeneDataset
+    from loaders.signals.genes import signal_gene_dataset
+    from loaders.signals.scaling import SignalScaling
+    from loaders.signals.settings import SignalSettings
     from loaders.stats import Stats
     from loaders.windows.aligned import AlignedDataset, aligned_dataset
     from loaders.windows.anchored import AnchoredWindows
@@ -34,8 +39,13 @@ __all__ = [
     "MemoryBudgetExceeded",
     "Projection",
     "Residence",
+    "SignalGeneBatch",
+    "SignalGeneDataset",
+    "SignalScaling",
+    "SignalSettings",
     "StackedDataset",
     "Stats",
+    "StoredGenes",
     "WindowDataset",
     "WindowSettings",
     "WindowSource",
@@ -46,6 +56,7 @@ __all__ = [
     "gene_dataset",
     "open_reader",
     "prefetch",
+    "signal_gene_dataset",
 ]
 
 _DOOR = {
@@ -56,6 +67,7 @@ _DOOR = {
     "GeneDataset": "loaders.genes",
     "JoinedDataset": "loaders.windows.joined",
     "Projection": "loaders.projection",
+    "SignalGeneDataset": "loaders.signals.dataset",
     "StackedDataset": "loaders.windows.stacked",
     "Stats": "loaders.stats",
     "WindowDataset": "loaders.windows.grid",
@@ -66,12 +78,17 @@ _DOOR = {
     "gene_dataset": "loaders.genes",
     "open_reader": "loaders.residence.open",
     "prefetch": "loaders.batching.device_prefetch",
+    "signal_gene_dataset": "loaders.signals.genes",
 }
 """Shown by `dir()` and tab completion."""
 _MORE = {
     "GlobalBatchSampler": "loaders.batching.sampler",
     "MemoryBudgetExceeded": "loaders.residence.memory",
     "Residence": "loaders.residence.open",
+    "SignalGeneBatch": "loaders.signals.batch",
+    "SignalScaling": "loaders.signals.scaling",
+    "SignalSettings": "loaders.signals.settings",
+    "StoredGenes": "loaders.signals.batch",
     "WindowSource": "loaders.windows.source",
     "collate": "loaders.genes",
 }

@@ -28,7 +28,7 @@ from featurestore import open as open_store
 from featurestore.display import Display, Displayed, heading, some
 from featurestore.store import StorePlace
 from loaders.gene_windows import windows_of_genes
-from loaders.joining import JoinReport, join_targets
+from loaders.joining import JoinReport, join_genes
 from loaders.settings import Orientation, WindowSettings
 from loaders.stats import Stats
 from loaders.windows.indexing import checked_indices
@@ -314,16 +314,9 @@ def gene_dataset(
         an annotation.
     """
     genes = as_polars(genes, gene_tables.GENE_SCHEMA, needs=("gene_id", "symbol", "contig", "strand", "tss"))
-    targets = None if targets is None else as_polars(targets, needs=("gene_id",))
     settings = replace(settings or WindowSettings(), **changes)
     store = url if isinstance(url, Store) else open_store(url, storage_options=settings.storage_options)
-    assembly = store.assembly
-    placed = gene_tables.match_contigs(genes, assembly)
-    report = JoinReport(genes=len(genes), on_assembly=len(placed), kept=len(placed))
-    values: list[Any] = [float("nan")] * len(placed)
-    if targets is not None:
-        placed, values, of_genes, of_targets = join_targets(genes, placed, targets)
-        report = replace(report, kept=len(placed), genes_with_target=of_genes, targets_with_gene=of_targets)
+    placed, values, report = join_genes(genes, targets, store.assembly)
     told = ncbi.annotate(placed, pl.DataFrame(schema=ncbi.ANNOTATION_SCHEMA) if annotations is None else annotations)
     if annotations is not None:
         is_told = pl.any_horizontal(pl.col("ncbi_gene_id", "name", "summary").is_not_null())

@@ -5,12 +5,15 @@ Belongs here: the join, the counts both ways, and how they are said. Does not: w
 """
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from catalog import Assembly
+from catalog.genes.frames import Table, as_polars
 from catalog.genes.identifiers import plain_ids
+from catalog.genes.table import match_contigs
 from catalog.runtime.tables import listed
 
 _N_EXAMPLES = 3
@@ -116,6 +119,32 @@ class JoinedTargets(NamedTuple):
     """Their targets: a number each, or a list of several tasks; NaN where one is null."""
     of_genes: Met
     of_targets: Met
+
+
+class JoinedGenes(NamedTuple):
+    """Genes on an assembly, with their targets if there are any."""
+
+    genes: pl.DataFrame
+    targets: list[Any]
+    """Of each gene a number, or a list of several tasks; NaN where it is not known."""
+    report: JoinReport
+
+
+def join_genes(genes: pl.DataFrame, targets: "Table | None", assembly: Assembly) -> JoinedGenes:
+    """Keep the genes that lie on an assembly, and of these, if there are targets, those that have one.
+
+    Raises
+    ------
+    AssemblyMismatch, ValueError
+        If no gene lies on it, and as `join_targets` does.
+    """
+    placed = match_contigs(genes, assembly)
+    report = JoinReport(genes=len(genes), on_assembly=len(placed), kept=len(placed))
+    if targets is None:
+        return JoinedGenes(placed, [float("nan")] * len(placed), report)
+    placed, values, of_genes, of_targets = join_targets(genes, placed, as_polars(targets, needs=("gene_id",)))
+    report = replace(report, kept=len(placed), genes_with_target=of_genes, targets_with_gene=of_targets)
+    return JoinedGenes(placed, values, report)
 
 
 def join_targets(genes: pl.DataFrame, placed: pl.DataFrame, targets: pl.DataFrame) -> JoinedTargets:

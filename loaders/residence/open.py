@@ -14,15 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from numpy.typing import ArrayLike
-
 from catalog.runtime.folders import cache_directory
 from catalog.runtime.locations import required_path
 from catalog.runtime.whole_numbers import MOST_BYTES, whole_number
 from catalog.value_type import Values
-from featurestore import FeatureReader, RowSource, StorageOptions, Windows
+from featurestore import FeatureReader, RowRequest, RowSource, StorageOptions
 from featurestore import open as open_store
 from featurestore.anchored.reader import AnchoredReader, open_anchored
+from featurestore.rows.window_plan import WindowPlan
 from loaders.residence.memory import HeldRows, ReadsRows
 from loaders.residence.mirror import MirrorRows
 from loaders.residence.streamed import StreamedRows
@@ -146,11 +145,18 @@ class CountingReader(FeatureReader):
         """What was read since this reader was opened, in this process (some 0.2 ms to ask)."""
         return self._counts.stats
 
-    def windows(self, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int = 251) -> Windows:
-        """Read many windows in one batch; see `FeatureReader.windows`."""
+    def planned(self, plan: WindowPlan) -> Values:
+        """Read windows that were planned; see `FeatureReader.planned`."""
         start = time.perf_counter()
-        found = super().windows(contigs, centres, n_bins)
-        self._counts.tally.add(windows=len(found.phases), read_s=time.perf_counter() - start)
+        found = super().planned(plan)
+        self._counts.tally.add(windows=len(found), read_s=time.perf_counter() - start)
+        return found
+
+    def rows(self, requests: Sequence[RowRequest]) -> list[Values]:
+        """Read ranges of committed rows; see `FeatureReader.rows`."""
+        start = time.perf_counter()
+        found = super().rows(requests)
+        self._counts.tally.add(read_s=time.perf_counter() - start)
         return found
 
 
