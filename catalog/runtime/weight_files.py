@@ -1,7 +1,8 @@
-"""Files of weights: their digests, computed once, and those that are not what they seem.
+"""Files of weights: fetched from the Hub, digested once, and those that are not what they seem.
 
 Belongs here: SHA-256 of a large file, and remembering it beside the user's other caches; pointers of git-lfs, and what
-to say of a file that is cut short. Does not: reading weights (`model`, `builders.extractors`).
+to say of a file that is cut short; folders of models by the id that they have on the Hugging Face Hub. Does not:
+reading weights (`model`, `builders.extractors`).
 
 A digest is remembered by what the operating system says of the file: path, device, inode, size, and when its content
 was written and its inode changed. No program sets the last of these back, so that a file of the same size with its
@@ -25,6 +26,11 @@ _REMEMBERED_FROM_BYTES = 1 << 26
 _SETTLED_S = 2.0
 """A file that changed a moment ago may change again within the same time stamp."""
 _IS_DIGEST = re.compile(r"[0-9a-f]{64}")
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model"]
+"""Weights, configuration, vocabularies. No pickle and no Python file."""
+_UNWANTED = ["*/*"]
+"""Folders in a repository hold the same model again in other formats."""
 
 
 def refuse_pointer(path: str | os.PathLike[str]) -> None:
@@ -83,3 +89,44 @@ def _remembered(kept: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return text if _IS_DIGEST.fullmatch(text) else None
+
+
+def is_hub_id(name: str | os.PathLike[str]) -> bool:
+    """Say whether a name reads as `owner/model` and is no folder here, nor names a GGUF file."""
+    place = Path(name)
+    return _HUB_ID.fullmatch(os.fspath(name)) is not None and place.suffix.lower() != ".gguf" and not place.is_dir()
+
+
+def fetch_model(name: str, *, revision: str | None = None, more: tuple[str, ...] = ()) -> Path:
+    """Give the folder of a model of the Hub: from the local cache, downloaded first where need be.
+
+    Parameters
+    ----------
+    name
+        Its id, `owner/model`.
+    revision
+        Commit, branch or tag; None for the newest.
+    more
+        Patterns of further files to fetch, beside safetensors, configuration and vocabularies.
+
+    Returns
+    -------
+    The folder; its name is the commit.
+
+    Raises
+    ------
+    OSError
+        If it is not in the cache and cannot be downloaded.
+    """
+    # Here, since it costs time to import, and a model in a folder needs none of it.
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = [*_WANTED, *more]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED))
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{name} is no folder here, and as a model of the Hugging Face Hub it can neither be found in the local "
+            f"cache nor be downloaded ({str(error).splitlines()[0]}); give the folder of a model, or, with access to "
+            "the network, unset HF_HUB_OFFLINE and, where the model asks for it, `hf auth login`"
+        ) from error

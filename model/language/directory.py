@@ -1,7 +1,7 @@
 """A language model as a folder or a GGUF file: found, checked, hashed, loaded without running any code of its own.
 
 Belongs here: files and Transformers' loaders. Does not: what a loaded model does (`model.language.backbone`), the Hub
-(`model.language.hub`), what is particular to GGUF (`model.language.gguf_files`).
+(`catalog.runtime.weight_files`), what is particular to GGUF (`model.language.gguf_files`).
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from catalog.runtime.locations import required_path
-from catalog.runtime.weight_files import cut_short, refuse_pointer
+from catalog.runtime.weight_files import cut_short, fetch_model, is_hub_id, refuse_pointer
 from model.language.gguf_files.header import GgufError, GgufHeader
 from model.language.gguf_files.source import (
     SMOLLM2,
@@ -31,7 +31,6 @@ from model.language.gguf_files.source import (
     scale_positions,
     weight_options,
 )
-from model.language.hub import fetch_model, is_hub_id
 
 UNTRAINED_MARK = "featurestore_untrained"
 """Attribute of `config.json` that says: these weights are random, made on the spot."""

@@ -24,10 +24,10 @@ from catalog.runtime.weight_files import refuse_pointer, sha256_of_file
 try:
     import torch
 
-    from builders.extractors.onehot import encode
-    from builders.extractors.per_base import bins_of_a_tile, per_bin, sequences_a_call
+    from builders.extractors.networks.onehot import encode
+    from builders.extractors.networks.per_base import bins_of_a_tile, per_bin, sequences_a_call
+    from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.puffin.network import FLANK_BP, Puffin, load_puffin
-    from builders.extractors.torch_device import usable_device
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the puffin extractor needs torch: {how_to_install('torch')}") from error
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from builders.extractors.torch_file import load_parameters, read_parameters
+from builders.extractors.networks.torch_file import load_parameters, read_parameters
 
 FLANK_BP = 325
 """Bases on each side that a prediction takes into account (bp)."""

@@ -26,6 +26,7 @@ from catalog.runtime.weight_files import refuse_pointer, sha256_of_file
 try:
     import torch
 
+    from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.sei.batches import GpuRunner, HostRunner, Runner, batch_that_fits
     from builders.extractors.sei.inference import FastSei, features
     from builders.extractors.sei.network import (
@@ -38,7 +39,6 @@ try:
         read_checkpoint,
     )
     from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, TOLERANCES, checked_precision
-    from builders.extractors.torch_device import usable_device
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the sei extractor needs torch: {how_to_install('torch')}") from error
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from builders.extractors import onehot
-from builders.extractors.torch_file import WeightsError, disagreements, read_parameters, refuse_spoiled
+from builders.extractors.networks import onehot
+from builders.extractors.networks.torch_file import WeightsError, disagreements, read_parameters, refuse_spoiled
 
 INPUT_LENGTH = 4096
 """Bases that the network reads (bp)."""
@@ -42,7 +42,7 @@ def encode(sequences: torch.Tensor) -> torch.Tensor:
     """Encode bases one-hot in the order A, C, G, T.
 
     Every byte but the four bases is 0.25 in all four channels, as in training: zeros would be wrong. Shapes are as in
-    `builders.extractors.onehot.encode`.
+    `builders.extractors.networks.onehot.encode`.
     """
     return onehot.encode(sequences, unknown=0.25)
 
@@ -164,8 +164,8 @@ class SeiNetwork(nn.Module):
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Open a checkpoint and check names and shapes.
 
-    Tensors are mapped from the file (`builders.extractors.torch_file`). The published file has `module.model.` before
-    each name.
+    Tensors are mapped from the file (`builders.extractors.networks.torch_file`). The published file has
+    `module.model.` before each name.
 
     Returns
     -------

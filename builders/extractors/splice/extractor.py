@@ -25,11 +25,11 @@ try:
     import torch
     from torch import Tensor
 
-    from builders.extractors.onehot import encode
-    from builders.extractors.per_base import bins_of_a_tile, per_bin, sequences_a_call
+    from builders.extractors.networks.onehot import encode
+    from builders.extractors.networks.per_base import bins_of_a_tile, per_bin, sequences_a_call
+    from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.splice.files import load_splice
     from builders.extractors.splice.network import SpliceNetwork
-    from builders.extractors.torch_device import usable_device
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the splice extractor needs torch: {how_to_install('torch')}") from error
 

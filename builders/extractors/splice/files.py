@@ -1,7 +1,7 @@
 """Published weights of SpliceAI and OpenSpliceAI.
 
 Belongs here: which file is which, and the network that it holds. Does not: opening files of either kind
-(`builders.extractors.torch_file`, `builders.extractors.splice.keras_graph`).
+(`builders.extractors.networks.torch_file`, `builders.extractors.splice.keras_graph`).
 """
 
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from builders.extractors.networks.torch_file import WeightsError, load_parameters, read_parameters
 from builders.extractors.splice.network import ILLUMINA, OPEN, UNITS_A_SKIP, SpliceNetwork, Unit
-from builders.extractors.torch_file import WeightsError, load_parameters, read_parameters
 from catalog.runtime.plugins import how_to_install
 
 DILATIONS = (1,) * 4 + (4,) * 4 + (10,) * 4 + (25,) * 4

@@ -1,7 +1,7 @@
 """SpliceAI's own files, as Keras saved them: the layers, named as the network names them.
 
 Belongs here: following the layers of such a file from the last to the first. Does not: opening it
-(`builders.extractors.keras_file`), the network (`builders.extractors.splice.network`).
+(`builders.extractors.networks.keras_file`), the network (`builders.extractors.splice.network`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from builders.extractors.keras_file import KerasFileError, KerasLayer, read_keras_layers
+from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers
 from builders.extractors.splice.network import Unit
 
 _PATH = ("BatchNormalization", "Activation", "Conv1D", "BatchNormalization", "Activation", "Conv1D")

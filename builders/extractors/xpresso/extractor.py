@@ -25,7 +25,7 @@ from catalog.runtime.weight_files import sha256_of_file
 try:
     import torch
 
-    from builders.extractors.torch_device import usable_device
+    from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.xpresso.network import Xpresso, load_xpresso
     from builders.extractors.xpresso.promoters import UPSTREAM_SHARE
 except ModuleNotFoundError as error:

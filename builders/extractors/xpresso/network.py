@@ -1,7 +1,7 @@
 """The network of Xpresso, and its published weights.
 
 Belongs here: the network and reading it from a file. Does not: which bases it reads
-(`builders.extractors.xpresso.promoters`), Keras's files (`builders.extractors.keras_file`).
+(`builders.extractors.xpresso.promoters`), Keras's files (`builders.extractors.networks.keras_file`).
 
 Two convolutions with ReLU and pooling, then three dense layers. The widths, lengths and pools are the file's: for
 `human_trainepoch.11-0.426.h5` of vagarwal87/Xpresso (MIT) 10,500 bp, 128 kernels of 6 bp, pools of 30, 32 kernels of 9,
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from builders.extractors.keras_file import KerasFileError, KerasLayer, read_keras_layers
-from builders.extractors.onehot import encode
+from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers
+from builders.extractors.networks.onehot import encode
 
 _KINDS = (
     *("InputLayer", "Conv1D", "MaxPooling1D", "Conv1D", "MaxPooling1D", "Flatten", "InputLayer", "Concatenate"),

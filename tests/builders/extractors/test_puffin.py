@@ -11,10 +11,10 @@ from checkout import SHARED
 from torch import Tensor
 
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.extractors.onehot import encode
+from builders.extractors.networks.onehot import encode
+from builders.extractors.networks.torch_file import WeightsError
 from builders.extractors.puffin.extractor import PuffinExtractor
 from builders.extractors.puffin.network import FLANK_BP, Puffin, load_puffin
-from builders.extractors.torch_file import WeightsError
 from builders.testing import ExtractorTests
 from featurestore.testing import random_sequences
 

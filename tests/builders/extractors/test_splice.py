@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor, tile_bins
-from builders.extractors.keras_file import KerasFileError, read_keras_layers
-from builders.extractors.onehot import encode
+from builders.extractors.networks.keras_file import KerasFileError, read_keras_layers
+from builders.extractors.networks.onehot import encode
+from builders.extractors.networks.torch_file import WeightsError
 from builders.extractors.splice.extractor import SpliceExtractor, site_probabilities
 from builders.extractors.splice.files import load_splice
 from builders.extractors.splice.network import OPEN, SpliceNetwork, Unit
-from builders.extractors.torch_file import WeightsError
 from builders.testing import ExtractorTests
 
 PUBLISHED = SHARED / "data" / "real_weights"

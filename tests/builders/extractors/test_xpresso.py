@@ -12,7 +12,7 @@ from checkout import ROOT
 from keras_files import LENGTH, layers, tiny_weights, write_keras
 from numpy.typing import NDArray
 
-from builders.extractors.keras_file import KerasFileError
+from builders.extractors.networks.keras_file import KerasFileError
 from builders.extractors.xpresso.network import encode, load_xpresso
 from builders.extractors.xpresso.promoters import predict_expression, promoter
 from catalog import Fasta

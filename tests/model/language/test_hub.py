@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from catalog.runtime.weight_files import is_hub_id
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError
-from model.language.hub import is_hub_id
 from model.testing import write_tiny_backbone
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -12,10 +12,10 @@ from families import write_family
 from gguf_models import SMOLLM2_FILE, needs_smollm2, write_gguf
 from torch import Tensor
 
+from catalog.runtime.weight_files import is_hub_id
 from model.language.backbone import Backbone
 from model.language.directory import BackboneError, check_files, find_model, model_digest
 from model.language.gguf_files import source
-from model.language.hub import is_hub_id
 from model.language.prefixes.cache import PrefixCache
 from model.testing import PROMPTS
 

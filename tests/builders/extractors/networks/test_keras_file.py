@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from keras_files import layers, tiny_weights, write_keras
 
-from builders.extractors import keras_file
-from builders.extractors.keras_file import KerasFileError, read_keras_layers
+from builders.extractors.networks import keras_file
+from builders.extractors.networks.keras_file import KerasFileError, read_keras_layers
 
 KERNEL = "model_weights/dense_2/dense_2/kernel:0"
 

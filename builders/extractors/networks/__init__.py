@@ -1,0 +1,1 @@
+"""What extractors that are networks share: files of weights, encoding, devices, tiles."""
