@@ -20,9 +20,11 @@ from model.cli.options import (
     READING,
     Annotations,
     Checkpoint,
+    Covariates,
     Device,
     Genes,
     OtherAnchors,
+    OtherContext,
     OtherNBins,
     StoreOption,
     TargetColumn,
@@ -55,6 +57,8 @@ def interpret(
     subset: Annotated[str, typer.Option(help="Genes to look at: test, validation, train or all.")] = "test",
     draws: Annotated[int, typer.Option(help="Bootstrap draws for the bars of two standard deviations.")] = 5000,
     n_bins: OtherNBins = None,
+    context: OtherContext = None,
+    covariates: Covariates = None,
     anchors: OtherAnchors = None,
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
@@ -72,7 +76,7 @@ def interpret(
     from model.explain.interpret import interpret as run_interpret
     from model.runs.workflow import load_genes_as_trained, open_run
 
-    opened = open_run(run, device=device).with_n_bins(n_bins)
+    opened = open_run(run, device=device).with_n_bins(context or n_bins)
     dataset = load_genes_as_trained(
         opened,
         store,
@@ -83,6 +87,7 @@ def interpret(
         annotations=annotations,
         anchors=anchors,
         windows=windows,
+        covariates=covariates,
     )
     print(dataset.joined, file=sys.stderr)
     written = run_interpret(

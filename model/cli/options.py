@@ -40,6 +40,14 @@ OtherAnchors = Annotated[
         "[default: as in training]",
     ),
 ]
+Covariates = Annotated[
+    Path | None,
+    typer.Option(help="Table of covariates, for a run that reads them. [default: where it was in training]"),
+]
+OtherContext = Annotated[
+    int | None,
+    typer.Option("--context", help="Of a run with signals: bases a window (bp). [default: those of training]"),
+]
 OtherNBins = Annotated[
     int | None,
     typer.Option("--n-bins", help="Bins a window, another number than in training too. [default: that of training]"),

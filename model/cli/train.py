@@ -24,9 +24,12 @@ from model.cli.options import WINDOWS, Anchors, Annotations, FeatureSet, Genes, 
 from model.registry import SHIPPED, find_model, model_names, models_of
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest
+from model.runs.signal_inputs import SignalInputs, require_inputs
 
 app = typer.Typer(rich_markup_mode=None)
 
+_SWEPT = ("gta-best", "gta-no-llm", "ridge-exponential", "ridge-centre")
+_SWEPT_SIGNALS = ("prism-best", "prism-ridge")
 _INTERRUPTED = 130
 """What the command line takes as: stopped, the same command goes on."""
 
@@ -49,7 +52,10 @@ StoreToo = Annotated[str | None, typer.Option("--store", help="The same, as an o
 Model = Annotated[
     str | None,
     typer.Option(
-        callback=_list_settings, is_eager=True, help=f"{', '.join(model_names())}. [default: {SHIPPED[0].name}]"
+        callback=_list_settings,
+        is_eager=True,
+        help=f"{', '.join(model_names())}; gta or prism for its best preset. [default: {SHIPPED[0].name}; with "
+        "--signals prism-best]",
     ),
 ]
 Preset = Annotated[
@@ -75,6 +81,7 @@ HelpOptions = Annotated[
 @takes(TrainRequest, without=("model",))
 @takes(HeldOut, into="held_out", without=("seed",))
 @takes(WindowSettings, into="windows", without=WINDOWS)
+@takes(SignalInputs, into="inputs")
 @takes(TargetSettings, into="target_settings")
 def train(
     genes: Genes,
@@ -83,6 +90,7 @@ def train(
     request: TrainRequest,
     held_out: HeldOut,
     windows: WindowSettings,
+    inputs: SignalInputs,
     target_settings: TargetSettings,
     store: Store = None,
     store_too: StoreToo = None,
@@ -106,6 +114,7 @@ def train(
     random fifth. A tenth of the others, or --validation-fraction of them, chooses the epoch. What was stopped goes
     on with the same command.
     """
+    require_inputs(_model(model, preset, inputs), inputs)
     _stage("loading torch, Lightning and Transformers")
     from model.runs.held_out import shared_bases
     from model.runs.workflow import load_genes
@@ -117,7 +126,7 @@ def train(
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     columns = request.tasks
-    request = replace(request, model=_model(model, preset), tasks=columns if len(columns) > 1 else ())
+    request = replace(request, model=_model(model, preset, inputs), tasks=columns if len(columns) > 1 else ())
     dataset = load_genes(
         _store(store, store_too),
         feature_set or features,
@@ -129,6 +138,7 @@ def train(
         annotations=annotations,
         anchors=anchors,
         windows=windows,
+        inputs=inputs,
         seed=request.seed,
     )
     say(str(dataset.joined))
@@ -148,6 +158,7 @@ def train(
 @takes(TrainRequest, without=("model", "seeds", "tasks", "log", "baselines", "controls"))
 @takes(HeldOut, into="held_out", without=("seed",))
 @takes(WindowSettings, into="windows", without=("n_bins", *WINDOWS))
+@takes(SignalInputs, into="inputs", without=("context",))
 @takes(TargetSettings, into="target_settings")
 def sweep(
     genes: Genes,
@@ -156,13 +167,21 @@ def sweep(
     request: TrainRequest,
     held_out: HeldOut,
     windows: WindowSettings,
+    inputs: SignalInputs,
     target_settings: TargetSettings,
     store: Store = None,
     store_too: StoreToo = None,
     models: Annotated[
-        str, typer.Option(help=f"Models to compare, comma-separated: {', '.join(model_names())}.")
-    ] = "gta-best,gta-no-llm,ridge-exponential,ridge-centre",
+        str | None,
+        typer.Option(
+            help=f"Models to compare, comma-separated: {', '.join(model_names())}. [default: {','.join(_SWEPT)}; with "
+            f"--signals {','.join(_SWEPT_SIGNALS)}]"
+        ),
+    ] = None,
     n_bins: Annotated[str, typer.Option(help="Bins a window, comma-separated.")] = "51,101,151,201,251",
+    context: Annotated[
+        str, typer.Option(help="With --signals, in place of --n-bins: bases a window (bp), comma-separated.")
+    ] = "1000,2000,5000",
     anchors: Anchors = None,
     layers: Annotated[
         str | None,
@@ -180,12 +199,19 @@ def sweep(
     In the form of tables 1 and 2 of the GTA paper: tables.md, scores.csv and scores.parquet. Stopped, the same command
     goes on: what is finished is not trained again.
     """
+    swept = names_in(models) or (_SWEPT_SIGNALS if inputs.signals else _SWEPT)
+    for name in swept:
+        require_inputs(name, inputs)
     _stage("loading torch, Lightning and Transformers")
     from model.runs.sweep import Sweep, run_sweep
     from model.runs.workflow import load_genes
 
     _stage(f"reading {genes} and {targets}, and opening the windows")
-    lengths = _whole("n_bins", n_bins)
+    lengths = _whole("context", context) if inputs.signals else _whole("n_bins", n_bins)
+    if inputs.signals:
+        inputs = replace(inputs, context=max(lengths))
+    else:
+        windows = replace(windows, n_bins=max(lengths))
     dataset = load_genes(
         _store(store, store_too),
         feature_set or features,
@@ -196,11 +222,11 @@ def sweep(
         annotations=annotations,
         anchors=anchors,
         windows=windows,
-        n_bins=max(lengths),
+        inputs=inputs,
         seed=request.seed,
     )
     print(dataset.joined, file=sys.stderr)
-    plan = Sweep(models=names_in(models) or (), n_bins=lengths, layers=_whole("layers", layers or ""))
+    plan = Sweep(models=swept, n_bins=lengths, layers=_whole("layers", layers or ""))
     try:
         found = run_sweep(
             dataset,
@@ -240,10 +266,11 @@ def _store(argument: str | None, option: str | None) -> str:
     return argument or option or ""
 
 
-def _model(model: str | None, preset: str | None) -> str:
+def _model(model: str | None, preset: str | None, inputs: SignalInputs | None = None) -> str:
     if preset is None:
         # A family of models by its name alone: its best preset.
-        return f"{model}-best" if f"{model}-best" in model_names() else model or SHIPPED[0].name
+        usual = _SWEPT_SIGNALS[0] if inputs is not None and inputs.signals else SHIPPED[0].name
+        return f"{model}-best" if f"{model}-best" in model_names() else model or usual
     if model in model_names():
         raise typer.BadParameter("--model and --preset each name the model; give one of them")
     return preset if model is None and preset in model_names() else f"{model or 'gta'}-{preset}"

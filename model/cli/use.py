@@ -24,9 +24,11 @@ from model.cli.options import (
     READING,
     Annotations,
     Checkpoint,
+    Covariates,
     Device,
     Genes,
     OtherAnchors,
+    OtherContext,
     OtherNBins,
     StoreOption,
     TargetColumn,
@@ -84,6 +86,8 @@ def evaluate(
         ),
     ] = None,
     n_bins: OtherNBins = None,
+    context: OtherContext = None,
+    covariates: Covariates = None,
     anchors: OtherAnchors = None,
     no_baselines: Annotated[
         bool, typer.Option("--no-baselines", help="Do not score the baselines of a RUN, nor its controls.")
@@ -125,7 +129,7 @@ def evaluate(
     from model.runs.workflow import evaluate as run_evaluate
     from model.runs.workflow import load_genes_as_trained, open_run
 
-    opened = open_run(run, device=device).with_n_bins(n_bins)
+    opened = open_run(run, device=device).with_n_bins(context or n_bins)
     labels = {} if no_baselines else {folder: folder.name for folder in controls_of(run)}
     labels |= {folder: str(folder) for folder in beside or ()}
     load = functools.partial(
@@ -137,6 +141,7 @@ def evaluate(
         target_settings=target_settings,
         annotations=annotations,
         windows=windows,
+        covariates=covariates,
     )
     dataset = load(opened, anchors=anchors)
     print(dataset.joined, file=sys.stderr)
@@ -245,6 +250,8 @@ def predict(
     annotations: Annotations = None,
     target_column: TargetColumn = None,
     n_bins: OtherNBins = None,
+    context: OtherContext = None,
+    covariates: Covariates = None,
     anchors: OtherAnchors = None,
     allow_other_store: Annotated[
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
@@ -255,7 +262,7 @@ def predict(
     from model.runs.workflow import load_genes_as_trained, open_run
     from model.runs.workflow import predict as run_predict
 
-    opened = open_run(run, device=device).with_n_bins(n_bins)
+    opened = open_run(run, device=device).with_n_bins(context or n_bins)
     dataset = load_genes_as_trained(
         opened,
         store,
@@ -266,6 +273,7 @@ def predict(
         annotations=annotations,
         anchors=anchors,
         windows=windows,
+        covariates=covariates,
     )
     print(dataset.joined, file=sys.stderr)
     frame = run_predict(opened, dataset, allow_other_store=allow_other_store)

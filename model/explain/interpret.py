@@ -8,18 +8,16 @@ Belongs here: which figures a model has, of which genes, and the files. Does not
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from catalog.runtime.files import replacing, write_atomic
 from loaders import GeneDataset
-from model.evaluation.figures import predicted_against_observed, save
+from model.evaluation.figures import predicted_against_observed
 from model.evaluation.metrics import spearman
 from model.explain import figures
 from model.explain.attention import (
@@ -31,7 +29,9 @@ from model.explain.attention import (
     prototypes_table,
     weighs_bins,
 )
+from model.explain.files import FigureFiles, Interpretation
 from model.explain.occlusion import contribution_by_distance, mean_bin, own_fill
+from model.explain.signals import interpret_signals
 from model.networks.alignment import AlignsBins
 from model.predictors.ensemble import members_of
 from model.predictors.predictor import NetworkPredictor, Predictor
@@ -63,12 +63,7 @@ _CAPTIONS = {
 """What each file shows. The paper gives no formulas of its figures: those here are of `model.explain.attention`."""
 
 
-class Interpretation(NamedTuple):
-    """What `interpret` wrote, and what it could not."""
-
-    files: list[Path]
-    left_out: dict[str, str]
-    """Why, by figure, for those that this model does not have."""
+_TITLE = "Figures of Honig et al. 2024 (arXiv 2410.01858), drawn anew: pictures, and their numbers as Parquet."
 
 
 def interpret(
@@ -115,6 +110,8 @@ def interpret(
             " was trained on one of them"
         )
     warn_of_windows(run)
+    if run.signals is not None:
+        return interpret_signals(run, dataset, out, subset=subset, allow_other_store=allow_other_store)
     run.predictor.allow_other_store = allow_other_store
     dataset = run.reads(dataset).unjittered()
     genes = dataset if subset == "all" else dataset.subset(getattr(run.split, subset))
@@ -126,7 +123,7 @@ def interpret(
         )
     shown, extremes = _genes_shown(dataset, predicted, genes_shown), _ranked(predicted)[:: len(predicted) - 1]
     genes = genes.subset(predicted["gene_id"].to_list())
-    files, left_out = _Files(out), {}
+    files, left_out = FigureFiles(out), {}
     files.add("figure5_predicted_against_observed", predicted, _scatter(run, predicted))
     if aligns_bins(run.predictor):
         titles = _titles(_predicted(run, dataset.subset(shown)), shown)
@@ -150,44 +147,11 @@ def interpret(
         left_out["contribution by distance"] = (
             "the run keeps no mean bin to hide others with: name its training genes in the tables too"
         )
-    files.add_captions(left_out)
+    files.add_captions(_TITLE, _CAPTIONS, left_out)
     return Interpretation(files.written, left_out)
 
 
-class _Files:
-    """Writes figures with their numbers into a folder."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.written: list[Path] = []
-        out.mkdir(parents=True, exist_ok=True)
-
-    def add(self, name: str, numbers: pl.DataFrame, figure: Figure) -> None:
-        self.add_numbers(name, numbers)
-        self.add_pictures(name, figure)
-
-    def add_numbers(self, name: str, numbers: pl.DataFrame) -> None:
-        with replacing(self.out / f"{name}.parquet") as partial:
-            numbers.write_parquet(partial)
-        self.written.append(self.out / f"{name}.parquet")
-
-    def add_pictures(self, name: str, figure: Figure) -> None:
-        self.written.append(save(figure, self.out / f"{name}.png"))
-        figure.set_layout_engine("none")  # the layout stays, and is not computed again for the other format
-        self.written.append(save(figure, self.out / f"{name}.svg"))
-
-    def add_captions(self, left_out: Mapping[str, str]) -> None:
-        """Say what each file shows, and why others are not there."""
-        names = {path.stem for path in self.written}
-        lines = [f"- `{name}`: {caption}" for name, caption in _CAPTIONS.items() if name in names]
-        lines += [f"- No {figure}: {why}." for figure, why in left_out.items()]
-        title = "Figures of Honig et al. 2024 (arXiv 2410.01858), drawn anew: pictures, and their numbers as Parquet."
-        path = self.out / "figures.md"  # no README.md, which may be of another hand
-        write_atomic(path, "\n".join([title, "", *lines, ""]).encode())
-        self.written.append(path)
-
-
-def _add_attention(files: _Files, attention: Attention, titles: Sequence[str]) -> None:
+def _add_attention(files: FigureFiles, attention: Attention, titles: Sequence[str]) -> None:
     bins, prototypes = attention.distances, attention.prototypes
     picture = figures.attention_of_genes(attention.over_heads(), bins, prototypes, titles)
     files.add("figure7_attention", attention.over_heads_table(), picture)
@@ -199,7 +163,7 @@ def _add_attention(files: _Files, attention: Attention, titles: Sequence[str]) -
     files.add("figure8_best_prototypes", attention.best_table(), picture)
 
 
-def _add_channels(files: _Files, predictor: NetworkPredictor, genes: GeneDataset) -> None:
+def _add_channels(files: FigureFiles, predictor: NetworkPredictor, genes: GeneDataset) -> None:
     scores = channel_scores(predictor, genes)
     by_head, title = scores.by_head(), "Channels where each head attends to its prototype"
     files.add("figure6_channels_by_head", by_head, figures.channels_by_head(by_head, title=title))

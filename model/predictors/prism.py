@@ -34,11 +34,10 @@ class SignalRidge(Ridge):
 
     def summarise(self, batch: GeneBatch) -> NDArray[np.float64]:
         """Give arcsinh of the mean signal of each segment, shares of A, C, G and T, and the covariates."""
-        given = cast("SignalFeatures", batch.features)
-        given = given.to(given.covariates.device)
+        given = cast("SignalFeatures", batch.features).to("cpu")
         signals = describe(given.signals.float()).asinh() if given.signals.shape[1] >= SEGMENTS else given.signals[:, 0]
         shares = [(given.sequence == base).double().mean(dim=1, keepdim=True) for base in range(N_BASES)]
-        return torch.cat([signals.double(), *shares, given.covariates.double()], dim=1).cpu().numpy()
+        return torch.cat([signals.double(), *shares, given.covariates.double()], dim=1).numpy()
 
 
 def controls(channel_names: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
@@ -55,7 +54,7 @@ def controls(channel_names: Sequence[str]) -> Mapping[str, Mapping[str, object]]
         "signals-only": plain | {"sequence": False},
     }
     found |= {
-        f"{re.sub(_UNFIT, '_', name)} only": plain | {"sequence": False, "signals": [name]} for name in names.signals
+        f"only-{re.sub(_UNFIT, '_', name)}": plain | {"sequence": False, "signals": [name]} for name in names.signals
     }
     if names.covariates:
         found["covariates-only"] = plain | {"sequence": False, "signals": []}

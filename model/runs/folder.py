@@ -31,6 +31,7 @@ from model.predictors.ensemble import members_of
 from model.predictors.predictor import NetworkPredictor, Predictor
 from model.predictors.saved import load_predictor
 from model.runs.genes import WindowRecord
+from model.runs.signal_inputs import SignalRecord
 from model.saved_config import current_names, with_defaults
 from model.saved_document import read_document, write_document
 from model.training.resume import clear_progress, has_progress, refuse_other
@@ -56,6 +57,7 @@ class _Record(BaseModel):
     tasks: list[str] = []
     windows: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
+    signals: dict[str, Any] | None = None
     asked: dict[str, Any] = {}
     """What decided the training."""
     summary: dict[str, Any] | None = None
@@ -78,6 +80,8 @@ class Run:
     """What it read."""
     prompt_settings: PromptSettings = field(default_factory=PromptSettings)
     """How the prompts that it read were written."""
+    signals: SignalRecord | None = None
+    """Signals and covariates that it read; None of windows of bins."""
     folder: Path | None = None
     """Where it lies; None if it was put together otherwise."""
     asked: Mapping[str, Any] = field(default_factory=dict)
@@ -149,6 +153,7 @@ def begin_run(
     split: Split,
     prompt_settings: PromptSettings | None = None,
     tasks: Sequence[str] = (),
+    signals: SignalRecord | None = None,
     joined: Mapping[str, Any] | None = None,
     restart: bool = False,
 ) -> None:
@@ -164,6 +169,7 @@ def begin_run(
         "windows": windows.to_json(),
         "prompts": {} if prompt_settings is None else prompt_settings.to_json(),
         "tasks": list(tasks),
+        **({} if signals is None else {"signals": signals.to_json()}),
         "joined": joined and dict(joined),
         "split": json.loads(split.to_json()),
     }
@@ -202,6 +208,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
     try:
         split, windows = Split.from_json(json.dumps(document.split)), WindowRecord.from_json(document.windows)
         prompts = apply_settings(PromptSettings(), document.prompts)
+        signals = None if document.signals is None else SignalRecord.from_json(document.signals)
     except ValueError as error:
         raise _no_record(folder, error) from error
     return Run(
@@ -212,6 +219,7 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
         baselines,
         windows,
         prompts,
+        signals=signals,
         folder=folder,
         asked=document.asked,
         scored=_read_scores(folder),

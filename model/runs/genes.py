@@ -20,6 +20,8 @@ from catalog.runtime.settings import apply_settings
 from featurestore import open as open_store
 from loaders import GeneDataset, WindowSettings, WindowSource, gene_dataset
 from loaders.settings import Orientation
+from model.runs.signal_inputs import SignalInputs
+from model.runs.signals import load_signal_genes
 
 AS_TRAINED = ("n_bins", "orient", "channels", "projection", "jitter_bins", "jitter_bp", "seed", "dtype")
 """Fields of `WindowSettings` that a run decides; the others say where rows are kept and how they are reached."""
@@ -79,6 +81,7 @@ def load_genes(
     anchors: str | None = None,
     prompt_settings: PromptSettings | None = None,
     windows: WindowSettings | None = None,
+    inputs: SignalInputs | None = None,
     **changes: Any,
 ) -> GeneDataset:
     """Read the tables and join them to the windows of a store.
@@ -97,6 +100,8 @@ def load_genes(
         Template and cell type of the prompts; None for those of the model that is trained.
     windows
         How windows are cut, read and shown; where it names no channels, low-signal ones are left out.
+    inputs
+        Where it names measured signals, genes are read with these, in place of windows of bins.
     changes
         Fields of `WindowSettings` in place of those of `windows`: `n_bins`, `residence`, ...
 
@@ -106,6 +111,17 @@ def load_genes(
         If the store has several feature sets and none is named, no gene lies on it, or the anchors lack a gene.
     """
     settings = replace(windows or WindowSettings(), **changes)
+    if inputs is not None and inputs.signals:
+        _refuse(feature_set=feature_set, anchors=anchors, annotations=annotations, target_columns=target_columns)
+        return load_signal_genes(
+            store,
+            inputs,
+            genes=genes,
+            targets=targets,
+            target_column=target_column,
+            target_settings=target_settings,
+            windows=settings,
+        )
     if settings.channels is None:
         settings = replace(settings, channels=_CHANNELS)
     if feature_set is None:
@@ -138,6 +154,13 @@ def load_genes(
     if dataset.joined is not None:
         dataset.joined = replace(dataset.joined, left_out=table.report.left_out)
     return dataset
+
+
+def _refuse(**given: Any) -> None:
+    """Refuse what windows of bins have and genes with signals have not."""
+    named = [f"`{name}=`" for name, value in given.items() if value]
+    if named:
+        raise ValueError(f"{', '.join(named)} are for windows of bins: leave them out, or leave out `signals=`")
 
 
 def _read_columns(targets: str | os.PathLike[str], columns: Sequence[str]) -> pl.DataFrame:

@@ -138,7 +138,7 @@ def evaluate(
 
 def reads_alike(run: Run, other: Run) -> bool:
     """Tell whether two runs read the same features in the same way, but for the length of the windows."""
-    if (run.feature_set, run.windows) != (other.feature_set, other.windows):
+    if (run.feature_set, run.windows, run.signals) != (other.feature_set, other.windows, other.signals):
         return False
     read = [one.predictor.trained_on for one in (run, other)]
     return read[0] is None or read[1] is None or read[0].identity.first_difference(read[1].identity) is None
@@ -147,9 +147,11 @@ def reads_alike(run: Run, other: Run) -> bool:
 def warn_of_windows(run: Run) -> None:
     """Warn of windows of an even number of bins, or of another number than in training."""
     predictor = run.predictor
-    warn_of_even_windows(predictor.n_bins)
-    if predictor.trained_on is not None:
-        warn_of_other_length(predictor.name, predictor.n_bins, predictor.trained_on.n_bins, run.scored)
+    trained_on = predictor.trained_on
+    if trained_on is None or trained_on.identity.bin_size != 1:
+        warn_of_even_windows(predictor.n_bins)
+    if trained_on is not None:
+        warn_of_other_length(predictor.name, predictor.n_bins, trained_on.n_bins, run.scored)
 
 
 def _checked_spread(name: str, predicted: NDArray[np.float32], observed: NDArray[np.float32]) -> float | None:

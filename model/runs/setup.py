@@ -31,6 +31,7 @@ from model.runs.folder import shared_name
 from model.runs.genes import WindowRecord
 from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.settings import split_settings
+from model.runs.signals import signals_of
 from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.fit import require_log
 from model.training.resume import digest_of, identity_record
@@ -50,6 +51,7 @@ def set_up(request: TrainRequest) -> tuple[Any, TrainConfig | None]:
         devices=request.devices,
         log=request.log,
         epochs=factory.recipe.epochs if request.epochs is None else request.epochs,
+        steps=factory.recipe.steps if request.epochs is None else None,
         batch_size=request.batch_size if isinstance(request.batch_size, int) else factory.recipe.batch_size,
         micro_batch_size="auto" if request.batch_size == "auto" else factory.recipe.micro_batch_size,
         autocast=factory.recipe.autocast or _rounds_all(request, factory.language(factory.config)),
@@ -93,6 +95,9 @@ def decided_by(
         "genes": digest_of([*dataset.gene_ids, *dataset.prompts, dataset.targets]),
         "split": digest_of([split.to_json()]),
     }
+    if (source := signals_of(dataset)) is not None:
+        # Where the table of covariates lies decides nothing; what stands in it does.
+        decided["signals"] = source.record().to_json() | {"covariates": digest_of([source.signals.covariates])}
     if dataset.prompt_settings is not None and (prompts := dataset.prompt_settings.to_json()):
         decided["prompts"] = prompts
     settings = {} if config is None else plain_settings(config)

@@ -35,6 +35,7 @@ _COLUMNS = {
     "two_sd": pl.Float64,
     "pearson": pl.Float64,
     "mse": pl.Float64,
+    "mae": pl.Float64,
     "trainable_parameters": pl.Int64,
     "seconds": pl.Float64,
     "table": pl.Int64,
@@ -122,7 +123,7 @@ def run_sweep(
     Returns
     -------
     One row a point: model, n_bins, layers (null where there is no language model), n_train, n_test, spearman, two_sd,
-    pearson, mse, trainable_parameters, seconds, table (1: by context, 2: by layers).
+    pearson, mse, mae, trainable_parameters, seconds, table (1: by context, 2: by layers).
 
     Raises
     ------
@@ -151,7 +152,7 @@ def run_sweep(
             _score_point(dataset.with_n_bins(point.n_bins), split, point, of_point, out / "runs" / point.folder, draws)
         )
         frame = pl.DataFrame(rows, schema=_COLUMNS)
-        _write(out, frame, draws)
+        _write(out, frame, draws, unit="bp" if dataset.windows.bin_size == 1 else "bins")
         say(
             f"{number} of {len(points)}: {point.folder}, Spearman {_score(rows[-1])}, "
             f"{time.perf_counter() - started:.0f} s so far"
@@ -200,15 +201,15 @@ def _scored(dataset: GeneDataset, folder: Path, point: SweepPoint, request: Trai
     return {"layers": blocks, "scores": evaluate(run, dataset, draws=draws)}
 
 
-def _write(out: Path, frame: pl.DataFrame, draws: int) -> None:
+def _write(out: Path, frame: pl.DataFrame, draws: int, *, unit: str) -> None:
     with replacing(out / "scores.csv") as partial:
         frame.write_csv(partial)
     with replacing(out / "scores.parquet") as partial:
         frame.write_parquet(partial)
-    write_atomic(out / "tables.md", tables(frame, draws=draws).encode())
+    write_atomic(out / "tables.md", tables(frame, draws=draws, unit=unit).encode())
 
 
-def tables(frame: pl.DataFrame, *, draws: int) -> str:
+def tables(frame: pl.DataFrame, *, draws: int, unit: str = "bins") -> str:
     """Write what `run_sweep` gives as Markdown: Spearman ± two standard deviations by context, then by layers."""
     by_context = frame.filter(table=1)
     lengths = by_context["n_bins"].unique(maintain_order=True).to_list()
@@ -218,7 +219,7 @@ def tables(frame: pl.DataFrame, *, draws: int) -> str:
         f"Spearman ± two standard deviations over {draws} bootstraps of {frame['n_test'][0]} test genes. Parameters "
         "are those that are trained; seconds are of training, at the longest context here.",
         "",
-        "Table 1: by context length (bins)",
+        f"Table 1: by context length ({unit})",
         "",
         *_markdown(
             ["model", *map(str, lengths), "parameters", "seconds"],

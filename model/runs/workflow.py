@@ -19,7 +19,6 @@ from catalog.expression.targets import TargetSettings
 from loaders import GeneDataset, WindowSettings
 from model.evaluation.cautions import warn_of_collapse, warn_of_even_windows
 from model.evaluation.metrics import spearman, spread
-from model.networks.prism.features import SignalFeatures
 from model.predictors.build import build_predictor
 from model.predictors.ensemble import members_of
 from model.predictors.factory import factory_of
@@ -36,6 +35,8 @@ from model.runs.request import TrainRequest as TrainRequest
 from model.runs.scores import defined, warn_of_windows
 from model.runs.scores import evaluate as evaluate
 from model.runs.setup import decided_by, set_up, untrained_predictor
+from model.runs.signal_inputs import SignalInputs, require_inputs
+from model.runs.signals import load_signal_genes_as_trained, signals_of
 from model.training.report import FitReport
 
 _GRID = "none"
@@ -67,6 +68,7 @@ def load_genes_as_trained(
     annotations: str | os.PathLike[str] | None = None,
     anchors: str | None = None,
     windows: WindowSettings | None = None,
+    covariates: Path | None = None,
 ) -> GeneDataset:
     """Read genes with windows as a run learned from them: its channels, orientation and tasks, and no jitter.
 
@@ -80,6 +82,8 @@ def load_genes_as_trained(
         Name of other anchors than in training, or `none` for the grid; None for those of training.
     windows
         Where rows are kept and how they are reached.
+    covariates
+        Of a run that reads covariates: where their table lies; None for where it was in training.
 
     Raises
     ------
@@ -87,6 +91,19 @@ def load_genes_as_trained(
         As `load_genes`.
     """
     record = run.windows
+    if run.signals is not None:
+        return load_signal_genes_as_trained(
+            run.signals,
+            store,
+            genes=genes,
+            targets=targets,
+            length=run.predictor.n_bins,
+            orient=record.orient,
+            covariates=covariates,
+            target_column=target_column,
+            target_settings=target_settings,
+            windows=windows,
+        )
     return load_genes(
         store,
         run.feature_set,
@@ -166,9 +183,10 @@ def _train_one(
             "`prompt_template=` and `cell_type=` say how prompts are written from annotations, and these genes have "
             "texts of their own; leave them out"
         )
-    parts = _parts(dataset, split)
+    parts, source = _parts(dataset, split), signals_of(dataset)
     _require_bins(request.model, dataset)
-    warn_of_even_windows(dataset.n_bins)
+    if dataset.windows.bin_size > 1:  # no bin of one base has an edge that the TSS could lie at
+        warn_of_even_windows(dataset.n_bins)
     config, training = set_up(request)
     decided = decided_by(dataset, split, request, config, training)
     summary = None if request.restart else finished_run(out, decided, configs=(type(config), type(training)))
@@ -190,6 +208,7 @@ def _train_one(
         split=split,
         prompt_settings=dataset.prompt_settings,
         tasks=request.tasks,
+        signals=None if source is None else source.record(),
         joined=None if dataset.joined is None else dataset.joined.to_json(),
         restart=request.restart,
     )
@@ -213,13 +232,8 @@ def _parts(dataset: GeneDataset, split: Split) -> dict[str, GeneDataset]:
 
 def _require_bins(model: str, dataset: GeneDataset) -> None:
     """Refuse genes that a model cannot read."""
-    has_signals = isinstance(dataset[[0]].features, SignalFeatures)
-    if has_signals != (find_model(model).reads == "signals") and find_model(model).reads != "any":
-        raise ValueError(
-            f"{model} reads windows of bins: leave `signals=` out, or take prism-best"
-            if has_signals
-            else f"{model} reads sequence with measured signals: name their feature sets, `signals=`"
-        )
+    source = signals_of(dataset)
+    require_inputs(model, SignalInputs() if source is None else SignalInputs(signals=(source.name,)))
     bin_size = dataset.windows.bin_size
     if not reads_bins_of(model, bin_size):
         longest = find_model(model).max_bin_size

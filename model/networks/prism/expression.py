@@ -74,7 +74,7 @@ class PrismModel(ExpressionModel):
         other = next(name for name in PREDICTIONS if name != self.config.predict)
         return {other: getattr(self.network(*self.inputs(features)), other)}
 
-    def inputs(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self, features: Tensor | SignalFeatures) -> tuple[Tensor, Tensor, Tensor]:
         """Give bases, signals and covariates on the scales that the network reads."""
         given = cast("SignalFeatures", features)
         n_signals = len(self.names.signals)
@@ -85,6 +85,13 @@ class PrismModel(ExpressionModel):
         if self.config.standardise_covariates:
             covariates = (covariates - self.feature_mean[n_signals:]) / self.feature_scale[n_signals:]
         return given.sequence, signals, covariates
+
+    @property
+    def mean_signal(self) -> Tensor:
+        """Mean of each signal over the bases of the training genes, shape `(signals,)`: as transformed, and back."""
+        mean = self.feature_mean[: len(self.names.signals)]
+        kind = self.config.signal_transform
+        return mean.expm1() if kind == "log1p" else mean.sinh() if kind == "arcsinh" else mean
 
     @torch.no_grad()
     def set_target_scale(self, expression: Tensor) -> None:
@@ -107,7 +114,7 @@ class PrismModel(ExpressionModel):
         total, described = _Moments(len(self.channel_names)), []
         for batch in genes:
             given = cast("SignalFeatures", batch.features)
-            given = given.to(given.sequence.device)
+            given = given.to(self.feature_mean.device)
             self._refuse(given)
             signals = self._transformed(given.signals)
             total.add(signals.flatten(0, 1), given.covariates)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from loaders import StoredGenes
+
 _COVARIATE = "covariate "
 """Begins the name of a covariate among the channels."""
 
@@ -54,3 +56,34 @@ class SignalFeatures:
     def __len__(self) -> int:
         """Count the genes."""
         return len(self.sequence)
+
+
+class StoredFeatures:
+    """The same before it is moved, in bins and types of the store: bins are repeated where `to` brings them."""
+
+    def __init__(self, stored: StoredGenes) -> None:
+        self._stored = stored
+
+    def to(self, device: torch.device | str, **options: Any) -> SignalFeatures:
+        """Move what is stored, and finish it there."""
+        moved: StoredGenes = _moved(self._stored, device, options)
+        batch = moved.finished()
+        return SignalFeatures(batch.sequence, batch.signals, batch.covariates)
+
+    def __getitem__(self, genes: slice) -> SignalFeatures:
+        """Take some of the genes, finished where they are."""
+        return self.to(self._stored.sequence.device)[genes]
+
+    def __len__(self) -> int:
+        """Count the genes."""
+        return len(self._stored.sequence)
+
+
+def _moved(value: Any, device: torch.device | str, options: dict[str, Any]) -> Any:
+    """Move every tensor of nested tuples."""
+    if isinstance(value, Tensor):
+        return value.to(device, **options)
+    if isinstance(value, tuple):
+        parts = [_moved(part, device, options) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value

@@ -165,8 +165,8 @@ def test_controls_leave_out_a_part_each_and_read_covariates_alone_too() -> None:
         "concatenated",
         "sequence-only",
         "signals-only",
-        "active only",
-        "background only",
+        "only-active",
+        "only-background",
         "covariates-only",
     ]
     read = {}
@@ -178,8 +178,8 @@ def test_controls_leave_out_a_part_each_and_read_covariates_alone_too() -> None:
         "concatenated": (True, ("active", "background"), None),
         "sequence-only": (True, (), None),
         "signals-only": (False, ("active", "background"), None),
-        "active only": (False, ("active",), None),
-        "background only": (False, ("background",), None),
+        "only-active": (False, ("active",), None),
+        "only-background": (False, ("background",), None),
         "covariates-only": (False, (), None),
     }
 
