@@ -19,9 +19,10 @@ SEQUENCE = "sequence"
 ALPHABET = b"ACGTN"
 """Bases in the order of their codes; a letter that is none of the first four is an N."""
 _BATCH_BASES = 1 << 22
-_CODES = np.full(256, ALPHABET.index(b"N"), dtype=np.uint8)
+CODES = np.full(256, ALPHABET.index(b"N"), dtype=np.uint8)
 for _code, _letter in enumerate(ALPHABET):
-    _CODES[[_letter, _letter | 0x20]] = _code
+    CODES[[_letter, _letter | 0x20]] = _code
+"""Code of each ASCII letter, by its number."""
 
 
 class BasesExtractor:
@@ -59,4 +60,4 @@ class BasesExtractor:
 
     def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
         """Code bases, `(batch, 1)`."""
-        return {SEQUENCE: _CODES[sequence]}
+        return {SEQUENCE: CODES[sequence]}

@@ -249,6 +249,7 @@ class HfExtractor:
             layer=self.layer,
             precision=settings.precision,
             trusted=settings.trust_remote_code,
+            random_seed=settings.random_seed,
         )
         return model.to(device), device
 

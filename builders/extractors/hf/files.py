@@ -117,19 +117,28 @@ def load_tokenizer(folder: Path, *, trusted: bool) -> Any:
         raise HfModelError(f"{folder} has no tokenizer that can be read: {_first_line(error)}") from error
 
 
-def load_model(folder: Path, config: Any, *, layer: int, precision: str, trusted: bool) -> nn.Module:
+def load_model(
+    folder: Path, config: Any, *, layer: int, precision: str, trusted: bool, random_seed: int | None = None
+) -> nn.Module:
     """Load the model for inference on the CPU, without the blocks that are not needed.
 
     Parameters
     ----------
     layer
         Whose hidden states are read, 0 to the number of blocks.
+    random_seed
+        Of random weights in place of the model's own; None for those.
 
     Raises
     ------
     HfModelError
         If the weights are missing or damaged, or some of them are not finite.
     """
+    if random_seed is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_seed)
+            model = AutoModel.from_config(config, trust_remote_code=trusted)  # type: ignore[no-untyped-call]
+        return _ready(model.to(DTYPES[precision]), config, layer)
     own = getattr(config, "auto_map", None) or {}
     loaders = {"AutoModel": AutoModel, "AutoModelForMaskedLM": AutoModelForMaskedLM}
     loaders["AutoModelForCausalLM"] = AutoModelForCausalLM
@@ -155,13 +164,16 @@ def load_model(folder: Path, config: Any, *, layer: int, precision: str, trusted
     spoiled = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
     if spoiled:
         raise HfModelError(f"{folder} holds NaN or infinite weights in {', '.join(spoiled[:3])}; fetch it again")
+    return _ready(model, config, layer)
+
+
+def _ready(model: nn.Module, config: Any, layer: int) -> nn.Module:
     blocks = int(config.num_hidden_layers)
     stacks = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == blocks]
     if layer < blocks - 1 and len(stacks) == 1:
         # One more block is kept: hidden states after the last one may come from the final norm.
         del stacks[0][layer + 1 :]
-    made: nn.Module = model.eval().requires_grad_(False)
-    return made
+    return model.eval().requires_grad_(False)
 
 
 def last_is_output(config: Any, *, trusted: bool) -> bool | None:

@@ -36,6 +36,8 @@ class HfSettings:
     """Arithmetic of the model."""
     batch_pieces: int = 16
     """Pieces that are computed at once."""
+    random_seed: int | None = None
+    """A control: the same architecture with random weights of this seed, in place of those that were trained."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the model. It can do anything: read it first, and pin revision."""
     feature_set: str = "hf"

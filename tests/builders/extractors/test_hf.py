@@ -156,7 +156,9 @@ def test_an_unknown_token_covers_what_lies_before_the_next_known_one(folders: di
     assert [(int(a), int(b)) for a, b in zip(found.starts, found.ends, strict=True)] == [(0, 0), (0, 3), (3, 5), (5, 8)]
 
 
-@pytest.mark.parametrize("change", ["weights", "tokenizer", "layer", "pooling", "bin_size", "context_bp", "strands"])
+@pytest.mark.parametrize(
+    "change", ["weights", "tokenizer", "layer", "pooling", "bin_size", "context_bp", "strands", "random_seed"]
+)
 def test_the_fingerprint_tells_apart_what_changes_values(change: str, folders: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(folders["llama, letters"], tmp_path / "llama")
     before = made(folder).fingerprint
@@ -172,6 +174,7 @@ def test_the_fingerprint_tells_apart_what_changes_values(change: str, folders: d
         "bin_size": {"bin_size": 20},
         "context_bp": {"context_bp": 4},
         "strands": {"strands": "both"},
+        "random_seed": {"random_seed": 0},
     }
     assert made(folder, **others.get(change, {})).fingerprint != before
 
@@ -222,6 +225,16 @@ def test_weights_that_are_missing_are_not_made_up(folders: dict[str, Path], tmp_
     path.write_text(path.read_text().replace(f'"num_hidden_layers": {BLOCKS}', f'"num_hidden_layers": {BLOCKS + 1}'))
     with pytest.raises(HfModelError, match=r"lacks \d+ weights .*would be random"):
         made(folder)(drawn(40))
+
+
+def test_random_weights_are_those_of_their_seed_and_no_others(folders: dict[str, Path]) -> None:
+    bases = drawn(40)
+    trained, one, again, other = (
+        made(folders["llama, letters"], random_seed=seed)(bases)["hf"] for seed in (None, 1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+    assert not np.allclose(one, trained)
 
 
 def test_a_folder_without_a_model_and_an_id_that_cannot_be_fetched_are_refused(
