@@ -127,17 +127,8 @@ class DiskCache:
         The pages, shape `(end - first, page_bytes)`. None if there is no such entry, or it is damaged and was
         removed.
         """
-
-        def take(file: int) -> NDArray[np.uint8] | None:
-            stride = page_bytes + _CRC_BYTES
-            framed = np.empty((end - first, stride), dtype=np.uint8)
-            if os.preadv(file, [framed.data], first * stride) != framed.nbytes:
-                return None
-            seed = _seed(key)
-            is_whole = all(_crc(seed, page[:page_bytes]) == page[page_bytes:].tobytes() for page in framed)
-            return framed[:, :page_bytes] if is_whole else None
-
-        return self._taken(key, take)
+        # No nested function: its annotations would be evaluated at every read.
+        return self._taken(key, lambda file: _pages_of(file, key, page_bytes, first, end))
 
     def write(self, key: str, data: bytes) -> None:
         """Store an entry of one page, unless it is larger than the budget or the disk is full."""
@@ -275,6 +266,19 @@ class DiskCache:
     def _path(self, key: str) -> Path:
         assert _IS_KEY.fullmatch(key), f"{key!r} is no key"
         return self.folder / f"{key}{_SUFFIX}"
+
+
+def _pages_of(file: int, key: str, page_bytes: int, first: int, end: int) -> NDArray[np.uint8] | None:
+    """Read pages of an open entry; None if they are not whole."""
+    stride = page_bytes + _CRC_BYTES
+    framed = np.empty((end - first, stride), dtype=np.uint8)
+    if os.preadv(file, [framed.data], first * stride) != framed.nbytes:
+        return None
+    seed = _seed(key)
+    for page in framed:
+        if _crc(seed, page[:page_bytes]) != page[page_bytes:].tobytes():
+            return None
+    return framed[:, :page_bytes]
 
 
 def entry_bytes(n_bytes: int, page_bytes: int) -> int:

@@ -24,6 +24,20 @@ _BLOCK_BYTES = 256 << 10
 _FETCH_BYTES = 64 << 20
 """Of blocks that are read from the store at one time: what a read needs in memory beyond its result."""
 _REQUESTS_AT_ONCE = 8
+_PAGE_BYTES = 16 << 10
+_LEAST_PAGE_BINS = 2048
+
+
+def page_bins(chunk_bins: int, row_bytes: int) -> int:
+    """Choose the rows of a page, the smallest piece that is read and checked: a chunk, or a part of one of many rows.
+
+    Chunks of bins of one base hold up to 64 KiB, of which a window of 2,000 bp needs 2: pages of them have at most
+    16 KiB, or 2,048 rows.
+    """
+    rows = chunk_bins
+    while rows % 2 == 0 and rows > _LEAST_PAGE_BINS and rows * row_bytes > _PAGE_BYTES:
+        rows //= 2
+    return rows
 
 
 class _Block(NamedTuple):
@@ -76,9 +90,10 @@ class MirrorRows:
         self._n_channels = len(reader.channel_names)
         self._dtype = reader.feature_set.value_type.dtype
         self._row_bytes = row_bytes = self._dtype.itemsize * self._n_channels
-        self._chunk_bins = reader.feature_set.chunk_bins
-        self._page_bytes = self._chunk_bins * row_bytes
-        self._block_bins = self._chunk_bins * max(1, _BLOCK_BYTES // self._page_bytes)
+        chunk_bins = reader.feature_set.chunk_bins
+        self._page_bins = page_bins(chunk_bins, row_bytes)
+        self._page_bytes = self._page_bins * row_bytes
+        self._block_bins = chunk_bins * max(1, _BLOCK_BYTES // (chunk_bins * row_bytes))
         least = entry_bytes(min(self._block_bins, reader.feature_set.shard_bins) * row_bytes, self._page_bytes)
         if max_bytes < least:
             raise ValueError(
@@ -93,6 +108,7 @@ class MirrorRows:
                 "the environment's FEATURESTORE_CACHE), or keep nothing on disk (residence='stream')"
             ) from error
         self._digests: dict[tuple[str, int, int], str] = {}
+        self._row_counts: dict[tuple[str, int], tuple[int, int]] = {}
 
     def read_into(self, requests: Sequence[RowRequest], outputs: Sequence[Values]) -> None:
         """Fill the outputs from blocks that are here; read those that are not, and keep them."""
@@ -118,31 +134,38 @@ class MirrorRows:
 
     def _pieces(self, request: RowRequest, output: Values) -> Iterator[tuple[_Block, _Piece]]:
         contig, phase, row, end = request
-        layout = self._reader.layout(contig)
-        n_rows = layout.n_bins(phase)
+        shard_bins, n_rows = self._rows_of(contig, phase)
         while row < end:
-            shard, within = divmod(row, layout.shard_bins)
+            shard, within = divmod(row, shard_bins)
             first = row - within % self._block_bins
-            last = min(first + self._block_bins, (shard + 1) * layout.shard_bins, n_rows)
+            last = min(first + self._block_bins, (shard + 1) * shard_bins, n_rows)
             until = min(end, last)
             piece = _Piece(row - first, until - first, output[row - request.first : until - request.first])
             yield _Block(contig, phase, shard, first, last), piece
             row = until
+
+    def _rows_of(self, contig: str, phase: int) -> tuple[int, int]:
+        """Give the rows of a shard and of the phase."""
+        found = self._row_counts.get((contig, phase))
+        if found is None:
+            layout = self._reader.layout(contig)
+            found = self._row_counts[contig, phase] = layout.shard_bins, layout.n_bins(phase)
+        return found
 
     def _fill(self, block: _Block, pieces: Iterable[_Piece]) -> list[_Piece]:
         """Take rows from a block; gives what it could not, since the block is not here."""
         name = self._name(block)
         missing = []
         for piece in pieces:
-            page = piece.first // self._chunk_bins
-            pages = self._blocks.read_pages(name, self._page_bytes, page, -(-piece.end // self._chunk_bins))
+            page = piece.first // self._page_bins
+            pages = self._blocks.read_pages(name, self._page_bytes, page, -(-piece.end // self._page_bins))
             if pages is None:
                 missing.append(piece)
                 continue
-            start = piece.first - page * self._chunk_bins
+            start = piece.first - page * self._page_bins
             filled = 0
             for stored in pages:
-                rows = stored.view(self._dtype).reshape(self._chunk_bins, -1)[start:]
+                rows = stored.view(self._dtype).reshape(self._page_bins, -1)[start:]
                 rows = rows[: len(piece.output) - filled]
                 piece.output[filled : filled + len(rows)] = rows
                 filled += len(rows)
@@ -179,5 +202,5 @@ class MirrorRows:
                 f"{commit.fingerprint}, not {described.fingerprint}; open the store again"
             )
         # How the bytes are cut into rows belongs to the name too: it says what is in the file.
-        shape = f"{self._chunk_bins} {self._block_bins} {self._n_channels}"
+        shape = f"{self._page_bins} {self._block_bins} {self._n_channels}"
         return hashlib.sha256(f"{commit.sha256} {shape}".encode()).hexdigest()[:32]

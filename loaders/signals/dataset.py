@@ -173,8 +173,8 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
     @overload
     def __getitem__(self, index: int) -> SignalGeneBatch: ...
     @overload
-    def __getitem__(self, index: slice | Sequence[int]) -> SignalGeneBatch: ...
-    def __getitem__(self, index: int | slice | Sequence[int]) -> SignalGeneBatch:
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[np.int64]) -> SignalGeneBatch: ...
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> SignalGeneBatch:
         """Read some genes, of a list of indices or a slice; a single index gives a batch of one."""
         return self.stored(index).finished()
 
@@ -182,7 +182,7 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
         """Read many genes in one request a set, as one batch; DataLoader calls this when it makes batches itself."""
         return [self[list(indices)]]
 
-    def stored(self, index: int | slice | Sequence[int]) -> StoredGenes:
+    def stored(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> StoredGenes:
         """Read some genes as the store has them; `finished()` of what it gives is the batch."""
         if isinstance(index, slice):
             index = range(len(self))[index]
@@ -325,7 +325,7 @@ class StoredDataset(Displayed, Dataset[StoredGenes]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int | slice | Sequence[int]) -> StoredGenes:
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> StoredGenes:
         """Read some genes as the store has them."""
         return self.dataset.stored(index)
 

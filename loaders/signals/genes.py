@@ -139,7 +139,7 @@ def _sequence(url: StorePlace, name: str, placed: pl.DataFrame, settings: Signal
         raise ValueError(
             f"{name} is no sequence, which has one uint8 a base and pads with {N_CODE}, an N: it has bins of "
             f"{described.bin_size} bp and {n_channels} channels of {described.dtype}, padded with {pad:g}; build one "
-            "(`featurestore build --extractor bases`), name another (`sequence=`), or none: `sequence=None`"
+            "(`featurestore build-sequence`), name another (`sequence=`), or none: `sequence=None`"
         )
     return GridRows(windows, [0])
 

@@ -201,5 +201,5 @@ def _refuse_unknown_codes(sequence: Tensor, name: str) -> None:
     if most > N_CODE:
         raise ValueError(
             f"{name} holds the code {most}, and a sequence has 0 to 3 for A, C, G, T and {N_CODE} for N; build it anew "
-            "(`featurestore build --extractor bases`), or name another set (`sequence=`)"
+            "(`featurestore build-sequence`), or name another set (`sequence=`)"
         )

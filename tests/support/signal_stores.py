@@ -65,7 +65,16 @@ def signal_store(url: str | Path) -> Store:
     return store
 
 
-def described(name: str, grid: Grid, dtype: Dtype, channels: tuple[str, ...], pad: tuple[float, ...]) -> FeatureSet:
+def described(
+    name: str,
+    grid: Grid,
+    dtype: Dtype,
+    channels: tuple[str, ...],
+    pad: tuple[float, ...],
+    *,
+    chunk_bins: int = 16,
+    shard_bins: int = 128,
+) -> FeatureSet:
     """Describe a set of small chunks and shards."""
     return FeatureSet(
         name=name,
@@ -75,8 +84,8 @@ def described(name: str, grid: Grid, dtype: Dtype, channels: tuple[str, ...], pa
         bin_size=grid.bin_size,
         offsets=grid.offsets,
         pad=pad,
-        chunk_bins=16,
-        shard_bins=128,
+        chunk_bins=chunk_bins,
+        shard_bins=shard_bins,
         dtype=dtype,
     )
 

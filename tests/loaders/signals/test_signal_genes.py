@@ -8,14 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from signal_stores import GENES, LENGTHS, described, signal_store, window_of, write_set
 from torch.utils.data import DataLoader
 
 import featurestore
 from catalog import Grid, TableError
 from catalog.genes.anchors import Anchor
-from featurestore.testing import build_anchored
+from featurestore.store import create
+from featurestore.testing import assembly_of, build_anchored, random_sequences
 from loaders import SignalGeneBatch, SignalSettings, data_loader, prefetch, signal_gene_dataset
+from loaders.residence.mirror import page_bins
 from loaders.signals.names import signal_names, stranded_partners
 
 TARGETS = pl.DataFrame({"gene_id": ["ENSG4", "ENSG2.3", "ENSG9", "ENSG3"], "value": [4.0, 2.0, 9.0, 3.0]})
@@ -186,3 +190,35 @@ def test_the_published_window_begins_a_thousand_bases_before_the_tss(url: str) -
     np.testing.assert_array_equal(found, window_of("sequence", "chr1", 700, 2000)[:, 0])
     assert (found[:300] == 4).all(), "TSS-1000 lies before the contig"
     assert found[1000] == window_of("sequence", "chr1", 700, 1)[0, 0]
+
+
+def test_a_mirror_of_large_chunks_is_read_by_parts_of_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40_000, 3)).astype(np.float16)
+    store = create(tmp_path / "s", assembly_of(random_sequences({"chr1": len(values)})))
+    large = described(
+        "large", Grid(bin_size=1), "float16", ("a", "b", "c"), (0.0,) * 3, chunk_bins=8192, shard_bins=16_384
+    )
+    write_set(store, large, lambda _: values)
+    assert page_bins(large.chunk_bins, 6) == 2048
+    tss = rng.integers(500, 39_500, size=20)
+    genes = pl.DataFrame(
+        {"gene_id": [f"g{number}" for number in range(20)], "contig": "chr1", "strand": "+", "tss": tss}
+    )
+    settings = SignalSettings(
+        sequence=None, signals=("large",), length=999, residence="cache", cache_dir=tmp_path / "c"
+    )
+    for _ in range(2):  # read from the store, then from the mirror
+        found = signal_gene_dataset(str(store.url), genes, settings=settings)
+        signals = found[:].signals.numpy()
+        for window, start in zip(signals, tss - 499, strict=True):
+            np.testing.assert_array_equal(window, values[start : start + 999])
+    assert found.stats.cache_misses == 0
+
+
+@given(st.integers(0, 20), st.integers(1, 1 << 20))
+def test_pages_of_a_mirror_are_whole_parts_of_a_chunk(power: int, row_bytes: int) -> None:
+    chunk = 1 << power
+    rows = page_bins(chunk, row_bytes)
+    assert chunk % rows == 0
+    assert rows == chunk or rows >= 2048, "chunks of few rows, however wide, are read whole"
