@@ -161,7 +161,7 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
     def past_contig(self) -> list[str]:
         """Ids of the genes whose windows leave their contig: bases there are N, and signals what the set has for it."""
         inside = self._inside(np.arange(len(self)))
-        return [self.gene_ids[place] for place in np.flatnonzero(self._is_cut(inside)).tolist()]
+        return self.genes["gene_id"].filter(pl.Series(self._is_cut(inside), dtype=pl.Boolean)).to_list()
 
     def blocks(self) -> NDArray[np.int64]:
         """Tell which shard each TSS lies in, by number: the blocks of a two-level shuffle, shape `(genes,)`."""

@@ -125,7 +125,12 @@ def _read(planned: _Planned, genes: NDArray[np.int64], device: torch.device) -> 
 def _gathered(rows: Tensor, firsts: NDArray[np.int64], n_rows: int) -> Tensor:
     if rows.device.type == "cpu":
         return torch.from_numpy(gather(rows.numpy(), firsts, n_rows))
-    numbers = torch.from_numpy(firsts).to(rows.device)[:, None] + torch.arange(n_rows, device=rows.device)
+    return gathered_by_rows(rows, torch.from_numpy(firsts).to(rows.device), n_rows)
+
+
+def gathered_by_rows(rows: Tensor, firsts: Tensor, n_rows: int) -> Tensor:
+    """Gather windows of consecutive rows on a device, shape `(windows, n_rows, channels)`."""
+    numbers = firsts[:, None] + torch.arange(n_rows, device=rows.device)
     return rows.index_select(0, numbers.flatten()).view(len(firsts), n_rows, -1)
 
 

@@ -11,9 +11,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from signal_stores import GENES, SETS, window_of
+from signal_stores import GENES, SETS, described, window_of, write_set
 
-from loaders import MemoryBudgetExceeded, SignalGeneBatch, SignalGeneDataset, signal_gene_dataset
+from featurestore.rows.source import gather
+from featurestore.store import create
+from featurestore.testing import assembly_of, grids, random_sequences
+from loaders import (
+    MemoryBudgetExceeded,
+    SignalGeneBatch,
+    SignalGeneDataset,
+    data_loader,
+    prefetch,
+    signal_gene_dataset,
+)
+from loaders.signals.held import gathered_by_rows
 from loaders.signals.rows import merged_runs
 
 SIGNALS = ("base", "fine", "wide")
@@ -74,7 +85,52 @@ def test_every_residence_gives_the_same_batches(url: str, residence: str, tmp_pa
     there = {"residence": residence, "cache_dir": tmp_path, "cache_bytes": 1 << 22}
     ours, reference = dataset(url, orient="gene", **there)[:], dataset(url, orient="gene")[:]
     for one, other in zip(ours, reference, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(one.cpu(), other, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_the_same_batches_whether_rows_lie_there_or_bins_are_brought(url: str) -> None:
+    pairs = {"plus": "-minus"}
+    reference = dataset(url, orient="gene", stranded=pairs)
+    loader = data_loader(reference.as_stored(), batch_size=7)
+    (stored,) = prefetch(loader, "cuda")
+    held = dataset(url, orient="gene", stranded=pairs, residence="device")
+    for batch in (stored.finished(), held[:]):
+        assert {tensor.device.type for tensor in batch} == {"cuda"}
+        for one, other in zip(batch, reference[:], strict=True):
+            torch.testing.assert_close(one.cpu(), other, rtol=0, atol=0, equal_nan=True)
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 15), min_size=1, max_size=5))
+def test_rows_are_gathered_on_a_device_as_on_the_host(n_rows: int, firsts: list[int]) -> None:
+    rows = np.random.default_rng(n_rows).normal(size=(20, 2)).astype(np.float16)
+    found = gathered_by_rows(torch.from_numpy(rows), torch.tensor(firsts), n_rows)
+    np.testing.assert_array_equal(found.numpy(), gather(rows, np.array(firsts), n_rows))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=15)
+def test_bins_of_any_size_at_any_offset_cover_the_same_bases(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    grid = data.draw(grids(max_bin_size=200))
+    contig_length, length = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 700))
+    tss = data.draw(st.lists(st.integers(0, contig_length - 1), min_size=1, max_size=4))
+    strands = data.draw(st.lists(st.sampled_from("+-"), min_size=len(tss), max_size=len(tss)))
+    store = create(tmp_path_factory.mktemp("any") / "s", assembly_of(random_sequences({"chr1": contig_length})))
+    values = np.random.default_rng(length).normal(size=(grid.n_bins(contig_length), 1)).astype(np.float32)
+    write_set(store, described("any", grid, "float32", ("x",), (-9.0,)), lambda _: values)
+    table = pl.DataFrame(
+        {"gene_id": [str(n) for n in range(len(tss))], "contig": "chr1", "strand": strands, "tss": tss}
+    )
+    genes = signal_gene_dataset(str(store.url), table, sequence=None, signals=("any",), length=length, orient="gene")
+    for window, at, strand in zip(genes[:].signals[..., 0].tolist(), tss, strands, strict=True):
+        bases = range(at - length // 2, at - length // 2 + length)
+        stands = [
+            values[(base + grid.offsets[0]) // grid.bin_size, 0] if 0 <= base < contig_length else -9.0
+            for base in bases
+        ]
+        assert window == (stands if strand == "+" else stands[::-1])
 
 
 @pytest.mark.parametrize("length", [1, 2, 99, 100])
