@@ -50,9 +50,6 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
         Rows of the gene table in the windows' order (`catalog.genes.table.GENE_SCHEMA`).
     columns
         Signals by name: the column of each among those of all sets, one set after the other.
-    partners
-        Of a column of a stranded pair: the other one, which takes its place in a turned window, and the sign that it
-        is multiplied by.
     covariates
         Columns of numbers, one row a gene; no column for none.
     targets
@@ -67,7 +64,6 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
         genes: pl.DataFrame,
         *,
         columns: Mapping[str, int],
-        partners: Mapping[int, tuple[int, float]],
         covariates: pl.DataFrame,
         targets: Sequence[float] | Sequence[Sequence[float]],
         joined: JoinReport | None = None,
@@ -87,8 +83,6 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
         self.scaling = SignalScaling(signals=tuple(columns))
         """How signals are scaled; raw until `with_scaling` says otherwise."""
         self._columns = dict(columns)
-        self._all_names = tuple(columns)
-        self._partners = dict(partners)
         self._length = windows.settings.length
         lengths = windows.assembly.lengths
         self._tss = genes["tss"].to_numpy()
@@ -188,8 +182,8 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
             index = range(len(self))[index]
         listed_indices = index if isinstance(index, Sequence | np.ndarray) else [whole_number(index, name="index")]
         places = np.asarray(checked_indices(listed_indices, len(self)), dtype=np.int64) % len(self)
-        signed = self._all_names if self.scaling.kind == "log1p" else None
-        read = self.windows.read(self.windows.genes[places], self._length, refuse_negatives_of=signed)
+        is_log = self.scaling.kind == "log1p"
+        read = self.windows.read(self.windows.genes[places], self._length, refuse_negatives=is_log)
         inside, chosen = self._inside(places), torch.from_numpy(places)
         cut, turned = np.flatnonzero(self._is_cut(inside)), np.flatnonzero(self._is_turned[places])
         device = read.sequence.device
@@ -282,7 +276,7 @@ class SignalGeneDataset(Displayed, Dataset[SignalGeneBatch]):
 
     def _recipe(self) -> Recipe:
         columns = tuple(self._columns.values())
-        partners = [self._partners.get(column, (column, 1.0)) for column in columns]
+        partners = [self.windows.partners.get(column, (column, 1.0)) for column in columns]
         return Recipe(
             length=self._length,
             bin_sizes=tuple(one.bin_size for one in self.windows.signals),

@@ -83,10 +83,9 @@ def signal_gene_dataset(
     sequence = None if settings.sequence is None else _sequence(url, settings.sequence, placed, settings)
     chosen = _chosen([_opened(url, name, placed, settings) for name in settings.signals], settings)
     dataset = SignalGeneDataset(
-        SignalWindows(sequence, chosen.rows, len(placed), settings),
+        SignalWindows(sequence, chosen.rows, len(placed), settings, names=chosen.names, partners=chosen.partners),
         placed,
         columns=chosen.columns,
-        partners=chosen.partners,
         covariates=told,
         targets=values,
         joined=report,
@@ -101,6 +100,8 @@ def signal_gene_dataset(
 class _Chosen(NamedTuple):
     rows: list[SetRows]
     """Of the sets that any signal is taken from."""
+    names: list[str]
+    """Of the columns of all these rows."""
     columns: dict[str, int]
     """Signals by name: the column of each among those of all these rows."""
     partners: dict[int, tuple[int, float]]
@@ -125,6 +126,7 @@ def _chosen(sets: Sequence[WindowDataset | AnchoredWindows], settings: SignalSet
     place = {column: number for number, column in enumerate(sorted(needed))}
     return _Chosen(
         rows,
+        [every[column] for column in sorted(needed)],
         {name: place[every.index(name)] for name in names},
         {place[column]: (place[other], sign) for column, (other, sign) in pairs.items() if column in needed},
     )

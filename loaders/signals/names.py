@@ -69,3 +69,35 @@ def stranded_partners(stranded: Mapping[str, str] | None, names: Sequence[str]) 
         sign = -1.0 if is_negative else 1.0
         partners[one], partners[other] = (other, sign), (one, sign)
     return partners
+
+
+def refuse_signs(one: str, other: str, sign: float, values: Sequence[float], others: Sequence[float]) -> None:
+    """Refuse a stranded pair whose values have other signs than were named; mixed signs are left to the caller.
+
+    Parameters
+    ----------
+    sign
+        What each is multiplied by in the other's place.
+    values, others
+        Least and largest value of each.
+
+    Raises
+    ------
+    ValueError
+        If one is never negative and the other never positive, and they are to change places as they are; or if neither
+        is ever negative, and they are to change sign.
+    """
+    signs = [_sign(*values), _sign(*others)]
+    if 0 in signs or signs[0] * signs[1] == sign:
+        return
+    how = "one of them as negative values" if sign > 0 else "both from 0 up, or both from 0 down"
+    mend = "PLUS=-MINUS" if sign > 0 else "PLUS=MINUS"
+    raise ValueError(
+        f"{one} and {other} are stored {how}, and would have another sign in each other's place; write that pair of "
+        f"`stranded=` as {mend}"
+    )
+
+
+def _sign(least: float, largest: float) -> int:
+    """Tell whether values are all of one sign: 1 from 0 up, -1 from 0 down; 0 for both signs or nothing but zeros."""
+    return 0 if least < 0 < largest else 1 if largest > 0 else -1 if least < 0 else 0

@@ -7,7 +7,7 @@ Belongs here: where rows come from by residence, and what is held in memory. Doe
 import copy
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from catalog import Assembly, FeatureIdentity
 from loaders.signals.batch import N_CODE
 from loaders.signals.held import HeldGenes
+from loaders.signals.names import refuse_signs
 from loaders.signals.rows import SetRows
 from loaders.signals.scaling import refuse_negative
 from loaders.signals.settings import SignalSettings
@@ -53,6 +54,11 @@ class SignalWindows:
         Of all genes that the sets know.
     settings
         How windows are read; its length is that of the first windows.
+    names
+        Of the columns of all sets of signals, one set after the other.
+    partners
+        Of a column of a stranded pair: the other one, which takes its place in a turned window, and the sign that it
+        is multiplied by.
 
     Raises
     ------
@@ -64,11 +70,22 @@ class SignalWindows:
     """Of the sequence (bp)."""
 
     def __init__(
-        self, sequence: SetRows | None, signals: Sequence[SetRows], n_genes: int, settings: SignalSettings
+        self,
+        sequence: SetRows | None,
+        signals: Sequence[SetRows],
+        n_genes: int,
+        settings: SignalSettings,
+        *,
+        names: Sequence[str],
+        partners: Mapping[int, tuple[int, float]],
     ) -> None:
         self.sequence = sequence
         self.signals = list(signals)
         self.settings = settings
+        self.names = tuple(names)
+        """Of the columns of all sets of signals."""
+        self.partners = dict(partners)
+        """By column of a stranded pair: the other one, and the sign that it is multiplied by."""
         self.genes = np.arange(n_genes, dtype=np.int64)
         """Numbers of the genes that are read; what is held in memory holds all of them."""
         self._n_known = n_genes
@@ -127,15 +144,14 @@ class SignalWindows:
         """Tell which shard of the first set each gene lies in, by number, shape `(genes,)`."""
         return self.sets[0].windows.blocks()[self.genes]
 
-    def read(
-        self, genes: NDArray[np.int64], length: int, *, refuse_negatives_of: Sequence[str] | None = None
-    ) -> ReadWindows:
+    def read(self, genes: NDArray[np.int64], length: int, *, refuse_negatives: bool = False) -> ReadWindows:
         """Read windows of some genes, by number, in one request a set.
 
-        Parameters
-        ----------
-        refuse_negatives_of
-            Names of all columns, one set after the other, if negative values are to be refused; else None.
+        Raises
+        ------
+        ValueError
+            If a signal is negative and `refuse_negatives` is set; if what is held of a stranded pair has other signs
+            than were named; if the sequence holds another code than those of bases.
         """
         spans = [one.spans(genes, length) for one in self.sets]
         if self._is_held:
@@ -152,8 +168,8 @@ class SignalWindows:
             bases, values, shifts = values[0][..., 0], values[1:], shifts[1:]
             if not self._is_held:
                 _refuse_unknown_codes(bases, self.sequence.name)
-        if refuse_negatives_of is not None:
-            self._refuse_negatives(values, refuse_negatives_of)
+        if refuse_negatives:
+            self._refuse_negatives(values)
         return ReadWindows(bases, tuple(values), tuple(shifts))
 
     def _held_windows(self, length: int) -> HeldGenes:
@@ -171,18 +187,29 @@ class SignalWindows:
                 self._has_no_negatives = False
                 if self.sequence is not None:
                     _refuse_unknown_codes(self._held.rows()[0], self.sequence.name)
+                self._refuse_other_signs(self._held.rows()[len(self.sets) - len(self.signals) :])
             return self._held
 
-    def _refuse_negatives(self, values: Sequence[Tensor], names: Sequence[str]) -> None:
+    def _refuse_negatives(self, values: Sequence[Tensor]) -> None:
         """Check what was read, or once all that is held."""
         if self._has_no_negatives:
             return
         held = self._held
         first = 0
         for tensor in values if held is None else held.rows()[len(self.sets) - len(values) :]:
-            refuse_negative(tensor, names[first : first + tensor.shape[-1]])
+            refuse_negative(tensor, self.names[first : first + tensor.shape[-1]])
             first += tensor.shape[-1]
         self._has_no_negatives = held is not None
+
+    def _refuse_other_signs(self, tables: Sequence[Tensor]) -> None:
+        """Check that stranded pairs change places with the signs that they are stored with."""
+        if self.settings.orient != "gene" or not self.partners:
+            return
+        columns = [table[:, number] for table in tables for number in range(table.shape[1])]
+        for column, (other, sign) in self.partners.items():
+            if column < other:
+                one, two = columns[column].aminmax(), columns[other].aminmax()
+                refuse_signs(self.names[column], self.names[other], sign, [*map(float, one)], [*map(float, two)])
 
     def __copy__(self) -> "SignalWindows":
         copied = type(self).__new__(type(self))

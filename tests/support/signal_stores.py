@@ -35,10 +35,11 @@ SETS: Mapping[str, tuple[Grid, Dtype, tuple[str, ...]]] = {
     "sequence": (Grid(bin_size=1), "uint8", ("sequence",)),
     "base": (Grid(bin_size=1), "float16", ("mark", "plus", "minus")),
     "fine": (Grid(bin_size=7, offsets=(3,)), "float32", ("dnase",)),
+    "signed": (Grid(bin_size=1), "float32", ("fwd", "rev")),
     "wide": (Grid(bin_size=32, offsets=(0, 16)), "float16", ("cage", "mark")),
 }
 """Grid, type and channels by feature set; `mark` is in two of them."""
-PADS = {"sequence": (4.0,), "base": (0.0, 0.0, 0.0), "fine": (-1.0,), "wide": (0.0, 2.0)}
+PADS = {"sequence": (4.0,), "base": (0.0, 0.0, 0.0), "fine": (-1.0,), "signed": (0.0, 0.0), "wide": (0.0, 2.0)}
 
 
 @cache
@@ -52,6 +53,8 @@ def values_of(name: str, contig: str) -> Values:
     values = rng.normal(size=shape)
     if name == "base":
         values = np.abs(values)
+    if name == "signed":
+        values = np.abs(values) * [1, -1]
     return values.astype(dtype)
 
 

@@ -20,7 +20,7 @@ from featurestore.store import create
 from featurestore.testing import assembly_of, build_anchored, random_sequences
 from loaders import SignalGeneBatch, SignalSettings, data_loader, prefetch, signal_gene_dataset
 from loaders.residence.mirror import page_bins
-from loaders.signals.names import signal_names, stranded_partners
+from loaders.signals.names import refuse_signs, signal_names, stranded_partners
 
 TARGETS = pl.DataFrame({"gene_id": ["ENSG4", "ENSG2.3", "ENSG9", "ENSG3"], "value": [4.0, 2.0, 9.0, 3.0]})
 COVARIATES = pl.DataFrame({"gene_id": GENES["gene_id"], "gc": np.arange(7) / 7, "utr": -np.arange(7.0)})
@@ -171,6 +171,31 @@ def test_pairs_of_strands_are_checked() -> None:
         stranded_partners({"x": "y"}, names)
     with pytest.raises(ValueError, match="named twice"):
         stranded_partners({"x": "x"}, names)
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "sign", "mend"),
+    [
+        ((0, 5), (-3, 0), 1.0, "PLUS=-MINUS"),
+        ((-2, 0), (0, 1), 1.0, "PLUS=-MINUS"),
+        ((0, 5), (0, 3), -1.0, "PLUS=MINUS"),
+        ((-5, 0), (-3, -1), -1.0, "PLUS=MINUS"),
+    ],
+)
+def test_a_pair_of_strands_with_other_signs_than_were_named_is_refused(
+    values: tuple[float, float], others: tuple[float, float], sign: float, mend: str
+) -> None:
+    with pytest.raises(ValueError, match=f"up and down are stored .*`stranded=` as {mend}"):
+        refuse_signs("up", "down", sign, values, others)
+    refuse_signs("up", "down", -sign, values, others)
+    refuse_signs("up", "down", sign, (-1, 1), others)  # of both signs: nobody can tell
+    refuse_signs("up", "down", sign, (0, 0), others)
+
+
+def test_signs_of_strands_are_checked_when_rows_are_held(url: str) -> None:
+    with pytest.raises(ValueError, match=r"plus and minus are stored both from 0 up.*PLUS=MINUS"):
+        genes_of(url, orient="gene", stranded={"plus": "-minus"})[0]
+    genes_of(url, stranded={"plus": "-minus"})[0]  # nothing is turned
 
 
 def test_a_contig_that_is_not_built_is_said_when_its_gene_is_read(tmp_path: Path) -> None:

@@ -89,6 +89,9 @@ def test_log1p_of_negative_signals_is_refused_by_name_wherever_they_are_met(url:
     unfitted = SignalScaling(kind="log1p", signals=genes.signal_names)
     with pytest.raises(ValueError, match="these have negative values: dnase"):
         genes.with_scaling(unfitted)[0]
+    one = signal_gene_dataset(url, GENES, signals=("base", "fine"), length=30, channels=("dnase", "plus"))
+    with pytest.raises(ValueError, match=r"negative values: dnase \("):
+        one.with_scaling(SignalScaling(kind="log1p", signals=one.signal_names))[0]
     assert genes.with_signals(["mark"]).fit_scaling("log1p").kind == "log1p"
 
 

@@ -90,7 +90,7 @@ def test_every_residence_gives_the_same_batches(url: str, residence: str, tmp_pa
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_same_batches_whether_rows_lie_there_or_bins_are_brought(url: str) -> None:
-    pairs = {"plus": "-minus"}
+    pairs = {"plus": "minus"}
     reference = dataset(url, orient="gene", stranded=pairs)
     loader = data_loader(reference.as_stored(), batch_size=7)
     (stored,) = prefetch(loader, "cuda")
@@ -152,8 +152,9 @@ def test_along_the_gene_a_window_is_the_reverse_complement_of_the_same_bases(url
 
 
 def test_a_strand_that_is_stored_as_negative_values_keeps_its_sign_when_it_changes_places(url: str) -> None:
-    turned = dataset(url, orient="gene", stranded={"plus": "-minus"}, channels=("minus", "plus"))[:].signals
-    forward = dataset(url, channels=("plus", "minus"))[:].signals
+    of_pair: dict[str, Any] = {"signals": ("signed",)}
+    turned = dataset(url, **of_pair, orient="gene", stranded={"fwd": "-rev"}, channels=("rev", "fwd"))[:].signals
+    forward = dataset(url, **of_pair)[:].signals
     minus = [gene for gene, strand in enumerate(GENES["strand"]) if strand == "-"]
     assert torch.equal(turned[minus], -forward[minus].flip(1))
 
@@ -257,4 +258,4 @@ def test_signals_go_by_their_channels_and_by_their_sets_where_two_are_alike(url:
     assert torch.equal(genes.with_signals(["wide/mark", "plus"])[:].signals, whole[..., [5, 1]])
     assert set(chosen.fingerprints) == {"sequence", "base", "wide"}, "a set without a chosen signal is not read"
     assert chosen.windows.identities["base"].channels == ("plus",)
-    assert set(SETS) - set(chosen.fingerprints) == {"fine"}
+    assert set(SETS) - set(chosen.fingerprints) == {"fine", "signed"}
