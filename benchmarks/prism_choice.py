@@ -42,8 +42,6 @@ CHANGES: dict[str, dict[str, object]] = {
     "rate 5e-3": {"learning_rate": 5e-3},
     "target log10, as in paper": {"target_unit": "log10"},
     "a dictionary of states": {"states": "dictionary"},
-    "gru": {"trunk": "gru"},
-    "twice the epochs": {"epochs": 60},
 }
 
 
@@ -84,6 +82,19 @@ def scored(genes: TinySignalGenes, name: str, changes: dict[str, object], *, see
     return predicted
 
 
+def written(asked: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give the document of some rows."""
+    return {
+        "length_bp": asked.length,
+        "seeds": asked.seeds,
+        "best": plain_settings(replace(PRESETS["best"], pool=20, sequence=False)),
+        "training": PRISM_RECIPES["best"].to_json(),
+        "rows": rows,
+        "machine": machine(),
+        "versions": versions("torch", "numpy"),
+    }
+
+
 def main() -> None:
     """Score every change, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -118,16 +129,8 @@ def main() -> None:
             f"{rows[-1]['seconds']:.0f} s",
             flush=True,
         )
-    document = {
-        "length_bp": asked.length,
-        "seeds": asked.seeds,
-        "best": plain_settings(replace(PRESETS["best"], pool=20, sequence=False)),
-        "training": PRISM_RECIPES["best"].to_json(),
-        "rows": rows,
-        "machine": machine(),
-        "versions": versions("torch", "numpy"),
-    }
-    asked.out.write_text(json.dumps(document, indent=1) + "\n")
+        # After every row, so that a run that is stopped leaves those it has.
+        asked.out.write_text(json.dumps(written(asked, rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from model.predictors.predictor import NetworkPredictor, require_readable
 from model.runs.folder import Run
 
 SEGMENTS = 20
-"""Parts of a window that are hidden one after the other."""
+"""Parts of a window that are hidden one after the other, at most."""
 SEQUENCE = "sequence"
 _UNKNOWN = 4
 _TITLE = "What the model does with measured signals: pictures, and their numbers as Parquet."
@@ -192,7 +192,10 @@ def occlusion(batches: _Batches, *, segments: int = SEGMENTS) -> pl.DataFrame:
     """
     model, length = batches.models[0], batches.genes.n_bins
     read = model.config.named_signals(model.names.signals)
-    edges = np.linspace(0, length, min(segments, length) + 1).round().astype(int).tolist()
+    # Parts of equal length where some number of them divides the window: longer ones would count for more.
+    equal = max(number for number in range(1, segments + 1) if length % number == 0)
+    segments = equal if 2 * equal >= segments else min(segments, length)
+    edges = np.linspace(0, length, segments + 1).round().astype(int).tolist()
     parts = [slice(0, length), *(slice(first, end) for first, end in pairwise(edges))]
     hidden = [(name, part) for name in ([SEQUENCE] if model.config.sequence else []) + list(read) for part in parts]
     changes = [np.empty((len(hidden), 0))]

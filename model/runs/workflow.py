@@ -32,7 +32,7 @@ from model.runs.genes import WindowRecord
 from model.runs.genes import load_genes as load_genes
 from model.runs.held_out import HeldOut
 from model.runs.request import TrainRequest as TrainRequest
-from model.runs.scores import defined, warn_of_windows
+from model.runs.scores import alternatives_of, defined, warn_of_windows
 from model.runs.scores import evaluate as evaluate
 from model.runs.setup import decided_by, set_up, untrained_predictor
 from model.runs.signal_inputs import SignalInputs, require_inputs
@@ -282,7 +282,7 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
     -------
     gene_id, symbol, contig, strand, tss, subset (`train`, `validation`, `test`; null for a gene that the run has not
     seen), prediction (log(1 + expression)), target (expression as given, or null). Of several tasks, a pair
-    `prediction <task>`, `target <task>` of each.
+    `prediction <task>`, `target <task>` of each; of a model with predictions of other kinds, `prediction <kind>` too.
     """
     warn_of_windows(run)
     run.predictor.allow_other_store = allow_other_store
@@ -300,7 +300,8 @@ def predict(run: Run, dataset: GeneDataset, *, allow_other_store: bool = False) 
             pl.Series(f"prediction {name}".strip(), predicted),
             pl.Series(f"target {name}".strip(), target).fill_nan(None),
         )
-    return frame
+    others = alternatives_of(run.predictor, dataset.unjittered())
+    return frame.with_columns(pl.Series(f"prediction {kind}", values) for kind, values in others.items())
 
 
 def _fit_baselines(parts: Mapping[str, GeneDataset], request: TrainRequest) -> list[Predictor]:

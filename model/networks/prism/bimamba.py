@@ -114,7 +114,8 @@ def mamba_ssm_scan() -> Scan:
                 "trunk=bimamba runs on a GPU; set `device='cuda'` where there is one, or trunk=bimamba_ref, whose "
                 "weights are the same"
             )
-        turned = [part.mT.contiguous() for part in (x, step, write, read)]
+        # The kernel takes all of them in one type, and autocast leaves steps in float32.
+        turned = [part.to(x.dtype).mT.contiguous() for part in (x, step, write, read)]
         y: Tensor = fused(turned[0], turned[1], decay.float(), turned[2], turned[3])
         return y.mT
 

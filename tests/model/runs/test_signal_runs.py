@@ -198,3 +198,7 @@ def test_a_run_is_explained_and_predicts_by_the_same_options(
     assert main(["predict", str(run), *files.tables(), f"--out={tmp_path / 'predicted.parquet'}"]) == 0
     predicted = pl.read_parquet(tmp_path / "predicted.parquet")
     assert predicted.filter(subset="test")["prediction"].is_finite().all()
+    both = pl.read_parquet(tmp_path / "figures" / "observational_against_do.parquet")
+    joined = predicted.join(both, on="gene_id")
+    assert len(joined) == 18
+    np.testing.assert_allclose(joined["prediction do"], joined["do"], rtol=1e-5)

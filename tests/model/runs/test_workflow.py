@@ -397,7 +397,7 @@ def test_test_genes_folds_and_split_files_hold_out_what_they_say(
         pytest.param(["--log", "tensorboard"], "pip install tensorboard, or take `--log csv`", id="no tensorboard"),
         pytest.param(["--devices", "3"], "batch_size is a multiple of devices", id="a batch that does not divide"),
         pytest.param(["--preset", "paper"], "fewer than top_k=25|top_k|use n_bins", id="fewer bins than k"),
-        pytest.param(["--model", "gta"], "no model is called 'gta'; there are gta-best", id="no such model"),
+        pytest.param(["--model", "gpt"], "no model is called 'gpt'; there are gta-best", id="no such model"),
         pytest.param(["--backbone", "nobody/nothing"], "Hugging Face Hub", id="a hub id off line"),
         pytest.param(["--model", "mlp", "--preset", "best"], "--model and --preset each name", id="two models"),
         pytest.param(["--n-bins", "3000"], "leave no room for a prompt.*use fewer bins", id="no room for a prompt"),
