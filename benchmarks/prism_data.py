@@ -8,12 +8,17 @@ be mixed up with the whole genome that it came from.
 """
 
 import csv
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from catalog.simulation.genome import simulate
+from catalog.simulation.grammar import SimulationConfig
+from catalog.simulation.signals import simulate_signals
 
 MARKS = ("H3K4me1", "H3K4me3", "H3K9me3", "H3K27me3", "H3K36me3", "H3K27ac", "H3K9ac")
 BIN_BP = 32
@@ -58,7 +63,7 @@ def chromoformer(source: Path, out: Path) -> Files:
             for place, mark in enumerate(MARKS)
         },
         genes=genes,
-        targets={row["gene_id"]: float(np.expm1(float(row["expression"]) * np.log(2))) for row in rows},
+        targets={row["gene_id"]: float(row["expression"]) for row in rows},
         groups={row["gene_id"]: row["chrom"] for row in rows},
     )
 
@@ -99,6 +104,30 @@ def baskerville(source: Path, out: Path) -> Files:
         },
         genes=genes,
         targets=targets,
+        groups=groups,
+    )
+
+
+def simulated(out: Path) -> Files:
+    """Write a simulated genome of 82 Mbp, 2,000 genes on 12 contigs, with an active mark and a confounder.
+
+    Genes are of the groups train, validation (one contig) and flipped: the contigs on which the confounder goes with
+    expression the other way round.
+    """
+    simulate(out, SimulationConfig(seed=7, n_contigs=12, contig_length=6_825_000, n_genes=2000))
+    signals = simulate_signals(out)
+    flipped = json.loads(signals.description.read_text())["config"]["flipped"]
+    with (out / "genes.tsv").open() as file:
+        contigs = {row["gene_id"]: row["contig"] for row in csv.DictReader(file, delimiter="\t")}
+    groups = {
+        gene: "flipped" if contig in flipped else "validation" if contig == "sim8" else "train"
+        for gene, contig in contigs.items()
+    }
+    return Files(
+        genome=out / "genome.fa",
+        tracks={"activity": signals.activity, "background": signals.background},
+        genes=out / "genes.tsv",
+        targets=out / "targets.tsv",
         groups=groups,
     )
 
