@@ -137,7 +137,7 @@ def describe(
     """
     item_bytes = value_type(dtype).item_bytes
     widths = [len(channels) for channels in source.channels.values()]
-    wanted = default_shard_bins(source, max(widths) * item_bytes) if shard_bins is None else shard_bins
+    wanted = default_shard_bins(source, grid.bin_size, max(widths) * item_bytes) if shard_bins is None else shard_bins
     if wanted < 1:
         raise ValueError(f"a shard has at least 1 bin, got shard_bins={wanted}")
     sizes = {width: layout.chunk_bins(width, item_bytes, bin_size=grid.bin_size, most=wanted) for width in widths}
@@ -164,7 +164,7 @@ def describe(
     )
 
 
-def default_shard_bins(source: Source, row_bytes: int) -> int:
+def default_shard_bins(source: Source, bin_size: int, row_bytes: int) -> int:
     """Choose the bins of a shard.
 
     The work of a network goes with its bins: 16,384. That of another source goes with the bases: 67 Mbp of them, but
@@ -172,7 +172,7 @@ def default_shard_bins(source: Source, row_bytes: int) -> int:
     """
     if source.flops_per_bin:
         return DEFAULT_SHARD_BINS
-    return max(DEFAULT_SHARD_BINS, min(_DEFAULT_SHARD_BASES // source.bin_size, _DEFAULT_SHARD_BYTES // row_bytes))
+    return max(DEFAULT_SHARD_BINS, min(_DEFAULT_SHARD_BASES // bin_size, _DEFAULT_SHARD_BYTES // row_bytes))
 
 
 def _pad(channels: Sequence[Channel], values: Sequence[float], dtype: Dtype) -> tuple[float, ...]:

@@ -137,7 +137,9 @@ def run_anchor_build(
     grid = Grid(bin_size=request.bin_size)
     described = describe(source, grid, dtype=request.dtype)
     row_bytes = max(len(item.channels) * item.value_type.item_bytes for item in described)
-    shard_anchors = request.shard_anchors or max(1, default_shard_bins(source, row_bytes) // max(request.n_bins, 1))
+    shard_anchors = request.shard_anchors or max(
+        1, default_shard_bins(source, grid.bin_size, row_bytes) // max(request.n_bins, 1)
+    )
 
     def lay_out(feature_sets: Sequence[FeatureSet]) -> list[AnchorLayout]:
         return describe_anchored(

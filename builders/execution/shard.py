@@ -75,8 +75,11 @@ def collect(pieces: Iterable[Rows], feature_sets: Sequence[FeatureSet], n_bins: 
             break
         for item in feature_sets:
             # Here, and not only when the shard is written, so that an error shows the value as the source gave it.
-            values[item.name][first:end] = item.value_type.encode(
-                piece[item.name], where=f"{item.name}, from bin {first} of the shard", channels=item.channel_names
+            item.value_type.encode_into(
+                values[item.name][first:end],
+                piece[item.name],
+                where=f"{item.name}, from bin {first} of the shard",
+                channels=item.channel_names,
             )
     if end != n_bins:
         raise ValueError(f"the source gave {end} bins or more where it was to give {n_bins}")

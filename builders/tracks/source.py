@@ -25,8 +25,8 @@ from catalog.runtime.tables import listed
 
 _VERSION = 1
 """Raised with every change of the code that changes values."""
-_PIECE_BASES = 1 << 20
-"""Bases at a time (8 MB): they stay in the processor's cache, and memory does not grow with the shard."""
+_PIECE_BASES = 1 << 18
+"""Bases at a time (2 MB): they stay in the processor's cache, and memory does not grow with the shard."""
 _UNRECORDED = ("track_options", "track_licence", "track_citation")
 
 

@@ -28,6 +28,8 @@ from featurestore.format.layout import ArrayLayout, ContigLayout
 
 GROUP = "zarr.json"
 """Name of the object that describes a group or an array, in its folder."""
+ZSTD_LEVEL = 3
+"""Of all values (`featurestore.format.writer`)."""
 DIGEST = "digest"
 """Field of a description that holds the digest of the rest."""
 
@@ -96,7 +98,7 @@ def array_settings(array: ArrayLayout) -> dict[str, Any]:
         "dtype": stored.name,
         "fill_value": stored.dtype.type(stored.fill),
         # The checksum is the last codec, so it covers the bytes as stored: by default zarr checks only a shard's index.
-        "compressors": [ZstdCodec(level=3), Crc32cCodec()],
+        "compressors": [ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         "dimension_names": array.dimensions,
         "config": {"write_empty_chunks": True},
     }

@@ -12,14 +12,17 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-import zarr
+from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.storage import MemoryStore
+from zarr.core.indexing import morton_order_iter
 
+from catalog.value_type import Values
 from featurestore.format.commits import Commit, CommitConflict, CommitLog
 from featurestore.format.layout import ArrayLayout, shard_key
-from featurestore.format.metadata import array_settings
+from featurestore.format.metadata import ZSTD_LEVEL
 from featurestore.objects.objects import Objects
+
+_CRC_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +61,36 @@ def encode_shard(values: NDArray[Any], layout: ArrayLayout, *, where: str) -> by
         )
     kind = layout.feature_set.value_type
     stored = kind.encode(values, where=where, channels=layout.feature_set.channel_names)
-    padded = np.full(layout.shard_shape, kind.fill, dtype=kind.dtype)
     rows, columns = layout.block(len(stored))
-    padded[:rows, :columns] = stored.reshape(rows, columns, n_channels)
-    kept: dict[str, Any] = {}
-    settings = array_settings(layout) | {"shape": padded.shape}
-    zarr.create_array(MemoryStore(kept), **settings)[...] = padded
-    return bytes(kept["c/0/0/0"].to_bytes())
+    padded = stored.reshape(rows, columns, n_channels)
+    if padded.shape != layout.shard_shape:
+        padded = np.full(layout.shard_shape, kind.fill, dtype=kind.dtype)
+        padded[:rows, :columns] = stored.reshape(rows, columns, n_channels)
+    return _packed(padded, layout.chunk_shape)
+
+
+def _packed(shard: Values, chunk_shape: tuple[int, int, int]) -> bytes:
+    """Pack a shard as zarr's sharding codec does, to the byte; it takes eight times as long, in its event loop.
+
+    The inner chunks, each as zstd with its checksum, in Morton order; then the offset and size of each, and a checksum
+    of those.
+    """
+    counts = tuple(whole // part for whole, part in zip(shard.shape, chunk_shape, strict=True))
+    index = np.empty((*counts, 2), dtype="<u8")
+    compressor = Zstd(level=ZSTD_LEVEL)
+    parts, end = [], 0
+    for place in morton_order_iter(counts):
+        chunk = shard[tuple(slice(n * size, (n + 1) * size) for n, size in zip(place, chunk_shape, strict=True))]
+        data = compressor.encode(chunk)
+        parts += [data, _crc(data)]
+        index[place] = end, len(data) + _CRC_BYTES
+        end += len(data) + _CRC_BYTES
+    table = index.tobytes()
+    return b"".join([*parts, table, _crc(table)])
+
+
+def _crc(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
 
 
 def write_shard(

@@ -1,5 +1,6 @@
 """A type of values takes what it can hold, as exactly as it can, and refuses the rest with the mend."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,33 @@ def test_what_was_cast_is_encoded_or_refused_as_what_was_given(values: NDArray[A
             return None
 
     assert outcome(stored_as.cast(values)) == outcome(values)
+
+
+@given(columns(), st.sampled_from(DTYPES))
+def test_encoding_into_an_array_is_encoding(values: NDArray[Any], dtype: str) -> None:
+    stored_as = value_type(dtype)
+
+    def into() -> bytes:
+        found = np.empty(values.shape, dtype=dtype)
+        stored_as.encode_into(found, values, where="here", channels=["c"])
+        return found.tobytes()
+
+    def outcome(encode: Callable[[], bytes]) -> bytes | str:
+        try:
+            return encode()
+        except ValueError as error:
+            return str(error)
+
+    assert outcome(into) == outcome(lambda: stored_as.encode(values, where="here", channels=["c"]).tobytes())
+
+
+@given(st.integers(1, 200_000), st.floats(0, 0.999), st.sampled_from(["float16", "float32", "float64"]))
+def test_a_value_that_is_not_finite_is_found_wherever_it_is(size: int, share: float, dtype: str) -> None:
+    values = np.ones((size, 1), dtype=dtype)
+    assert all_finite(values)
+    values[int(share * size)] = np.inf
+    assert not all_finite(values)
+    assert all_finite(values[:0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
