@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from builders.plan import describe, make_plan
 from builders.source import SourceChanged, SourceOptions, pad_rows
 from builders.testing import SourceTests
 from builders.tracks import TrackSettings, TrackSource
 from builders.tracks.bigwig_layout import NotABigWig
-from catalog import AssemblyMismatch
+from catalog import AssemblyMismatch, Grid
 
 LENGTHS = {"chr1": 5_003, "short": 5}
 INTERVALS = {
@@ -179,6 +180,21 @@ def test_a_file_of_another_assembly_is_refused_by_the_length_of_a_contig() -> No
     hg19 = next(DATA.glob("wgEncodeCaltech*"))
     with pytest.raises(AssemblyMismatch, match=r"chr22 has 51,304,566 bp in it and 50,818,468 in the store"):
         source_of({"rna": hg19}, {"chr22": 50_818_468})
+
+
+def test_a_human_genome_at_1_bp_is_planned_at_18_5_gb_beside_220_mb_around_genes(tmp_path: Path) -> None:
+    lengths = {"chr1": 3_088_269_832, "chrM": 16_569}
+    files = {}
+    for number in range(3):
+        intervals = {"chrM": [(0, 10, number + 1.0)]}
+        files[str(number)] = write_bigwig(tmp_path / f"{number}.bw", {"chrM": 16_569}, intervals)
+    with closing(source_of(files, lengths)) as source:
+        sets = describe(source, Grid(bin_size=1))
+    plan = make_plan(sets, assembly_of(lengths), lengths, offsets=(0,))
+    assert (plan.bytes, plan.anchored_bytes()) == (18_529_718_406, 220_524_000)
+    advice = plan.anchored_advice() or ""
+    assert "18,377 genes are 220,524,000 bytes, at most: recommended for models that read near genes" in advice
+    assert max(task.n_bins for task in plan.tasks) * 3 * 2 <= 64 << 20
 
 
 # Contigs
