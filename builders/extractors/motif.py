@@ -13,8 +13,9 @@ where the two words share a bit, one in a thousand, are scored in full.
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,10 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from builders.extractors.base import ExtractorOptions
+from builders.extractors.bases import CODES
+from builders.extractors.motif_files import read_meme
 from catalog import Channel
-from catalog.motifs import MOTIFS, pwm
+from catalog.motifs import MOTIFS, PSEUDOCOUNT, pwm
 
 FALSE_POSITIVE_RATE = 2.4e-5
 """Most random words that may match, a position and strand: 2 strands x 4,096 positions x 2.4e-5 = 0.2 matches a bin."""
@@ -36,71 +39,132 @@ CPG_CAP = 4.0
 """Largest CpG ratio given (one C next to one G in a bin would give thousands; islands have about 1)."""
 
 _CODE_VERSION = 1  # raise it with every change that changes a value
-_FEATURE_SET = "motif"
+FEATURE_SET = "motif"
 _HALF = 8
 _UNKNOWN = 4
 _UNKNOWN_SCORE = -1_000_000  # below any threshold, whatever the other positions add
 _BLOCK_BASES = 1 << 17  # 64-bit words and indices of a block take 4 MiB; half or twice as much is no faster
-_PAD = 20  # the longest motif; also what the second half of the last position reads
-
-_CODES = np.full(256, _UNKNOWN, dtype=np.uint8)
-for _code, _letters in enumerate(("Aa", "Cc", "Gg", "Tt")):
-    _CODES[[ord(letter) for letter in _letters]] = _code
+_LEAST_PAD = 2 * _HALF  # what the second half of the last position reads
+_MOTIFS_A_TABLE = 32
 
 
-def scores(consensus: str) -> NDArray[np.int32]:
+def scores(probabilities: NDArray[np.float64]) -> NDArray[np.int32]:
     """Score each base at each position by its log-odds against a uniform background.
-
-    Returns
-    -------
-    Thousandths of a bit, shape `(length, 4)`, columns A, C, G, T, int32.
-    """
-    bits = np.log2(pwm(consensus) / 0.25)
-    return np.asarray(np.rint(UNITS_PER_BIT * bits), dtype=np.int32)
-
-
-def threshold(consensus: str, rate: float = FALSE_POSITIVE_RATE) -> int:
-    """Find the lowest score that at most a share `rate` of all words reaches, and that is `LEAST_SHARE` of the best.
-
-    Exact: the words of the motif's length behind each score are counted position by position in whole numbers.
 
     Parameters
     ----------
-    consensus
-        IUPAC letters.
-    rate
-        Share of the `4 ** length` words, in (0, 1).
+    probabilities
+        Shape `(length, 4)`, columns A, C, G, T, none of them 0.
 
     Returns
     -------
-    Thousandths of a bit.
-
-    Raises
-    ------
-    ValueError
-        If even the best score is reached by more than that share: the consensus is too vague.
+    Thousandths of a bit, of the same shape, int32.
     """
-    words_of = Counter({0: 1})
-    for row in scores(consensus).tolist():
-        longer: Counter[int] = Counter()
-        for total, words in words_of.items():
-            for score in row:
-                longer[total + score] += words
-        words_of = longer
-    allowed = rate * 4 ** len(consensus)
-    reached = 0
-    lowest: int | None = None
-    for total in sorted(words_of, reverse=True):
-        reached += words_of[total]
-        if reached > allowed or total < LEAST_SHARE * max(words_of):
-            break
-        lowest = total
-    if lowest is None:
-        raise ValueError(
-            f"{reached / 4 ** len(consensus):.1e} of all words are perfect matches of {consensus}, more than the "
-            f"false-positive rate of {rate:.1e}; give a longer or a stricter consensus"
-        )
-    return lowest
+    return np.asarray(np.rint(UNITS_PER_BIT * np.log2(probabilities / 0.25)), dtype=np.int32)
+
+
+def threshold(
+    scored: NDArray[np.int32], rate: float = FALSE_POSITIVE_RATE, *, least_share: float | None = LEAST_SHARE
+) -> int | None:
+    """Find the lowest score that at most a share `rate` of all words reaches, and that is `least_share` of the best.
+
+    The words of the motif's length behind each score are counted position by position; exactly up to 26 positions.
+
+    Parameters
+    ----------
+    scored
+        Of `scores`.
+    rate
+        Share of the `4 ** length` words, in (0, 1).
+    least_share
+        Of the best score; None for no such bound.
+
+    Returns
+    -------
+    Thousandths of a bit; None if even the best score is reached by more than that share.
+    """
+    reached = words_by_score(scored)[::-1].cumsum()
+    best = int(scored.max(axis=1).sum())
+    totals = best - np.arange(len(reached))
+    allowed = reached <= rate * 4.0 ** len(scored)
+    if least_share is not None:
+        allowed &= totals >= least_share * best
+    if not allowed[0]:
+        return None
+    last = len(allowed) if allowed.all() else int(np.argmin(allowed))
+    # The lowest of them that a word has.
+    has_word = np.flatnonzero(np.diff(reached[:last], prepend=0.0))
+    return int(totals[has_word[-1]])
+
+
+def words_by_score(scored: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Count the words behind each whole score from the least to the best, shape `(scores,)`."""
+    lowest = scored.min(axis=1)
+    counts = np.ones(1)
+    for row, low in zip(scored, lowest, strict=True):
+        longer = np.zeros(len(counts) + int(row.max() - low))
+        for score in row:
+            longer[int(score - low) :][: len(counts)] += counts
+        counts = longer
+    return counts
+
+
+class ScannedMotif(NamedTuple):
+    """One motif as it is looked for."""
+
+    channel: Channel
+    scored: NDArray[np.int32]
+    """Of `scores`, shape `(length, 4)`."""
+    lowest: int
+    """Least score of a match (thousandths of a bit)."""
+
+
+def shipped_motifs() -> list[ScannedMotif]:
+    """Give the motifs of `catalog.motifs`."""
+    found = []
+    for motif in MOTIFS:
+        scored = scores(pwm(motif.consensus))
+        lowest = threshold(scored)
+        if lowest is None:
+            raise ValueError(
+                f"perfect matches of {motif.consensus} are more than {FALSE_POSITIVE_RATE:.1e} of all words; give a "
+                "longer or a stricter consensus"
+            )
+        text = f"matches of {motif.consensus}: {motif.family}"
+        found.append(ScannedMotif(Channel(name=motif.name, description=text, group=motif.group), scored, lowest))
+    return found
+
+
+def motifs_of_file(path: Path, rate: float) -> list[ScannedMotif]:
+    """Give the motifs of a MEME file; one of which even perfect matches are more than `rate` has these alone."""
+    found = []
+    for matrix in read_meme(path):
+        smoothed = (matrix.probabilities * matrix.sites + PSEUDOCOUNT / 4) / (matrix.sites + PSEUDOCOUNT)
+        scored = scores(smoothed)
+        lowest = threshold(scored, rate, least_share=None)
+        lowest = int(scored.max(axis=1).sum()) if lowest is None else lowest
+        share = words_by_score(scored)[lowest - int(scored.min(axis=1).sum()) :].sum() / 4.0 ** len(scored)
+        text = f"matches of {matrix.other_name or matrix.name}, as by chance at {share:.1e} of places and strands"
+        found.append(ScannedMotif(Channel(name=matrix.name, description=text, group="TF"), scored, lowest))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotifSettings:
+    """What the motif extractor can be set to."""
+
+    pwms: Path | None = None
+    """Motifs to count in place of those that ship: a MEME file, such as JASPAR's or HOCOMOCO's."""
+    false_positive_rate: float = FALSE_POSITIVE_RATE
+    """Of `pwms`: share of random words that may match, a position and strand."""
+    feature_set: str = FEATURE_SET
+    """Name of the feature set, so that a store holds the counts of several files."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_positive_rate < 1:
+            raise ValueError(f"`false_positive_rate=` lies in (0, 1), got {self.false_positive_rate:g}")
+        if self.pwms is None and self.false_positive_rate != FALSE_POSITIVE_RATE:
+            raise ValueError("`false_positive_rate=` is of matrices from a file; name one, `pwms=`, or leave it out")
 
 
 class MotifExtractor:
@@ -116,6 +180,13 @@ class MotifExtractor:
     ----------
     bin_size
         Bases a bin (bp, >= 1).
+    settings
+        Which motifs; None for those that ship.
+
+    Raises
+    ------
+    FileNotFoundError, MemeFileError
+        If the file of matrices cannot be read.
     """
 
     name = "motif"
@@ -128,23 +199,27 @@ class MotifExtractor:
         "IUPAC letters: Cornish-Bowden 1985, Nucleic Acids Res 13:3021"
     )
 
-    def __init__(self, *, bin_size: int = 4096) -> None:
+    def __init__(self, *, bin_size: int = 4096, settings: MotifSettings | None = None) -> None:
         if bin_size < 1:
             raise ValueError(f"bin_size is a number of bases, at least 1; got {bin_size}")
         self.input_length = bin_size
-        self.thresholds = {motif.name: threshold(motif.consensus) for motif in MOTIFS}
+        self.settings = settings = settings or MotifSettings()
+        if settings.pwms is None:
+            self.motifs = shipped_motifs()
+            which: object = [[motif.name, motif.consensus] for motif in MOTIFS]
+        else:
+            self.motifs = motifs_of_file(settings.pwms, settings.false_positive_rate)
+            which = [[motif.channel.name, motif.scored.tolist()] for motif in self.motifs]
+            self.licence = f"that of {settings.pwms.name}, whose matrices were counted"
+            self.citation = f"that of {settings.pwms.name}"
+        self.thresholds = {motif.channel.name: motif.lowest for motif in self.motifs}
         """Lowest matching score of each motif (thousandths of a bit)."""
-        decides = {
-            "code": _CODE_VERSION,
-            "motifs": [[motif.name, motif.consensus] for motif in MOTIFS],
-            "thresholds": self.thresholds,
-            "bin_size": bin_size,
-        }
+        decides = {"code": _CODE_VERSION, "motifs": which, "thresholds": self.thresholds, "bin_size": bin_size}
         self.fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-        self._tables: _Tables | None = None
+        self._tables: list[_Tables] | None = None
 
     @classmethod
-    def from_options(cls, options: ExtractorOptions) -> "MotifExtractor":
+    def from_options(cls, options: ExtractorOptions, settings: MotifSettings) -> "MotifExtractor":
         """Make one from the options of a build; it runs on the CPU whatever `device` says.
 
         Raises
@@ -152,39 +227,33 @@ class MotifExtractor:
         ValueError
             If the options ask for another feature set.
         """
-        if options.outputs not in (None, (_FEATURE_SET,)):
+        if options.outputs not in (None, (settings.feature_set,)):
             raise ValueError(
-                f"the motif extractor writes the feature set {_FEATURE_SET!r}, not {list(options.outputs or ())}; "
-                "leave outputs out"
+                f"the motif extractor writes the feature set {settings.feature_set!r}, not "
+                f"{list(options.outputs or ())}; leave outputs out"
             )
-        return cls(bin_size=options.bin_size)
+        return cls(bin_size=options.bin_size, settings=settings)
 
     @property
     def channels(self) -> Mapping[str, tuple[Channel, ...]]:
-        """Channels of the one feature set: the motifs in the order of the table, then `GC`, `CpG`, `N`."""
-        counted = tuple(
-            Channel(
-                name=motif.name,
-                description=f"matches of {motif.consensus}: {motif.family}",
-                group=motif.group,
-            )
-            for motif in MOTIFS
-        )
+        """Channels of the one feature set: the motifs in their order, then `GC`, `CpG`, `N`."""
+        counted = tuple(motif.channel for motif in self.motifs)
         composition = (
             Channel(name="GC", description="share of the known bases that are G or C", group="composition"),
             Channel(name="CpG", description="CpG dinucleotides, observed over expected", group="composition"),
             Channel(name="N", description="share of the bin that is unknown", group="composition"),
         )
-        return {_FEATURE_SET: counted + composition}
+        return {self.settings.feature_set: counted + composition}
 
     @property
     def options(self) -> dict[str, JsonValue]:
         """Its settings, for the record."""
-        return {
+        found: dict[str, JsonValue] = {
             "bin_size": self.input_length,
-            "false_positive_rate": FALSE_POSITIVE_RATE,
-            "least_share": LEAST_SHARE,
+            "false_positive_rate": self.settings.false_positive_rate,
+            "least_share": LEAST_SHARE if self.settings.pwms is None else None,
         }
+        return found if self.settings.pwms is None else found | {"pwms": str(self.settings.pwms)}
 
     def __call__(self, sequence: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Compute features.
@@ -196,7 +265,7 @@ class MotifExtractor:
 
         Returns
         -------
-        `motif`: shape `(batch, channel)`, float32, finite.
+        The feature set: shape `(batch, channel)`, float32, finite.
 
         Raises
         ------
@@ -209,16 +278,19 @@ class MotifExtractor:
                 f"cut the sequence into bins of {self.input_length} bp, padded with N"
             )
         if self._tables is None:
-            self._tables = _Tables([(scores(m.consensus), self.thresholds[m.name]) for m in MOTIFS])
+            groups = range(0, len(self.motifs), _MOTIFS_A_TABLE)
+            self._tables = [_Tables(self.motifs[first : first + _MOTIFS_A_TABLE]) for first in groups]
+        pad = max(_LEAST_PAD, *(len(motif.scored) for motif in self.motifs))
         rows = max(1, _BLOCK_BASES // self.input_length)
-        values = np.empty((len(sequence), len(MOTIFS) + 3), dtype=np.float32)
+        values = np.empty((len(sequence), len(self.motifs) + 3), dtype=np.float32)
         for start in range(0, len(sequence), rows):
             block = sequence[start : start + rows]
-            codes = np.full((len(block), self.input_length + _PAD), _UNKNOWN, dtype=np.uint8)
-            codes[:, : self.input_length] = _CODES[block]
-            values[start : start + rows, :-3] = self._tables.count(codes)
+            codes = np.full((len(block), self.input_length + pad), _UNKNOWN, dtype=np.uint8)
+            codes[:, : self.input_length] = CODES[block]
+            counted = [table.count(codes) for table in self._tables]
+            values[start : start + rows, :-3] = np.concatenate(counted, axis=1)
             values[start : start + rows, -3:] = _composition(codes[:, : self.input_length])
-        return {_FEATURE_SET: values}
+        return {self.settings.feature_set: values}
 
 
 class _Scan(NamedTuple):
@@ -230,14 +302,14 @@ class _Scan(NamedTuple):
 
 
 class _Tables:
-    """The motifs made ready for the scan: both strands' scores, and the tables of the two halves."""
+    """Motifs made ready for the scan: both strands' scores, and the tables of the two halves."""
 
-    def __init__(self, motifs: list[tuple[NDArray[np.int32], int]]) -> None:
-        assert len(motifs) <= 32, "an entry has 64 bits: one a motif and strand"
+    def __init__(self, motifs: Sequence[ScannedMotif]) -> None:
+        assert len(motifs) <= _MOTIFS_A_TABLE, "an entry has 64 bits: one a motif and strand"
         self._motifs: list[_Scan] = []
         self._first = np.zeros(4**_HALF, dtype=np.uint64)
         self._second = np.zeros(4**_HALF, dtype=np.uint64)
-        for index, (forward, lowest) in enumerate(motifs):
+        for index, (_, forward, lowest) in enumerate(motifs):
             # Columns run A, C, G, T, so reversing them complements.
             strands = (forward, forward[::-1, ::-1])
             for strand, matrix in enumerate(strands):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from builders.extractors import motif as scan
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.extractors.motif import FALSE_POSITIVE_RATE, LEAST_SHARE, MotifExtractor, scores, threshold
+from builders.extractors.motif import FALSE_POSITIVE_RATE, LEAST_SHARE, MotifExtractor, MotifSettings, scores, threshold
 from catalog.motifs import IUPAC, MOTIFS, Motif, find_motif, pwm
 
 BIN = 64
@@ -30,7 +30,7 @@ def random_bins(n: int, bin_size: int, seed: int = 0) -> NDArray[np.uint8]:
     return letters[np.random.default_rng(seed).integers(0, 4, (n, bin_size))]
 
 
-TABLES = {motif.consensus: scores(motif.consensus).tolist() for motif in MOTIFS}
+TABLES = {motif.consensus: scores(pwm(motif.consensus)).tolist() for motif in MOTIFS}
 
 
 def score_of(word: str, consensus: str) -> float:
@@ -145,7 +145,8 @@ def test_a_bin_of_n_is_zero_but_for_n() -> None:
 @pytest.mark.parametrize("rate", [FALSE_POSITIVE_RATE, 1e-3])
 def test_the_threshold_is_the_lowest_that_keeps_the_rate_among_all_words(motif: Motif, rate: float) -> None:
     every = np.array([score_of("".join(w), motif.consensus) for w in itertools.product("ACGT", repeat=8)])
-    lowest = threshold(motif.consensus, rate)
+    lowest = threshold(scores(pwm(motif.consensus)), rate)
+    assert lowest is not None
     assert np.mean(every >= lowest) <= rate
     next_lower = every[every < lowest].max()
     assert np.mean(every >= next_lower) > rate or next_lower < LEAST_SHARE * every.max()
@@ -158,9 +159,8 @@ def test_random_sequence_has_less_than_a_fifth_of_a_match_a_bin() -> None:
     assert counts.mean() < 0.15
 
 
-def test_a_consensus_too_vague_for_the_rate_is_refused() -> None:
-    with pytest.raises(ValueError, match="give a longer or a stricter consensus"):
-        threshold("TATAWAWR")
+def test_a_consensus_too_vague_for_the_rate_has_no_threshold() -> None:
+    assert threshold(scores(pwm("TATAWAWR"))) is None
 
 
 def test_a_pwm_holds_probabilities_that_favour_the_allowed_bases() -> None:
@@ -208,8 +208,8 @@ def test_the_fingerprint_is_stable_and_tells_settings_apart(monkeypatch: pytest.
 
 def test_options_that_do_not_suit_are_refused() -> None:
     with pytest.raises(ValueError, match="leave outputs out"):
-        MotifExtractor.from_options(ExtractorOptions(outputs=("classes",)))
-    with pytest.raises(ValueError, match="weights was given; leave it out"):
+        MotifExtractor.from_options(ExtractorOptions(outputs=("classes",)), MotifSettings())
+    with pytest.raises(ValueError, match=r"no setting is called .weights."):
         load_extractor("motif", ExtractorOptions(), {"weights": "w.pth"})
     with pytest.raises(ValueError, match="at least 1; got 0"):
         MotifExtractor(bin_size=0)
