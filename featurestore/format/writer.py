@@ -81,7 +81,7 @@ def _packed(shard: Values, chunk_shape: tuple[int, int, int]) -> bytes:
     parts, end = [], 0
     for place in morton_order_iter(counts):
         chunk = shard[tuple(slice(n * size, (n + 1) * size) for n, size in zip(place, chunk_shape, strict=True))]
-        data = compressor.encode(chunk)
+        data = compressor.encode(np.ascontiguousarray(chunk))
         parts += [data, _crc(data)]
         index[place] = end, len(data) + _CRC_BYTES
         end += len(data) + _CRC_BYTES

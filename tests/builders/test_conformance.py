@@ -121,8 +121,8 @@ def test_the_command_lists_its_settings_and_builds_it(
 
 
 def test_an_extractor_lists_its_settings_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", "--help-options"]) == 0
-    assert capsys.readouterr().out == "motif has no settings of its own\n"
+    assert main(["build", "--extractor", "dinucleotide", "--help-options"]) == 0
+    assert capsys.readouterr().out == "dinucleotide has no settings of its own\n"
     assert main(["plan", "--extractor=sei", "--help-options"]) == 0
     shown = capsys.readouterr().out
     assert "weights  path  [required]" in shown

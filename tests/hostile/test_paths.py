@@ -15,6 +15,7 @@ import matplotlib
 import polars as pl
 import pytest
 import typer
+from bigwig_files import write_bigwig
 from entrez_server import EntrezServer
 from format1 import unpack_format1
 from keras_files import write_keras
@@ -31,6 +32,8 @@ TABLES = (
     "--medians --samples {}/samples.txt"
 )
 BUILT = "{}/genome.store --fasta {}/new/genome.fa --extractor motif --device cpu --offsets 0,2048 --shard-bins 64"
+MEASURED = "--genes {}/genes.tsv --targets {}/targets.tsv --covariates {}/covariates.tsv"
+SIGNALS = f"{MEASURED} --signals motif --sequence none --test-genes {{}}/held_out.txt"
 TRAINED = "--prefix-cache {}/prefixes --backbone {}/runs/paper/backbone"
 
 
@@ -68,6 +71,7 @@ READING = {
     "build-anchors": [
         Use("{}/genome.store --fasta {}/new/genome.fa --anchors {}/genes.tsv --name tss --n-bins 11 --device cpu")
     ],
+    "plan-tracks": [Use("{}/genome.store --fasta {}/new/genome.fa --track mark={}/mark.bw --bin-size 128")],
     "fetch-annotations": [
         Use("{}/ncbi.tsv --cache {}/ncbi --out {}/fetched.tsv --email you@lab.org --base-url URL", "fetched.tsv")
     ],
@@ -93,6 +97,7 @@ MODELLING = {
             "--out {}/runs/split",
             "runs/split",
         ),
+        Use(f"{{}}/genome.store {SIGNALS} --model prism-ridge --context 4096 --out {{}}/runs/signals", "runs/signals"),
     ],
     "sweep": [
         Use(
@@ -103,9 +108,11 @@ MODELLING = {
             f"--store {{}}/genome.store {TABLES} --split {{}}/split.json --models ridge-centre --n-bins 11 --draws 20 "
             "--out {}/swept_again"
         ),
+        Use(f"{{}}/genome.store {SIGNALS} --models prism-ridge --context 4096 --draws 20 --out {{}}/swept_signals"),
     ],
     "predict": [
-        Use(f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --out {{}}/predicted.parquet", "predicted.parquet")
+        Use(f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --out {{}}/predicted.parquet", "predicted.parquet"),
+        Use(f"{{}}/runs/signals --store {{}}/genome.store {MEASURED} --out {{}}/signals.parquet", "signals.parquet"),
     ],
     "evaluate": [
         Use(
@@ -113,6 +120,7 @@ MODELLING = {
             "--beside-store {}/genome.store --draws 20",
             prints="runs/split",
         ),
+        Use(f"{{}}/runs/signals --store {{}}/genome.store {MEASURED} --draws 20"),
         Use("--predictions {}/predictions.csv --targets {}/targets.tsv --draws 20"),
         Use("--predictions {}/predicted.parquet --targets {}/targets.parquet --draws 20"),
     ],
@@ -123,6 +131,39 @@ LONG = {
     "demo": [Use("--size tiny --out {}/demo --backbone {}/runs/paper/backbone", "demo")],
 }
 """Those that take more than a second or two."""
+MEASURING = {
+    "build-sequence": [Use("{}/genome.store --fasta {}/new/genome.fa --workers 1")],
+    "build-tracks": [
+        Use("{}/genome.store --fasta {}/new/genome.fa --track mark={}/mark.bw --bin-size 128 --workers 1")
+    ],
+    "build-track-anchors": [
+        Use(
+            "{}/genome.store --fasta {}/new/genome.fa --anchors {}/genes.tsv --name near --track mark={}/mark.bw "
+            "--feature-set near --bin-size 128 --n-bins 11 --workers 1"
+        )
+    ],
+    "build-viewpoints": [
+        Use("{}/genome.store --fasta {}/new/genome.fa --table {}/contacts.tsv --anchors {}/genes.tsv --name seen")
+    ],
+    "train": [
+        Use(
+            f"{{}}/genome.store {SIGNALS} --model prism --context 128 --set epochs=1 --set width=8 --set layers=1 "
+            "--device cpu --no-baselines --out {}/runs/prism",
+            "runs/prism",
+        )
+    ],
+    "interpret": [Use(f"{{}}/runs/prism --store {{}}/genome.store {MEASURED} --draws 20 --out {{}}/gates", "gates")],
+}
+"""Those of measured signals, which start workers and train; once is enough."""
+
+
+def merged(*parts: dict[str, list[Use]]) -> dict[str, list[Use]]:
+    """Put together uses of the same verb, in the order of the verbs."""
+    found: dict[str, list[Use]] = {}
+    for part in parts:
+        for name, uses in part.items():
+            found[name] = [*found.get(name, []), *uses]
+    return found
 
 
 def verbs(command: Any, *names: str) -> Iterator[tuple[str, Any]]:
@@ -152,7 +193,7 @@ def commands() -> dict[str, Any]:
 
 
 def test_every_path_option_of_every_verb_is_used_here(commands: dict[str, Any]) -> None:
-    uses = READING | MODELLING | LONG
+    uses = merged(READING, MODELLING, LONG, MEASURING)
     used = {name: " ".join(use.words for use in uses.get(name, ())) for name in commands}
     missing = [
         f"{name} {option}"
@@ -223,6 +264,7 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     unpack_format1(made.folder)
     (made.folder / "ncbi.tsv").write_text("symbol\nSIM1\n")
     write_keras(made.folder / "xpresso.h5")
+    write_measured(made.folder)
     (made.folder / "held_out.txt").write_text("".join(f"SIMG0000{number}\n" for number in range(10, 60, 7)))
     run = json.loads((made.folder / "runs" / "mlp" / "run.json").read_text())
     (made.folder / "split.json").write_text(json.dumps(run["split"]))
@@ -231,6 +273,19 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     targets.write_parquet(made.folder / "targets.parquet")
     (made.folder / "predictions.csv").write_text((made.folder / "targets.tsv").read_text().replace("\t", ","))
     return made
+
+
+def write_measured(folder: Path) -> None:
+    """Write a bigWig, covariates and a table of contacts for the genes."""
+    genes = pl.read_csv(folder / "genes.tsv", separator="\t", glob=False)
+    ids = genes["gene_id"].to_list()
+    pl.DataFrame({"gene_id": ids, "gc": [number % 7 for number in range(len(ids))]}).write_csv(
+        folder / "covariates.tsv", separator="\t"
+    )
+    pl.DataFrame({"gene_id": ids} | {f"at{place}": [place] * len(ids) for place in range(3)}).write_csv(
+        folder / "contacts.tsv", separator="\t"
+    )
+    write_bigwig(folder / "mark.bw", {"sim1": 700_000}, {"sim1": [(1000, 2000, 1.5)]})
 
 
 def use_all(
@@ -273,4 +328,12 @@ def test_all_verbs_find_what_was_meant_however_it_is_spelt(
     spelling: Spelling, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with EntrezServer({}) as server:
-        use_all(READING | MODELLING | LONG, spelling, tmp_path, capsys, server.url)
+        use_all(merged(READING, MODELLING, LONG), spelling, tmp_path, capsys, server.url)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spelling", [all_at_once], indirect=True)
+def test_verbs_of_measured_signals_find_what_was_meant(
+    spelling: Spelling, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_all(MEASURING, spelling, tmp_path, capsys)

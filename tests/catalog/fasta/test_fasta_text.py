@@ -152,7 +152,7 @@ def test_more_sequences_than_an_assembly_has_are_refused_while_they_are_counted(
 
 def test_a_pipe_is_refused_with_the_mend(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FastaError, match=r"is a pipe or a device.*write it to a file first \(`cat .*pipe > genome"):
+    with pytest.raises(FastaError, match=r"is a pipe or a device.*write it to a file first \(`cat .*pipe > FILE`\)"):
         Fasta(tmp_path / "pipe")
     with pytest.raises(FastaError, match="is a pipe or a device"):
         Fasta("/dev/null")

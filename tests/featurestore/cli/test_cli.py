@@ -337,7 +337,7 @@ def test_the_installed_command_explains_itself_without_a_traceback(store: Path) 
         pytest.param(["build", "{tmp}/new"], "give the genome, `--fasta FILE`", id="no genome"),
         pytest.param(
             ["build", "{tmp}/new", "--fasta", "{fasta}", "--extractor", "enformer"],
-            "no extractor is called 'enformer'; installed are bases, motif, ",
+            "no extractor is called 'enformer'; installed are bases, ",
             id="no such extractor",
         ),
         pytest.param(

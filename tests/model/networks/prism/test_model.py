@@ -156,7 +156,8 @@ def test_unknown_bases_add_nothing_but_the_constant() -> None:
     of_no_signal = model(sequence, signals[..., :0], covariates).observational
     assert torch.equal(model(sequence, signals, covariates).observational, of_no_signal)
     unknown = torch.full_like(sequence, 4)
-    assert model(unknown, signals, covariates * 0).observational.unique().numel() == 1
+    constant = model(unknown, signals, covariates * 0).observational
+    torch.testing.assert_close(constant, constant[:1].expand_as(constant))  # a batch may be summed in another order
 
 
 @torch.no_grad()
