@@ -84,6 +84,13 @@ def tile_bins(extractor: Extractor) -> int:
     return int(getattr(extractor, "tile_bins", 1))
 
 
+def check_output(options: CommonOptions, name: str) -> None:
+    """Refuse, with a ValueError, options that ask for another feature set than the only one of an extractor."""
+    if options.outputs not in (None, (name,)):
+        asked = ", ".join(options.outputs or ()) or "none"
+        raise ValueError(f"the extractor writes the feature set {name!r}, not {asked}; leave outputs out")
+
+
 def load_extractor(
     name: str, options: ExtractorOptions, settings: Mapping[str, object] = MappingProxyType({})
 ) -> Extractor:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from builders.extractors.base import ExtractorOptions
+from builders.extractors.base import ExtractorOptions, check_output
 from builders.extractors.bases import CODES
 from builders.extractors.motif_files import read_meme
 from catalog import Channel
@@ -227,11 +227,7 @@ class MotifExtractor:
         ValueError
             If the options ask for another feature set.
         """
-        if options.outputs not in (None, (settings.feature_set,)):
-            raise ValueError(
-                f"the motif extractor writes the feature set {settings.feature_set!r}, not "
-                f"{list(options.outputs or ())}; leave outputs out"
-            )
+        check_output(options, settings.feature_set)
         return cls(bin_size=options.bin_size, settings=settings)
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from builders.extractors.base import ExtractorOptions
+from builders.extractors.base import ExtractorOptions, check_output
 from builders.extractors.hf.pieces import Piece, pieces
 from builders.extractors.hf.settings import HfSettings
 from builders.extractors.sequence import reverse_complement
@@ -101,8 +101,7 @@ class HfExtractor:
     @classmethod
     def from_options(cls, options: ExtractorOptions, settings: HfSettings) -> "HfExtractor":
         """Make the extractor that the options describe; the errors are those of the constructor."""
-        if options.outputs not in (None, (settings.feature_set,)):
-            raise ValueError(f"hf has the output {settings.feature_set}; set feature_set for another name")
+        check_output(options, settings.feature_set)
         return cls(settings, bin_size=options.bin_size, device=options.device)
 
     @cached_property

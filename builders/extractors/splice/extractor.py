@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from builders.extractors.base import ExtractorOptions
+from builders.extractors.base import ExtractorOptions, check_output
 from catalog import Channel
 from catalog.runtime.plugins import how_to_install
 from catalog.runtime.weight_files import refuse_pointer, sha256_of_file
@@ -116,8 +116,7 @@ class SpliceExtractor:
         FileNotFoundError, ValueError
             As the constructor says, and for outputs that it does not have.
         """
-        if options.outputs not in (None, (_FEATURE_SET,)):
-            raise ValueError(f"splice has the output {_FEATURE_SET}; got {', '.join(options.outputs or ()) or 'none'}")
+        check_output(options, _FEATURE_SET)
         return cls(settings.weights, bin_size=options.bin_size, device=options.device)
 
     @cached_property

@@ -79,6 +79,7 @@ def test_a_second_build_computes_nothing(store: Path, fasta: Path) -> None:
     assert (again.built, again.is_complete) == (0, True)
 
 
+@pytest.mark.slow
 def test_windows_around_anchors_hold_it_too(fasta: Path, genome: dict[str, str], tmp_path: Path) -> None:
     anchors = tmp_path / "tss.tsv"
     anchors.write_text("name\tcontig\tposition\na\tchr1\t70000\nb\tchr1\t70003\nc\tshort\t1\n")

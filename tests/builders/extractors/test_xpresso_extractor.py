@@ -49,6 +49,7 @@ def test_a_bin_has_the_promoter_around_its_centre_on_either_strand(bin_size: int
             np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_anchored_at_each_gene_it_is_the_table_of_predictions(weights: Path, genome: Path, tmp_path: Path) -> None:
     genes = pl.DataFrame(
         {

@@ -98,6 +98,7 @@ def test_it_is_sound_recomputed_from_its_record_and_a_second_build_computes_noth
     assert again.source_notes == ()
 
 
+@pytest.mark.slow
 def test_what_is_not_built_names_the_verb_that_builds_it(folder: Path, tmp_path: Path) -> None:
     one = request(folder, fasta=str(folder / "g.fa"), contigs=("chr2",), bin_size=32)
     assert run_build(str(tmp_path / "s"), one).is_complete
@@ -130,6 +131,7 @@ def test_the_plan_compares_the_genome_with_windows_around_genes(
     assert json.loads(capsys.readouterr().out)["anchored_bytes"] == 18_377 * 2_000 * 4
 
 
+@pytest.mark.slow
 def test_windows_around_anchors_are_built_from_the_files(folder: Path, tmp_path: Path) -> None:
     anchors = tmp_path / "tss.tsv"
     anchors.write_text("name\tcontig\tposition\na\tchr1\t70000\nb\tchr1\t70003\nc\tchr2\t1\n")
@@ -146,6 +148,7 @@ def test_windows_around_anchors_are_built_from_the_files(folder: Path, tmp_path:
     assert windows[2].tolist() == [0] * 199 + [8, 8]
 
 
+@pytest.mark.slow
 def test_a_value_that_float16_cannot_hold_is_refused_by_track_and_value(folder: Path, tmp_path: Path) -> None:
     big = write_bigwig(tmp_path / "big.bw", LENGTHS, {"chr1": [(5, 9, 1e6)]})
     asked = request(folder, tracks={"big": str(big)}, fasta=str(folder / "g.fa"), contigs=("chr1",))
@@ -155,6 +158,7 @@ def test_a_value_that_float16_cannot_hold_is_refused_by_track_and_value(folder: 
     assert 'dtype="float32"' in reason
 
 
+@pytest.mark.slow
 def test_uint8_takes_whole_numbers_alone(folder: Path, tmp_path: Path) -> None:
     whole = request(folder, tracks={"acc": str(folder / "acc.bw")}, dtype="uint8", fasta=str(folder / "g.fa"))
     assert run_build(str(tmp_path / "s"), whole).is_complete
@@ -207,6 +211,7 @@ def at_s3(endpoint: str, folder: Path, **chosen: Any) -> TrackRequest:
     return request(folder, tracks=places, track_options=options, fasta=str(folder / "g.fa"), **chosen)
 
 
+@pytest.mark.slow
 def test_tracks_at_s3_are_those_on_the_disk(bucket: TinyS3, store: Path, folder: Path, tmp_path: Path) -> None:
     assert run_build(str(tmp_path / "s"), at_s3(bucket.url, folder)).is_complete
     here, there = featurestore.open(tmp_path / "s"), featurestore.open(store)
