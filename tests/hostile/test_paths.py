@@ -132,6 +132,7 @@ LONG = {
 }
 """Those that take more than a second or two."""
 MEASURING = {
+    "simulate": READING["simulate"],
     "build-sequence": [Use("{}/genome.store --fasta {}/new/genome.fa --workers 1")],
     "build-tracks": [
         Use("{}/genome.store --fasta {}/new/genome.fa --track mark={}/mark.bw --bin-size 128 --workers 1")
