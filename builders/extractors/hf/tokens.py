@@ -4,6 +4,7 @@ Belongs here: any tokenizer of the Transformers library, fast or not. Does not: 
 (`builders.extractors.hf.pieces`), the model.
 """
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ class DnaTokenizer:
         found = self._tokenizer.pad_token_id
         return 0 if found is None else int(found)
 
-    @property
+    @cached_property
     def n_special(self) -> int:
         """Special tokens that are added to each sequence."""
         return int((self("A").ends == 0).sum())
