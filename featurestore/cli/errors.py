@@ -52,6 +52,7 @@ _EXTRAS = {
     "build": ("dask", "distributed"),
     "keras": ("h5py",),
     "tracks": ("pybigtools",),
+    "variants": ("cyvcf2",),
     "model": ("lightning", "matplotlib", "peft", "safetensors", "scipy", "torch", "transformers"),
 }
 _EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}

@@ -1,0 +1,1 @@
+"""Variants: reading them, the sequence of either allele, scores, and writing them."""
