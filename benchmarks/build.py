@@ -35,10 +35,10 @@ from builders.execution.cluster import outcomes  # noqa: E402
 from builders.execution.local_workers import local_cluster  # noqa: E402
 from builders.execution.shard import Receipt  # noqa: E402
 from builders.execution.tasks import ShardTask  # noqa: E402
+from builders.execution.throughput import measure  # noqa: E402
 from builders.extractors.base import ExtractorOptions, load_extractor  # noqa: E402
 from builders.extractors.source import ExtractorSource  # noqa: E402
 from builders.run import build  # noqa: E402
-from builders.throughput import measure  # noqa: E402
 from catalog import Assembly, Fasta  # noqa: E402
 
 GENOME_BINS = 755_000

@@ -189,8 +189,8 @@ def predict_xpresso(
 
 
 def _plan(store: str, request: BuildRequest, *, bins_per_second: float | None, measure: bool, as_json: bool) -> None:
+    from builders.execution.throughput import measure_request
     from builders.plan import plan_build
-    from builders.throughput import measure_request
 
     if bins_per_second is not None and not bins_per_second > 0:
         raise ValueError(f"`bins_per_second=` is a speed, above 0; got {bins_per_second:g}")

@@ -9,8 +9,8 @@ import pytest
 
 import featurestore
 from builders import AnchorRequest, BuildRequest, plan_build, run_anchor_build, run_build
+from builders.execution.recompute import recompute
 from builders.extractors.base import ExtractorOptions
-from builders.recompute import recompute
 from builders.request import FeaturesRequest
 from builders.source_spec import SourceSpec, describe_source
 from builders.testing import ExtractorTests, SourceTests

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import featurestore
+from builders.execution.recompute import recompute
+from builders.execution.throughput import measure
 from builders.extractors.base import ExtractorOptions
 from builders.plan import plan_build
-from builders.recompute import recompute
 from builders.request import BuildRequest
 from builders.run import build
 from builders.source_spec import describe_source
-from builders.throughput import measure
 from catalog import AssemblyMismatch, Fasta, FastaError
 from featurestore import ContigLayout, FingerprintMismatch, Store, verify, write_shard
 from featurestore.format import layout

@@ -16,7 +16,7 @@ import featurestore
 from builders.anchored.viewpoint_request import ViewpointRequest
 from builders.anchored.viewpoint_table import read_viewpoints
 from builders.anchored.viewpoints import build_viewpoints
-from builders.recompute import recompute
+from builders.execution.recompute import recompute
 from catalog.runtime.tables import TableError
 from featurestore import FingerprintMismatch, verify
 from featurestore.anchored.reader import open_anchored

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import featurestore
+from builders.execution.recompute import recompute
 from builders.extractors.base import ExtractorOptions
-from builders.recompute import recompute
 from builders.request import SequenceRequest
 from builders.run import run_build
 from builders.testing import ExtractorTests

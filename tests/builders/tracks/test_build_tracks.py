@@ -13,7 +13,7 @@ from tiny_s3 import TinyS3
 import featurestore
 from builders import plan_build, run_build
 from builders.anchored.run_anchors import run_anchor_build
-from builders.recompute import recompute
+from builders.execution.recompute import recompute
 from builders.tracks import TrackAnchorRequest, TrackRequest
 from featurestore import FingerprintMismatch, NotBuilt, verify
 from featurestore.anchored.reader import open_anchored
