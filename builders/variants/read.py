@@ -1,7 +1,7 @@
 """Variants of a VCF or BCF file, record by record, in the order of the file.
 
-Belongs here: opening and checking the file, alleles and genotypes of a record. Does not: what becomes of an allele
-(`builders.variants.windows`), the haplotype of a sample.
+Belongs here: opening and checking the file, alleles and genotypes of a record. Does not: what becomes of an allele, the
+haplotype of a sample.
 
 cyvcf2 (htslib) parses. No index is needed and no order: the file is read once from its first record to its last. One
 that breaks off is an error, never a shorter list.
