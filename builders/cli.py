@@ -5,6 +5,7 @@
     featurestore build-anchors genome.store --anchors genes.gtf.gz --name genes --fasta genome.fa --extractor motif
     featurestore build-sequence genome.store --fasta genome.fa
     featurestore build-viewpoints genome.store --table hic.npz --anchors genes.gtf.gz --name genes --bin-size 5000
+    featurestore variants --vcf calls.vcf.gz --fasta genome.fa --extractor motif --out scores.parquet
     featurestore build-tracks genome.store --track H3K27ac=h3k27ac.bw --track DNase=dnase.bw --bin-size 32
 
 Belongs here: options of a build. Does not: logic that a Python user could not call (`builders.run`, `builders.plan`).
@@ -13,6 +14,7 @@ Belongs here: options of a build. Does not: logic that a Python user could not c
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,7 @@ import typer
 from builders.anchored.viewpoint_request import ViewpointRequest
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest, SequenceRequest
 from builders.tracks.request import TrackAnchorRequest, TrackRequest
+from builders.variants.request import VariantsRequest
 from catalog.runtime.files import replacing
 from catalog.runtime.progress import bar, in_figures
 from featurestore.cli.derived import lists_settings, takes, value_of
@@ -186,6 +189,24 @@ def predict_xpresso(
         else:
             table.write_csv(partial, separator="\t")
     print(f"{out}: {table.height:,} genes; Xpresso, Agarwal and Shendure 2020, standardised log expression")
+
+
+@app.command()
+@takes(VariantsRequest)
+def variants(request: VariantsRequest, as_json: AsJson = False) -> None:
+    """Score the effect of variants: each ALT allele of a VCF by the features of both alleles. Resumable."""
+    from builders.variants.run import score_variants
+
+    with bar("variants", unit="alleles", resumes=True) as shown:
+        report = score_variants(request, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps(asdict(report), indent=1))
+        return
+    counts = ", ".join(f"{count:,} {status}" for status, count in report.statuses.items())
+    print(f"{report.out}: {report.alleles:,} ALT alleles: {counts or 'none'}")
+    print(f"{report.computed:,} chunks computed by this run, {report.was_there:,} were there")
+    for licence in report.licences:
+        print(licence)
 
 
 def _plan(store: str, request: BuildRequest, *, bins_per_second: float | None, measure: bool, as_json: bool) -> None:

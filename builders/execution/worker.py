@@ -37,7 +37,7 @@ class BuildPlugin(WorkerPlugin):
         """Make the source on this worker's own device."""
         # The client reports a shard that fails; its traceback here would say the same again.
         logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
-        device = self._own_device(worker)
+        device = device_of(self._job.source.options.device, spread=self._spread, worker=worker)
         try:
             source = self._job.source.make(device=device)
         except Exception as error:
@@ -56,12 +56,20 @@ class BuildPlugin(WorkerPlugin):
             self.builder.source.close()
         self.builder = None
 
-    def _own_device(self, worker: Any) -> str:
-        device = self._job.source.options.device
-        if not self._spread or device not in ("auto", "cuda") or not str(worker.name).isdigit():
-            return device
-        n_gpus = gpu_count()
-        return f"cuda:{int(worker.name) % n_gpus}" if n_gpus else device
+
+def device_of(device: str, *, spread: bool, worker: Any = None) -> str:
+    """Give the device of a worker, by default the one that runs this task: `device`, or a GPU of its own.
+
+    Parameters
+    ----------
+    spread
+        As for `BuildPlugin`.
+    """
+    name = str((worker or get_worker()).name)
+    if not spread or device not in ("auto", "cuda") or not name.isdigit():
+        return device
+    n_gpus = gpu_count()
+    return f"cuda:{int(name) % n_gpus}" if n_gpus else device
 
 
 def plugin_name(run: str) -> str:

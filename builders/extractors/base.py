@@ -35,7 +35,9 @@ class Extractor(Protocol):
     largest value of a channel; without it `builders.source.TOLERANCE` is taken.
 
     It may also have `tile_bins`: neighbouring bins that one sequence holds, for a network that predicts each base and
-    would else read the bases around every bin again. `input_length` is then that of a tile, around its centre.
+    would else read the bases around every bin again. `input_length` is then that of a tile, around its centre. With
+    `tiled(bin_size=, n_bins=)`, which gives the same network on tiles of another size, variants are scored
+    base by base.
     """
 
     name: str

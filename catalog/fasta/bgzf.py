@@ -16,12 +16,34 @@ END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 HEADER_BYTES = 18
 BLOCK_BYTES = 1 << 16
 """The most that a block holds (bytes), packed or unpacked."""
+_FULL_BYTES = 0xFF00
+"""What bgzip puts into a block: packed it fits, even if it cannot be made smaller."""
 _ENTRY = np.dtype([("start", "<u8"), ("text", "<u8")])
 
 
 def is_header(data: bytes) -> bool:
     """Tell whether bytes begin with a block header: gzip whose first extra field is the block's size."""
     return len(data) >= HEADER_BYTES and data[:4] == END[:4] and data[12:16] == END[12:16]
+
+
+def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pack bytes as bgzip does: blocks, and the one that ends a file."""
+    held = b""
+    for piece in pieces:
+        held += piece
+        while len(held) >= _FULL_BYTES:
+            yield _packed(held[:_FULL_BYTES])
+            held = held[_FULL_BYTES:]
+    if held:
+        yield _packed(held)
+    yield END
+
+
+def _packed(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    body = packer.compress(data) + packer.flush()
+    size = HEADER_BYTES + len(body) + 8
+    return END[:16] + struct.pack("<H", size - 1) + body + struct.pack("<II", zlib.crc32(data), len(data))
 
 
 def inflated(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -77,6 +77,13 @@ READING = {
     ],
     "bench-read": [Use("{}/genome.store --n-bins 3 --batches 2 --residence cache --cache-dir {}/mirror")],
     "models": [Use("")],
+    "variants": [
+        Use(
+            "--vcf {}/calls.vcf --fasta {}/new/genome.fa --out {}/scores.parquet --vcf-out {}/scored.vcf.gz "
+            "--bin-size 64 --device cpu",
+            "scores.parquet",
+        )
+    ],
     "predict-xpresso": [
         Use(
             "--weights {}/xpresso.h5 --fasta {}/new/genome.fa --genes {}/genes.tsv --out {}/xpresso.tsv --device cpu",
@@ -265,6 +272,9 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     unpack_format1(made.folder)
     (made.folder / "ncbi.tsv").write_text("symbol\nSIM1\n")
     write_keras(made.folder / "xpresso.h5")
+    (made.folder / "calls.vcf").write_text(
+        "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nsim1\t300000\t.\tA\tC,<DEL>\t.\t.\t.\n"
+    )
     write_measured(made.folder)
     (made.folder / "held_out.txt").write_text("".join(f"SIMG0000{number}\n" for number in range(10, 60, 7)))
     run = json.loads((made.folder / "runs" / "mlp" / "run.json").read_text())

@@ -7,6 +7,7 @@ its file (`builders.extractors.puffin.network`).
 import hashlib
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,11 +106,7 @@ class PuffinExtractor:
         self.weights = weights
         self.transform = transform
         self.device = device
-        self.bin_size = bin_size
-        self.tile_bins = bins_of_a_tile(bin_size, FLANK_BP)
-        self.input_length = self.tile_bins * bin_size + 2 * FLANK_BP
-        self.batch_size = sequences_a_call(self.input_length, bases=_CALL_BASES, device=device)
-        self.flops_per_bin = _FLOPS_PER_BASE * self.input_length / self.tile_bins
+        self._set_tiles(bin_size, bins_of_a_tile(bin_size, FLANK_BP))
 
     @classmethod
     def from_options(cls, options: ExtractorOptions, settings: PuffinSettings) -> "PuffinExtractor":
@@ -122,6 +119,19 @@ class PuffinExtractor:
         """
         check_output(options, _FEATURE_SET)
         return cls(settings.weights, bin_size=options.bin_size, transform=settings.transform, device=options.device)
+
+    def tiled(self, *, bin_size: int, n_bins: int) -> "PuffinExtractor":
+        """Give the same network on tiles of `n_bins` bins."""
+        made = copy(self)
+        made.__dict__.pop("fingerprint", None)
+        made._set_tiles(bin_size, n_bins)
+        return made
+
+    def _set_tiles(self, bin_size: int, n_bins: int) -> None:
+        self.bin_size, self.tile_bins = bin_size, n_bins
+        self.input_length = n_bins * bin_size + 2 * FLANK_BP
+        self.batch_size = sequences_a_call(self.input_length, bases=_CALL_BASES, device=self.device)
+        self.flops_per_bin = _FLOPS_PER_BASE * self.input_length / n_bins
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,6 +7,7 @@ Belongs here: strands, from bases to bins, channels, what the values depend on. 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +91,6 @@ class SpliceExtractor:
             if path.is_file():
                 refuse_pointer(path)
         self.weights = tuple(weights)
-        self.bin_size = bin_size
         self.device = device
         networks = [load_splice(path) for path in weights]
         seen = {network.flank_bp for network in networks}
@@ -100,12 +100,8 @@ class SpliceExtractor:
                 "bases around each; average networks that see the same"
             )
         (self.flank_bp,) = seen
-        self.tile_bins = bins_of_a_tile(bin_size, self.flank_bp)
-        self.input_length = self.tile_bins * bin_size + 2 * self.flank_bp
-        self.batch_size = sequences_a_call(self.input_length, bases=_CALL_BASES, device=device)
-        numbers = sum(value.numel() for network in networks for value in network.parameters())
-        self.flops_per_bin = 4.0 * numbers * self.input_length / self.tile_bins  # two a multiply-add, two strands
         self._networks = networks
+        self._set_tiles(bin_size, bins_of_a_tile(bin_size, self.flank_bp))
 
     @classmethod
     def from_options(cls, options: ExtractorOptions, settings: SpliceSettings) -> "SpliceExtractor":
@@ -118,6 +114,20 @@ class SpliceExtractor:
         """
         check_output(options, _FEATURE_SET)
         return cls(settings.weights, bin_size=options.bin_size, device=options.device)
+
+    def tiled(self, *, bin_size: int, n_bins: int) -> "SpliceExtractor":
+        """Give the same networks on tiles of `n_bins` bins."""
+        made = copy(self)
+        made.__dict__.pop("fingerprint", None)
+        made._set_tiles(bin_size, n_bins)
+        return made
+
+    def _set_tiles(self, bin_size: int, n_bins: int) -> None:
+        self.bin_size, self.tile_bins = bin_size, n_bins
+        self.input_length = n_bins * bin_size + 2 * self.flank_bp
+        self.batch_size = sequences_a_call(self.input_length, bases=_CALL_BASES, device=self.device)
+        numbers = sum(value.numel() for network in self._networks for value in network.parameters())
+        self.flops_per_bin = 4.0 * numbers * self.input_length / n_bins  # two a multiply-add, two strands
 
     @cached_property
     def fingerprint(self) -> str:

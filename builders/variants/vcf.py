@@ -1,0 +1,81 @@
+"""Scores as INFO fields of a VCF, one value an ALT allele.
+
+Belongs here: names and values of the fields. Does not: reading (`builders.variants.read`), the table
+(`builders.variants.run`).
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from builders.variants.read import VariantFile
+from catalog.fasta import bgzf
+from catalog.runtime.files import replacing
+
+_MOST_FIELDS = 500
+_STATUS = "FS_STATUS"
+_NO_SCORES = ("contig", "position", "id", "ref", "alt", "status", "repeats_neighbour", "normalised")
+
+
+def write_vcf(variants: VariantFile, table: pl.DataFrame, out: Path) -> None:
+    """Write the records of a file with the rows of the table as INFO fields; nothing else of them changes.
+
+    Parameters
+    ----------
+    table
+        A row for each ALT allele, in the order of the file.
+
+    Raises
+    ------
+    ValueError
+        If there are more scores than a line can reasonably hold.
+    """
+    columns = [name for name in table.columns if name not in _NO_SCORES]
+    if len(columns) > _MOST_FIELDS:
+        raise ValueError(
+            f"`vcf_out=` puts a field a score into each line, and there are {len(columns):,}, at most {_MOST_FIELDS}; "
+            "take the table, or l2 alone"
+        )
+    fields = {_STATUS: table["status"].to_list()}
+    for name in columns:
+        fields[f"FS_{re.sub(r'[^A-Za-z0-9_.]', '_', name)}"] = table[name].to_list()
+    # As text: htslib would not write a record of which the header lacks a contig, filter or field.
+    lines = chain(_header(variants, list(fields)), _lines(variants, fields))
+    pieces = (f"{line}\n".encode() for line in lines)
+    with replacing(out) as partial, partial.open("wb") as file:
+        file.writelines(bgzf.packed(pieces) if out.suffix == ".gz" else pieces)
+
+
+def _header(variants: VariantFile, names: list[str]) -> list[str]:
+    reader = variants.opened()
+    before, columns = str(reader.raw_header).rstrip("\n").rsplit("\n", 1)
+    reader.close()
+    added = [
+        f"##INFO=<ID={name},Number=A,Type={'String' if name == _STATUS else 'Float'},"
+        f'Description="{"Why an allele was scored or not" if name == _STATUS else "Score by genomic-featurestore"}">'
+        for name in names
+    ]
+    return [before, *added, columns]
+
+
+def _lines(variants: VariantFile, fields: dict[str, list[Any]]) -> Iterator[str]:
+    row = 0
+    for found in variants.parsed():
+        line = str(found).rstrip("\r\n").split("\t")
+        end = row + len(found.ALT)
+        if end > row:
+            info = ";".join(f"{name}={','.join(map(_shown, values[row:end]))}" for name, values in fields.items())
+            line[7] = info if line[7] in (".", "") else f"{line[7]};{info}"
+        row = end
+        yield "\t".join(line)
+
+
+def _shown(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "."
+    return value if isinstance(value, str) else f"{value:.6g}"
