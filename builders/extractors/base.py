@@ -4,7 +4,7 @@ Belongs here: the protocol, and the options that all have. Does not: any one mod
 one), how a factory is found (`builders.factories`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
@@ -25,6 +25,33 @@ GROUP = "featurestore.extractors"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractorOptions(CommonOptions):
     """What every extractor is made with. What one alone can be set to is a dataclass of its own."""
+
+
+@runtime_checkable
+class ExtractorOfVariants(Protocol):
+    """An extractor with scores of variants that are its own, besides those of any features."""
+
+    def variant_channels(self, score: str) -> tuple[str, ...]:
+        """Name what a score gives; a ValueError if it is not among its scores, or lacks a setting."""
+        ...
+
+    def variant_scores(
+        self, score: str, windows: NDArray[np.uint8], pairs: Sequence[tuple[int, int]]
+    ) -> NDArray[np.floating[Any]]:
+        """Score variants.
+
+        Parameters
+        ----------
+        windows
+            Distinct sequences, ASCII, shape `(windows, input_length)`, uint8.
+        pairs
+            Of each variant, which windows are REF and ALT.
+
+        Returns
+        -------
+        Shape `(pairs, channels of the score)`.
+        """
+        ...
 
 
 @runtime_checkable

@@ -13,6 +13,8 @@ from builders.variants.scores import SCORES
 from builders.variants.windows import Anchor
 from catalog.runtime.settings import library_options
 
+OWN_SCORES = {"sei_class": "sei", "llr": "hf", "pll": "hf"}
+"""Scores that one extractor alone has."""
 Indels = Literal["sei", "spliceai", "compensate"]
 
 
@@ -33,7 +35,8 @@ class VariantsRequest:
     vcf_out: Path | None = None
     """Also write the variants with their scores as INFO fields; packed if it ends in .gz."""
     scores: tuple[str, ...] = ("difference", "l2")
-    """Comma-separated: difference, log2fc, delta, l1, l2, cosine, dot."""
+    """Comma-separated: difference, log2fc, delta, l1, l2, cosine, dot; sei_class of sei; llr, pll of
+    masked models (hf)."""
     outputs: tuple[str, ...] | None = None
     """Feature sets of the extractor to score, comma-separated; by default its own choice."""
     anchor: Anchor | None = None
@@ -69,8 +72,9 @@ class VariantsRequest:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"`{name}=` names one or more, each once; got {', '.join(values) or 'none'}")
-        if unknown := [name for name in self.scores if name not in SCORES]:
-            raise ValueError(f"`scores=` are {', '.join(SCORES)}; got {', '.join(unknown)}")
+        known = (*SCORES, *OWN_SCORES)
+        if unknown := [name for name in self.scores if name not in known]:
+            raise ValueError(f"`scores=` are {', '.join(known)}; got {', '.join(unknown)}")
         for name, least in (("distance", 1), ("chunk", 1), ("bin_size", 1), ("workers", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
+from builders.extractors.base import Extractor, ExtractorOfVariants, ExtractorOptions, load_extractor
 from builders.extractors.source import GenomeFile
 from builders.source import note_call
 from builders.variants.read import Record
-from builders.variants.request import Indels
+from builders.variants.request import OWN_SCORES, Indels
 from builders.variants.scores import SCORES, Features, on_ref
 from builders.variants.windows import (
     Allele,
@@ -63,6 +63,9 @@ class ScorerSpec:
         names = Counter(feature_set for model in models for feature_set in model.extractor.channels)
         if repeated := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"two extractors write the feature set {repeated[0]!r}; score them one at a time")
+        made = {score for model in models for score in (*model.general, *model.own)}
+        if lacking := [score for score in self.scores if score not in made]:
+            raise ValueError(f"`scores={lacking[0]}` is of the extractor {OWN_SCORES[lacking[0]]}, which is not named")
         return Scorer(self, models)
 
     def _model(self, name: str, settings: Mapping[str, Any], options: ExtractorOptions) -> "Model":
@@ -78,7 +81,12 @@ class ScorerSpec:
         if "log2fc" in self.scores and extractor.options.get("transform") == "log1p":
             raise ValueError(f"`scores=log2fc` compares sums of a signal: set {name}'s transform to none")
         anchor = self.anchor or ("left" if tiled is not None else "sei")
-        return Model(extractor, tiled, self.bin_size or 1, indels, anchor, self.distance)
+        general = tuple(score for score in self.scores if score in SCORES)
+        own = tuple(score for score in self.scores if OWN_SCORES.get(score) == extractor.name)
+        for score in own:
+            assert isinstance(extractor, ExtractorOfVariants)
+            extractor.variant_channels(score)  # checks what it needs
+        return Model(extractor, tiled, self.bin_size or 1, indels, anchor, self.distance, general, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,23 @@ class Model:
     indels: Indels
     anchor: Anchor
     distance: int
+    general: tuple[str, ...]
+    """Scores of its features."""
+    own: tuple[str, ...]
+    """Scores that it alone has."""
+
+    def columns(self) -> list[str]:
+        """Name the columns of its scores."""
+        found = []
+        for feature_set, channels in self.extractor.channels.items():
+            names = [channel.name for channel in channels]
+            found += [f"{feature_set}:{column}" for one in self.general for column in SCORES[one].columns(one, names)]
+        for score in self.own:
+            assert isinstance(self.extractor, ExtractorOfVariants)
+            channels_of = self.extractor.variant_channels(score)
+            one_number = channels_of == (score,)
+            found += [f"{self.extractor.name}:{score}" + ("" if one_number else f":{name}") for name in channels_of]
+        return found
 
     @property
     def n_bins(self) -> int:
@@ -139,13 +164,7 @@ class Scorer:
 
     def columns(self) -> list[str]:
         """Name the columns of scores."""
-        return [
-            f"{feature_set}:{column}"
-            for model in self.models
-            for feature_set, channels in model.extractor.channels.items()
-            for name in self.spec.scores
-            for column in SCORES[name].columns(name, [channel.name for channel in channels])
-        ]
+        return [column for model in self.models for column in model.columns()]
 
     def score(self, records: Sequence[Record]) -> pl.DataFrame:
         """Score every ALT allele of some records, in their order: a row each."""
@@ -228,27 +247,56 @@ class Scorer:
             for number, cut in scored.items()
         }
         distinct = np.frombuffer(b"".join(places), dtype=np.uint8).reshape(len(places), extractor.input_length)
-        features = _computed(extractor, distinct)
+        allele_of = {number: rows[number].allele for number in keys}
+        columns = _of_features(model, extractor, distinct, keys, allele_of) if model.general else []
+        columns += [_of_own(extractor, score, distinct, keys) for score in model.own]
+        values = np.full((len(rows), len(model.columns())), np.nan, dtype=np.float32)
+        if keys:
+            values[list(keys)] = np.concatenate(columns, axis=1)
         empty = [number for number in range(len(rows)) if number not in keys]
-        columns = []
-        for feature_set, channels in extractor.channels.items():
-            for name in self.spec.scores:
-                score = SCORES[name]
-                n_columns = len(score.columns(name, [channel.name for channel in channels]))
-                values = np.full((len(rows), n_columns), np.nan, dtype=np.float32)
-                for number, (ref, *alts) in keys.items():
-                    of_ref = features[feature_set][ref][: model.n_bins]
-                    compared = [self._on_ref(model, features[feature_set][alt], rows[number].allele) for alt in alts]
-                    values[number] = np.mean([score.compute(of_ref, one) for one in compared], axis=0)
-                columns += [pl.Series(column, dtype=pl.Float32).scatter(empty, None) for column in values.T]
-        return columns
+        return [pl.Series(column, dtype=pl.Float32).scatter(empty, None) for column in values.T]
 
-    def _on_ref(self, model: Model, alt: Features, allele: Allele) -> Features:
-        if model.indels != "spliceai":
-            return alt[: model.n_bins]
-        return on_ref(
-            alt, at=model.distance, ref_length=len(allele.ref), alt_length=len(allele.alt), n_bins=model.n_bins
-        )
+
+def _of_features(
+    model: Model,
+    extractor: Extractor,
+    windows: NDArray[np.uint8],
+    keys: Mapping[int, list[int]],
+    alleles: Mapping[int, Allele],
+) -> list[NDArray[np.floating[Any]]]:
+    """Compute the features of distinct windows, and the scores of pairs of them: `(alleles, columns)` each."""
+    features = _computed(extractor, windows)
+    found = []
+    for feature_set in extractor.channels:
+        for name in model.general:
+            of_alleles = []
+            for number, (ref, *alts) in keys.items():
+                of_ref = features[feature_set][ref][: model.n_bins]
+                compared = [_on_ref(model, features[feature_set][alt], alleles[number]) for alt in alts]
+                of_alleles.append(np.mean([SCORES[name].compute(of_ref, one) for one in compared], axis=0))
+            if of_alleles:
+                found.append(np.stack(of_alleles))
+    return found
+
+
+def _of_own(
+    extractor: Extractor, score: str, windows: NDArray[np.uint8], keys: Mapping[int, list[int]]
+) -> NDArray[np.floating[Any]]:
+    """Compute a score that the extractor alone has, `(alleles, columns)`; of several windows of ALT the mean."""
+    assert isinstance(extractor, ExtractorOfVariants)
+    pairs = [(ref, alt) for ref, *alts in keys.values() for alt in alts]
+    if not pairs:
+        return np.empty((0, len(extractor.variant_channels(score))))
+    note_call()
+    values = extractor.variant_scores(score, windows, pairs)
+    ends = np.cumsum([len(alts) for _, *alts in keys.values()])[:-1]
+    return np.stack([part.mean(0) for part in np.split(values, ends)])
+
+
+def _on_ref(model: Model, alt: Features, allele: Allele) -> Features:
+    if model.indels != "spliceai":
+        return alt[: model.n_bins]
+    return on_ref(alt, at=model.distance, ref_length=len(allele.ref), alt_length=len(allele.alt), n_bins=model.n_bins)
 
 
 def _computed(extractor: Extractor, windows: NDArray[np.uint8]) -> dict[str, Features]:

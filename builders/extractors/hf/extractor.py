@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ try:
         load_tokenizer,
         most_tokens,
     )
+    from builders.extractors.hf.likelihood import MaskedScores, load_masked_model
     from builders.extractors.hf.tokens import DnaTokenizer, Tokens
     from builders.extractors.networks.torch_device import usable_device
 except ModuleNotFoundError as error:
@@ -165,6 +166,42 @@ class HfExtractor:
             turned = self._pooled([row.tobytes().decode("ascii") for row in reverse_complement(upper)])
             found = (found + turned[:, ::-1]) / np.float32(2)
         return {self.settings.feature_set: found.reshape(len(sequence), -1)}
+
+    def variant_channels(self, score: str) -> tuple[str, ...]:
+        """Name the one number of `llr` and `pll`; a ValueError for others, or if the model masks no tokens."""
+        if score not in ("llr", "pll"):
+            raise ValueError(f"hf has the scores llr and pll of its own, not {score}")
+        if self.tokenizer.mask_id is None:
+            raise ValueError(f"`scores={score}` masks tokens, and the tokenizer of {self.settings.model} has no mask")
+        if self.settings.random_seed is not None:
+            raise ValueError(f"`scores={score}` is of trained weights; leave random_seed out")
+        return (score,)
+
+    def variant_scores(
+        self, score: str, windows: NDArray[np.uint8], pairs: Sequence[tuple[int, int]]
+    ) -> NDArray[np.floating[Any]]:
+        """Compute log-likelihoods of ALT less those of REF (`builders.extractors.hf.likelihood`), `(pairs, 1)`."""
+        strands = [windows] if self.settings.strands == "forward" else [windows, reverse_complement(windows)]
+        kind: Literal["llr", "pll"] = "llr" if score == "llr" else "pll"
+        found = [
+            self._masked.score([row.tobytes().decode("ascii").upper() for row in strand], pairs, kind)
+            for strand in strands
+        ]
+        mean: NDArray[np.float64] = np.mean(found, axis=0)
+        return mean[:, None]
+
+    @cached_property
+    def _masked(self) -> MaskedScores:
+        settings = self.settings
+        model = load_masked_model(
+            self.place.folder, self.config, precision=settings.precision, trusted=settings.trust_remote_code
+        )
+        return MaskedScores(
+            model.to(usable_device(self.device)),
+            self.tokenizer,
+            most_tokens=self.most_tokens,
+            batch_size=settings.batch_pieces,
+        )
 
     def _pooled(self, sequences: Sequence[str]) -> NDArray[np.float32]:
         """Pool each sequence: shape `(sequences, slots, hidden)`."""

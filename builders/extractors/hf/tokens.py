@@ -68,6 +68,16 @@ class DnaTokenizer:
         found = self._tokenizer.pad_token_id
         return 0 if found is None else int(found)
 
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the token that hides another; None if there is none."""
+        found = self._tokenizer.mask_token_id
+        return None if found is None else int(found)
+
+    def is_special(self, one: int) -> bool:
+        """Tell whether a token stands for no bases."""
+        return one in self._special
+
     @cached_property
     def n_special(self) -> int:
         """Special tokens that are added to each sequence."""

@@ -6,7 +6,7 @@ Does not: the network and its files (`builders.extractors.sei.network`).
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from builders.extractors.base import ExtractorOptions
-from builders.extractors.sei.classes import N_CLUSTERS, class_channels
+from builders.extractors.sei.classes import N_CLUSTERS, SEQUENCE_CLASSES, class_channels
 from builders.extractors.sei.settings import SeiSettings
+from builders.extractors.sei.variant_score import class_scores, histone_profiles
 from catalog import Channel
 from catalog.runtime.lines import read_lines
 from catalog.runtime.plugins import how_to_install
@@ -233,6 +234,31 @@ class SeiExtractor:
                 f"{sequence.dtype}; take the {INPUT_LENGTH} bases around the centre of each bin, and fill up with N"
             )
         return self._runner(sequence)
+
+    def variant_channels(self, score: str) -> tuple[str, ...]:
+        """Give the 40 sequence classes of the score `sei_class`; a ValueError for others, or without their files."""
+        if score != "sei_class":
+            raise ValueError(f"sei has the score sei_class of its own, not {score}")
+        if "profiles" not in self.outputs or self._directions is None or self.names is None:
+            raise ValueError(
+                "`scores=sei_class` projects profiles whose histone marks are normalised: give `outputs=profiles`, and "
+                "set projector and names"
+            )
+        if self._results is torch.float16:
+            raise ValueError(
+                "`scores=sei_class` is a difference of profiles, which float16 rounds: set results=float32"
+            )
+        return tuple(label for label, _ in SEQUENCE_CLASSES)
+
+    def variant_scores(
+        self, score: str, windows: NDArray[np.uint8], pairs: Sequence[tuple[int, int]]
+    ) -> NDArray[np.floating[Any]]:
+        """Compute the score of `variant_channels`, shape `(pairs, 40)`."""
+        assert self._directions is not None
+        profiles = self(windows)["profiles"]
+        ref, alt = np.array(pairs).T
+        histones = histone_profiles([channel.name for channel in self._channels["profiles"]])
+        return class_scores(profiles[ref], profiles[alt], self._directions[: len(SEQUENCE_CLASSES)], histones)
 
     @cached_property
     def _runner(self) -> Runner:

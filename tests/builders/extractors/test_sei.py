@@ -27,6 +27,7 @@ from builders.extractors.sei.network import (
     reverse_complement,
     spline_basis,
 )
+from builders.extractors.sei.variant_score import class_scores
 
 SMALL = SHARED / "golden" / "sei_small_forward.npz"
 FULL = SHARED / "golden" / "sei_forward.npz"
@@ -198,6 +199,11 @@ def test_the_full_network_gives_the_published_profiles_and_class_scores(tmp_path
     np.testing.assert_allclose(profiles[:, golden["profile_index"]], golden["avg64"], rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(profiles.mean(axis=1, dtype=np.float64), golden["avg_stats64"][:, 0], atol=TOLERANCE)
     np.testing.assert_allclose(features["classes"], golden["sc_avg64"], rtol=0, atol=TOLERANCE)
+    directions = rule_value("projvec", (61, 21907)).numpy()[:40].astype(np.float64)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    ref, alt = golden["vep_pairs"].T
+    scores = class_scores(profiles[ref], profiles[alt], directions, golden["histone_inds"])
+    np.testing.assert_allclose(scores, golden["vep_diff64"], rtol=0, atol=TOLERANCE)
 
 
 @needs_names

@@ -1,0 +1,150 @@
+"""Likelihoods of a masked language model: held to one pass a masked token, through Transformers itself."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hf_models import POSITIONS, WIDTH, write_model
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    EsmConfig,
+    EsmForMaskedLM,
+    PreTrainedTokenizerFast,
+)
+
+from builders.extractors.base import ExtractorOptions, load_extractor
+from builders.extractors.hf.files import HfModelError
+from builders.variants.request import VariantsRequest
+from builders.variants.run import score_variants
+from model.language.directory import quiet_transformers
+
+LENGTH = 24
+_SHAPE = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def write_masked(folder: Path, kind: str) -> Path:
+    """A small random model with its head, and a token that masks."""
+    with torch.random.fork_rng(), quiet_transformers():
+        if kind == "esm, 3-mers":
+            write_model(folder, kind)
+            torch.manual_seed(3)
+            words = len((folder / "vocab.txt").read_text().split())
+            config = EsmConfig(
+                vocab_size=words, max_position_embeddings=POSITIONS + 2, pad_token_id=1, mask_token_id=4, **_SHAPE
+            )
+            EsmForMaskedLM(config).save_pretrained(folder)
+            return folder
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ACGTN"]
+        made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+        made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+        made.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+        PreTrainedTokenizerFast(tokenizer_object=made, mask_token="[MASK]", **names).save_pretrained(folder)
+        torch.manual_seed(3)
+        config = BertConfig(vocab_size=len(words), max_position_embeddings=POSITIONS, **_SHAPE)
+        BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def made(folder: Path, **settings: Any) -> Any:
+    options = ExtractorOptions(bin_size=LENGTH, device="cpu")
+    return load_extractor("hf", options, {"model": str(folder), **settings})
+
+
+def windows(*texts: str) -> Any:
+    return np.array([list(text.encode()) for text in texts], dtype=np.uint8)
+
+
+def hidden(model: Any, ids: list[int], places: list[int], mask: int) -> float:
+    """Log-probability of the tokens at some places, all of them masked in one pass."""
+    masked = [mask if place in places else one for place, one in enumerate(ids)]
+    with torch.no_grad():
+        logs = model(input_ids=torch.tensor([masked])).logits[0].double().log_softmax(-1)
+    return float(sum(logs[place, ids[place]] for place in places))
+
+
+REF = "ACGTTGCAACGTGACTTAGCCATG"
+ALT = REF[:12] + "T" + REF[13:]
+
+
+@pytest.mark.parametrize("kind", ["bert, letters", "esm, 3-mers"])
+def test_the_ratio_masks_all_tokens_that_differ_and_the_pseudo_likelihood_each(kind: str, tmp_path: Path) -> None:
+    folder = write_masked(tmp_path, kind)
+    extractor = made(folder)
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    ids = [extractor.tokenizer(text).ids.tolist() for text in (REF, ALT)]
+    differ = [place for place in range(len(ids[0])) if ids[0][place] != ids[1][place]]
+    mask = extractor.tokenizer.mask_id
+    pairs, seen = [(0, 1), (1, 0), (0, 0)], windows(REF, ALT)
+    ratio = hidden(model, ids[1], differ, mask) - hidden(model, ids[0], differ, mask)
+    np.testing.assert_allclose(extractor.variant_scores("llr", seen, pairs)[:, 0], [ratio, -ratio, 0], atol=1e-5)
+    is_special = extractor.tokenizer.is_special
+    whole = [sum(hidden(model, one, [n], mask) for n in range(len(one)) if not is_special(one[n])) for one in ids]
+    found = extractor.variant_scores("pll", seen, pairs)[:, 0]
+    np.testing.assert_allclose(found, [whole[1] - whole[0], whole[0] - whole[1], 0], atol=1e-4)
+
+
+def test_alleles_with_other_numbers_of_tokens_are_each_masked_in_their_own_context(tmp_path: Path) -> None:
+    folder = write_masked(tmp_path, "esm, 3-mers")
+    extractor = made(folder)
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    alt = REF[:12] + "N" + REF[13:]  # an N makes single letters of a 3-mer
+    ids = [extractor.tokenizer(text).ids.tolist() for text in (REF, alt)]
+    assert len(ids[0]) != len(ids[1])
+    same_first = next(n for n in range(len(ids[0])) if ids[0][n] != ids[1][n])
+    same_last = next(n for n in range(len(ids[0])) if ids[0][-1 - n] != ids[1][-1 - n])
+    of = [hidden(model, one, list(range(same_first, len(one) - same_last)), extractor.tokenizer.mask_id) for one in ids]
+    found = extractor.variant_scores("llr", windows(REF, alt), [(0, 1)])
+    np.testing.assert_allclose(found, [[of[1] - of[0]]], atol=1e-5)
+
+
+def test_both_strands_give_the_mean_of_the_two(tmp_path: Path) -> None:
+    folder = write_masked(tmp_path, "bert, letters")
+    turned = [text[::-1].translate(str.maketrans("ACGT", "TGCA")) for text in (REF, ALT)]
+    one = [made(folder).variant_scores("llr", windows(*pair), [(0, 1)]) for pair in ((REF, ALT), turned)]
+    both = made(folder, strands="both").variant_scores("llr", windows(REF, ALT), [(0, 1)])
+    np.testing.assert_allclose(both, np.mean(one, axis=0), atol=1e-6)
+
+
+def test_models_that_mask_no_tokens_or_lack_their_head_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no mask"):
+        made(write_model(tmp_path / "a", "llama, letters")).variant_channels("llr")
+    headless = made(write_model(tmp_path / "b", "esm, 3-mers"))
+    with pytest.raises(HfModelError, match="weights of a masked language model"):
+        headless.variant_scores("llr", windows(REF, ALT), [(0, 1)])
+    long = made(write_masked(tmp_path / "c", "bert, letters"), piece_tokens=12)
+    with pytest.raises(ValueError, match="a window has 26 tokens"):
+        long.variant_scores("llr", windows(REF, ALT), [(0, 1)])
+
+
+def test_the_table_of_variants_has_the_score_beside_those_of_hidden_states(tmp_path: Path) -> None:
+    folder = write_masked(tmp_path / "model", "bert, letters")
+    (tmp_path / "g.fa").write_text(f">c\n{REF}\n")
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (tmp_path / "v.vcf").write_text(f"{header}c\t12\t.\t{REF[11]}\tA,<DEL>\t.\t.\t.\n")
+    request = VariantsRequest(
+        vcf=tmp_path / "v.vcf",
+        fasta=str(tmp_path / "g.fa"),
+        out=tmp_path / "o.parquet",
+        extractor=("hf",),
+        settings={"model": str(folder)},
+        scores=("l2", "llr"),
+        bin_size=LENGTH,
+        device="cpu",
+    )
+    score_variants(request)
+    table = pl.read_parquet(request.out)
+    expected = made(folder).variant_scores("llr", windows(REF, f"{REF[:11]}A{REF[12:]}"), [(0, 1)])[0, 0]
+    assert table["hf:llr"].to_list() == [pytest.approx(expected, abs=1e-6), None]
+    assert table.columns[-2:] == ["hf:l2", "hf:llr"]
+    with pytest.raises(ValueError, match=r"`scores=llr` is of the extractor hf"):
+        score_variants(replace(request, extractor=("onehot",), settings={}, out=tmp_path / "p.parquet"))
