@@ -91,7 +91,7 @@ def score_variants(
     stage(f"reading {request.vcf}")
     variants = VariantFile(request.vcf)
     total = sum(len(record.alts) for record in variants)  # also finds a file that breaks off, before long work
-    spec = _spec(request, stage)
+    spec = scorer_spec(request, stage=stage)
     scorer = scorer_of(spec)
     stage("digesting what decides the scores")
     key = _key(request, spec, scorer)
@@ -119,7 +119,8 @@ def score_variants(
     )
 
 
-def _spec(request: VariantsRequest, stage: Callable[[str], None]) -> ScorerSpec:
+def scorer_spec(request: VariantsRequest, *, stage: Callable[[str], None] = lambda name: None) -> ScorerSpec:
+    """Describe the scorer of a request, for workers; its genome and settings are checked."""
     stage(f"indexing {request.fasta}")
     with Fasta(request.fasta, storage_options=request.fasta_options) as fasta:
         stage(f"digesting the contigs of {request.fasta}")

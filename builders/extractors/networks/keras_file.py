@@ -8,6 +8,7 @@ with; here a dataset is plain numbers that lie in this file, as many as it has b
 remains is the HDF5 library itself, in C: bytes flipped at random crash it now and then (a segmentation fault).
 """
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,46 +106,55 @@ def _layer(path: Path, file: h5py.File, document: dict[str, Any]) -> KerasLayer:
 
 
 def _weights(path: Path, file: h5py.File, layer: str) -> dict[str, NDArray[np.float32]]:
-    group = _own(path, file, ("model_weights", layer))
-    if not isinstance(group, h5py.Group):
+    group = _own(path, file.id, ("model_weights", layer))
+    if not isinstance(group, h5py.h5g.GroupID):
         raise KerasFileError(f"{path} has no weights of the layer {layer!r}; {_MEND}")
-    listed = group.attrs.get("weight_names")
+    listed = h5py.Group(group).attrs.get("weight_names")
     names = [one.decode() if isinstance(one, bytes) else str(one) for one in ([] if listed is None else listed)]
     found = {}
     for name in names:
         values = _own(path, group, name.split("/"))
-        if not isinstance(values, h5py.Dataset):
+        if not isinstance(values, h5py.h5d.DatasetID):
             raise KerasFileError(f"{path} names the weights {name!r}, which it does not hold; {_MEND}")
         found[name.rpartition("/")[2].partition(":")[0]] = _numbers(path, values)
     return found
 
 
-def _own(path: Path, place: h5py.Group, names: Sequence[str]) -> h5py.Group | h5py.Dataset | None:
-    """Follow names from group to group, none of them a link to elsewhere; None if one is not there."""
-    found: Any = place
+def _own(path: Path, place: Any, names: Sequence[str]) -> Any:
+    """Follow names from group to group, none of them a link to elsewhere; None if one is not there.
+
+    By h5py's identifiers: SpliceAI's networks hold 1,030 arrays, and each object of h5py's asks the file ten times.
+    """
+    found = place
     for name in names:
-        if not isinstance(found, h5py.Group) or name not in found:
+        if not isinstance(found, h5py.h5g.GroupID | h5py.h5f.FileID) or not found.links.exists(name.encode()):
             return None
-        if not isinstance(found.get(name, getlink=True), h5py.HardLink):
+        if found.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise KerasFileError(f"{path}: {name!r} is a link to somewhere else, which is not followed; {_MEND}")
-        found = found[name]
+        found = h5py.h5o.open(found, name.encode())
     return found
 
 
-def _numbers(path: Path, dataset: h5py.Dataset) -> NDArray[np.float32]:
-    stored = dataset.id.get_create_plist()
+def _numbers(path: Path, dataset: Any) -> NDArray[np.float32]:
+    stored, dtype, shape = dataset.get_create_plist(), dataset.dtype, dataset.shape
+    n_bytes = math.prod(shape) * dtype.itemsize
     is_plain = (
         stored.get_layout() == h5py.h5d.CONTIGUOUS
         and stored.get_external_count() == 0
-        and dataset.id.get_storage_size() == dataset.nbytes
+        and dataset.get_storage_size() == n_bytes
     )
-    if not is_plain or dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8 or dataset.nbytes > MOST_BYTES:
+    if not is_plain or dtype.kind != "f" or dtype.itemsize > 8 or n_bytes > MOST_BYTES:
         raise KerasFileError(
-            f"{path}: {dataset.name} is of {dataset.dtype}, shape {dataset.shape}, in "
-            f"{dataset.id.get_storage_size():,} bytes; weights are floating-point numbers that lie in the file, not "
-            "packed and not elsewhere"
+            f"{path}: {_name(dataset)} is of {dtype}, shape {shape}, in {dataset.get_storage_size():,} bytes; weights "
+            "are floating-point numbers that lie in the file, not packed and not elsewhere"
         )
-    values = np.asarray(dataset[()], dtype=np.float32)
+    values = np.empty(shape, dtype=dtype)
+    if values.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     if not np.isfinite(values).all():
-        raise KerasFileError(f"{path}: {dataset.name} has numbers that are not finite; download the file again")
-    return values
+        raise KerasFileError(f"{path}: {_name(dataset)} has numbers that are not finite; download the file again")
+    return values.astype(np.float32, copy=False)
+
+
+def _name(dataset: Any) -> str:
+    return str(h5py.h5i.get_name(dataset).decode(errors="replace"))
