@@ -138,8 +138,9 @@ class Ridge(ClosedForm):
 
     def _solve(self, train: "_Sample", validation: "_Sample") -> dict[str, Tensor]:
         features, target = train
-        low, high = features.min(axis=0), features.max(axis=0)
-        scale = np.where(high > low, features.std(axis=0), 1.0)
+        low, high, spread = features.min(axis=0), features.max(axis=0), features.std(axis=0)
+        # Of a constant the deviation can be a rounding error above 0; of numbers below 1e-162 it underflows to 0.
+        scale = np.where((high > low) & (spread > 0), spread, 1.0)
         seen = {"centre": features.mean(axis=0), "scale": scale, "low": low, "high": high}
         x, held_out_x = _standardised(features, seen), _standardised(validation.features, seen)
         # One decomposition serves all penalties, and costs the smaller of genes and statistics.

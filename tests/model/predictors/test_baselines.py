@@ -90,7 +90,9 @@ def test_kernels_are_one_at_the_tss_and_fall_off_on_their_own_side(n_bins: int) 
     assert (rises[:, -25:] > 0).all()
 
 
-@pytest.mark.parametrize("spread", [0.0, 1e-13], ids=["does not vary", "hardly varies"])
+@pytest.mark.parametrize(
+    "spread", [0.0, 1e-13, 1e-174], ids=["does not vary", "hardly varies", "its square underflows"]
+)
 @pytest.mark.parametrize("form", [CentreRidge, ExponentialRidge])
 def test_a_channel_that_tells_nothing_in_training_carries_no_prediction_away(
     form: type[ClosedForm], spread: float
