@@ -31,7 +31,7 @@ from builders.factories import find_factory
 from builders.variants.read import Record, VariantFile
 from builders.variants.request import VariantsRequest
 from builders.variants.scorer import CODE_VERSION, Scorer, ScorerSpec, scorer_of
-from builders.variants.vcf import write_vcf
+from builders.variants.vcf import require_writable, write_vcf
 from catalog import Fasta
 from catalog.assembly import read_genome
 from catalog.runtime.documents import parse_object, read_object
@@ -93,6 +93,8 @@ def score_variants(
     total = sum(len(record.alts) for record in variants)  # also finds a file that breaks off, before long work
     spec = scorer_spec(request, stage=stage)
     scorer = scorer_of(spec)
+    if request.vcf_out is not None:
+        require_writable(variants, scorer.columns(), required_path(request.vcf_out))
     stage("digesting what decides the scores")
     key = _key(request, spec, scorer)
     out = required_path(request.out)

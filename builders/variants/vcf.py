@@ -6,7 +6,7 @@ Belongs here: names and values of the fields. Does not: reading (`builders.varia
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,27 @@ _STATUS = "FS_STATUS"
 _NO_SCORES = ("contig", "position", "id", "ref", "alt", "status", "repeats_neighbour", "normalised")
 
 
+def require_writable(variants: VariantFile, columns: Sequence[str], out: Path) -> None:
+    """Refuse, before any work, what could not be written in the end, or would replace the file that is read.
+
+    Raises
+    ------
+    ValueError
+        If there are more scores than a line can reasonably hold, or the file is that of the variants.
+    FileNotFoundError
+        If its folder is not there.
+    """
+    if len(columns) > _MOST_FIELDS:
+        raise ValueError(
+            f"`vcf_out=` puts a field a score into each line, and there are {len(columns):,}, at most {_MOST_FIELDS}; "
+            "take the table alone, or `scores=l2`"
+        )
+    if out.resolve() == variants.path.resolve():
+        raise ValueError(f"`vcf_out={str(out)!r}` is the file of variants itself; name another")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent} for `vcf_out=`; make it, or name another")
+
+
 def write_vcf(variants: VariantFile, table: pl.DataFrame, out: Path) -> None:
     """Write the records of a file with the rows of the table as INFO fields; nothing else of them changes.
 
@@ -29,18 +50,8 @@ def write_vcf(variants: VariantFile, table: pl.DataFrame, out: Path) -> None:
     ----------
     table
         A row for each ALT allele, in the order of the file.
-
-    Raises
-    ------
-    ValueError
-        If there are more scores than a line can reasonably hold.
     """
     columns = [name for name in table.columns if name not in _NO_SCORES]
-    if len(columns) > _MOST_FIELDS:
-        raise ValueError(
-            f"`vcf_out=` puts a field a score into each line, and there are {len(columns):,}, at most {_MOST_FIELDS}; "
-            "take the table, or l2 alone"
-        )
     fields = {_STATUS: table["status"].to_list()}
     for name in columns:
         fields[f"FS_{re.sub(r'[^A-Za-z0-9_.]', '_', name)}"] = table[name].to_list()

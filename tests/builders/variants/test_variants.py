@@ -193,6 +193,18 @@ def test_the_vcf_that_is_written_has_every_line_and_the_scores(files: tuple[Path
     assert values == shown
 
 
+def test_a_vcf_that_could_not_be_written_is_refused_before_anything_is_computed(files: tuple[Path, Path]) -> None:
+    before, calls = files[1].read_bytes(), calls_made()
+    refused = {"is the file of variants itself": files[1], "there is no folder": files[1].parent / "none" / "o.vcf"}
+    for message, place in refused.items():
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            score_variants(request(files, vcf_out=place))
+    with pytest.raises(ValueError, match="a field a score into each line"):
+        score_variants(request(files, extractor=("onehot",), scores=("delta",), vcf_out=files[1].parent / "o.vcf"))
+    assert files[1].read_bytes() == before
+    assert calls_made() == calls
+
+
 def test_normalising_scores_an_indel_at_its_leftmost_place(tmp_path: Path) -> None:
     text = GENOME[:500] + "CAAAAAAG" + GENOME[500:]
     (tmp_path / "g.fa").write_text(f">c\n{text}\n")
