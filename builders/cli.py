@@ -6,6 +6,7 @@
     featurestore build-sequence genome.store --fasta genome.fa
     featurestore build-viewpoints genome.store --table hic.npz --anchors genes.gtf.gz --name genes --bin-size 5000
     featurestore variants --vcf calls.vcf.gz --fasta genome.fa --extractor motif --out scores.parquet
+    featurestore build-overlay genome.store --feature-set motif --vcf NA12878.vcf.gz --fasta genome.fa
     featurestore build-tracks genome.store --track H3K27ac=h3k27ac.bw --track DNase=dnase.bw --bin-size 32
 
 Belongs here: options of a build. Does not: logic that a Python user could not call (`builders.run`, `builders.plan`).
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builders.anchored.viewpoint_request import ViewpointRequest
+from builders.overlays.request import OverlayRequest
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest, SequenceRequest
 from builders.tracks.request import TrackAnchorRequest, TrackRequest
 from builders.variants.request import VariantsRequest
@@ -157,6 +159,39 @@ def viewpoints(store: StoreUrl, request: ViewpointRequest, as_json: AsJson = Fal
         f"masked: {report.masked_genes:,} genes without any number, {report.masked_bins:,} bins of all; left out: "
         f"{report.left_out:,} genes of the table that are not among the anchors"
     )
+
+
+@app.command()
+@takes(OverlayRequest)
+def build_overlay(
+    store: StoreUrl,
+    request: OverlayRequest,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be computed, and its bytes; compute and write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the bins of a feature set that differ in one haplotype of a VCF. Run it again to resume, as build."""
+    from builders.overlays.run import carry_out_overlay, plan_overlay
+
+    with bar("build-overlay", unit="bins") as shown:
+        planned = plan_overlay(store, request, stage=shown.stage)
+        report = planned.report()
+        if not as_json:
+            shares = report.touched / report.total if report.total else 0.0
+            alleles = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
+            print(f"{report.overlay}: alleles of the haplotype: {alleles}")
+            print(
+                f"{report.touched:,} of {report.total:,} bins hold a variant in their input ({shares:.2%}): at most "
+                f"{report.patch_bytes:,} bytes (before compression)"
+            )
+        if not dry_run:
+            report = carry_out_overlay(planned, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+    elif not dry_run:
+        _show(report)
+    raise typer.Exit(0 if dry_run or report.is_complete else 1)
 
 
 @app.command()

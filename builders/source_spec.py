@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal, cast
 
 from pydantic import JsonValue
 
 from builders.extractors import base
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
+from builders.extractors.sequence import GenomePlace
 from builders.extractors.source import ExtractorSource, GenomeFile
 from builders.factories import Factory, find_factory
-from builders.request import FeaturesRequest
+from builders.request import FeaturesRequest, Options
 from builders.source import GROUP, Source, SourceOptions
-from catalog import Assembly, Fasta
+from catalog import Assembly, Fasta, FeatureSet
 from catalog.assembly import read_genome
 from catalog.runtime.locations import absolute
 from catalog.runtime.plugins import plugins, require_members
@@ -37,7 +39,7 @@ class SourceSpec:
     settings: Mapping[str, JsonValue]
     """All of its own, as plain JSON; files by absolute path."""
     assembly: Assembly
-    genome: GenomeFile | None
+    genome: GenomePlace | None
     """What an extractor reads; None for a source that is not sequence."""
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that an extractor reads as others."""
@@ -168,3 +170,44 @@ def assembly_of(store_url: str, request: FeaturesRequest) -> Assembly | None:
 def is_source(name: str) -> bool:
     """Tell whether a feature set's maker, by its registered name, is a source that is not sequence."""
     return name not in plugins(base.GROUP) and name in plugins(GROUP)
+
+
+def recorded_request(
+    feature_set: FeatureSet,
+    *,
+    fasta: str | None,
+    extractor: str | None = None,
+    source: str | None = None,
+    settings: Mapping[str, object] = MappingProxyType({}),
+    device: str = "auto",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    storage_options: Options | None = None,
+    fasta_options: Options | None = None,
+) -> FeaturesRequest:
+    """Ask for a feature set as it was built: its maker, with the settings that it has on record.
+
+    Parameters
+    ----------
+    extractor, source
+        `module:factory` in place of a maker that is not installed under its name.
+    settings
+        In place of the recorded ones, for files that have moved.
+    """
+    named = is_source(feature_set.extractor) and extractor is None
+    source = source or (feature_set.extractor if named else None)
+    extractor = extractor or feature_set.extractor
+    request = FeaturesRequest(
+        fasta=fasta,
+        extractor=extractor,
+        source=source,
+        outputs=(feature_set.name,),
+        bin_size=feature_set.bin_size,
+        device=device,
+        workers=workers,
+        scheduler=scheduler,
+        storage_options=storage_options,
+        fasta_options=fasta_options,
+    )
+    recorded = factory_of(source=source, extractor=extractor).recorded(feature_set.options)
+    return replace(request, settings=recorded | dict(settings))

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from featurestore.format.writer import Origin, write_shard
     from featurestore.objects.errors import StoreUnavailable
     from featurestore.objects.objects import Objects, StorageOptions, connect
-    from featurestore.reader import FeatureReader, Window, Windows, parse_place
+    from featurestore.reader import FeatureReader, parse_place
     from featurestore.rows.row_requests import RowRequest
     from featurestore.rows.source import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
     from featurestore.rows.tensorstore_source import TensorStoreRows
+    from featurestore.rows.windows import Window, Windows
     from featurestore.store import FingerprintMismatch, Store, create
     from featurestore.store import open_store as open
     from featurestore.upkeep.diff import Difference, diff
@@ -107,8 +108,8 @@ _DOOR = {
     "FeatureReader": "featurestore.reader",
     "NotBuilt": "featurestore.format.commits",
     "Store": "featurestore.store",
-    "Window": "featurestore.reader",
-    "Windows": "featurestore.reader",
+    "Window": "featurestore.rows.windows",
+    "Windows": "featurestore.rows.windows",
     "copy": "featurestore.upkeep.transfer",
     "create": "featurestore.store",
     "diff": "featurestore.upkeep.diff",

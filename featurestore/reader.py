@@ -6,11 +6,10 @@ Belongs here: from windows to rows and back, and the error for rows that were ne
 
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from catalog import Assembly, FeatureSet
 from catalog.registry import UNKNOWN
@@ -23,9 +22,11 @@ from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.layout import ContigLayout, values_path
 from featurestore.objects.objects import Objects
 from featurestore.rows.completeness import BuiltRows
+from featurestore.rows.overlays.rows import OverlayRows, open_patch
 from featurestore.rows.row_requests import Block, RowRequest
 from featurestore.rows.source import HeldRowSource, RowSource, gather, read_rows
 from featurestore.rows.window_plan import WindowPlan, plan_rows, plan_windows, refuse_huge
+from featurestore.rows.windows import Window, Windows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,83 +34,6 @@ if TYPE_CHECKING:
 
 
 _REQUESTS_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Window(Displayed):
-    """Features of `n_bins` neighbouring bins."""
-
-    contig: str
-    centre: int
-    """The requested position (bp)."""
-    values: Values
-    """Features, shape `(n_bins, channels)`, of the set's dtype; bins outside the contig hold the set's `pad` row."""
-    starts: NDArray[np.int64]
-    """First base of every bin, shape `(n_bins,)`, those outside the contig included (bp)."""
-    phase: int
-    residual: int
-    """Centre of the window as read minus the requested centre (bp, signed)."""
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return _as_array(self.values, dtype, copy)
-
-    def _display(self) -> Display:
-        bins, channels = self.values.shape
-        first, last = int(self.starts[0]), int(self.starts[-1])
-        return Display(
-            f"Window {self.contig}:{self.centre:,}",
-            (
-                ("values", f"{bins:,} bins x {channels:,} channels, {self.values.dtype}"),
-                ("bins start at", f"{first:,} to {last:,} bp" if bins > 1 else f"{first:,} bp"),
-                ("residual", f"{self.residual:+,} bp, phase {self.phase}"),
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Windows(Displayed):
-    """Features of many windows: the fields of `Window`, one row a window."""
-
-    values: Values
-    """Features, shape `(windows, n_bins, channels)`, of the set's dtype."""
-    first_starts: NDArray[np.int64]
-    """First base of each window's first bin, shape `(windows,)` (bp)."""
-    phases: NDArray[np.int64]
-    """Shape `(windows,)`."""
-    residuals: NDArray[np.int64]
-    """Shape `(windows,)` (bp, signed)."""
-    bin_size: int
-    """Of every bin (bp)."""
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """First base of every bin, shape `(windows, n_bins)` (bp)."""
-        return self.first_starts[:, None] + np.arange(self.values.shape[1], dtype=np.int64) * self.bin_size
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return _as_array(self.values, dtype, copy)
-
-    def _display(self) -> Display:
-        windows, bins, channels = self.values.shape
-        furthest = int(np.abs(self.residuals).max(initial=0))
-        return Display(
-            "Windows",
-            (
-                ("values", f"{windows:,} windows x {bins:,} bins x {channels:,} channels, {self.values.dtype}"),
-                ("span", f"{bins * self.bin_size:,} bp each, bins of {self.bin_size:,} bp"),
-                ("residuals", f"at most {furthest:,} bp either way"),
-            ),
-        )
-
-
-def _as_array(values: NDArray[Any], dtype: DTypeLike | None, copy: bool | None) -> NDArray[Any]:
-    """Implement numpy's `__array__`; `copy=False` is an error where a copy is needed."""
-    if copy is None:
-        return np.asarray(values, dtype=dtype)
-    return np.array(values, dtype=dtype, copy=copy)
 
 
 def _positions(centres: ArrayLike) -> NDArray[np.int64]:
@@ -189,6 +113,28 @@ class FeatureReader(Displayed):
     def with_source(self, source: RowSource) -> "FeatureReader":
         """Return a reader of the same set with another engine for its rows (memory, a cache)."""
         return FeatureReader(self.objects, self.assembly, self.feature_set, source)
+
+    @property
+    def overlay(self) -> str | None:
+        """Name of the overlay that it reads through, such as `NA12878/1`; None for the reference."""
+        return self.source.patch.overlay.name if isinstance(self.source, OverlayRows) else None
+
+    def with_overlay(self, name: str) -> "FeatureReader":
+        """Return a reader of the same set that has the bins of a personal genome where they differ.
+
+        Parameters
+        ----------
+        name
+            Sample and haplotype, such as `NA12878/1`; `store.overlays(feature_set)` lists them.
+
+        Raises
+        ------
+        NotBuilt
+            If there is no such overlay; when windows are read, if it is not complete on their contigs.
+        """
+        patch = open_patch(self.objects, self.assembly, self.feature_set, name)
+        reference = self.source.reference if isinstance(self.source, OverlayRows) else self.source
+        return self.with_source(OverlayRows(reference, patch))
 
     def window(self, contig: str, centre: int, *, n_bins: int = 251) -> Window:
         """Read one window.
@@ -319,6 +265,11 @@ class FeatureReader(Displayed):
         """Open one contig as a lazy Dataset, or the whole set as a DataTree; see `featurestore.xarray_view`."""
         from featurestore.xarray_view import contig_dataset, set_datatree
 
+        if self.overlay is not None:
+            raise ValueError(
+                f"the overlay {self.overlay!r} is a patch, and no array of its own: read windows, or `to_polars`, or "
+                "open the reference without it"
+            )
         if contig is None:
             return set_datatree(self.objects, self.feature_set, offset=offset, chunks=chunks)
         own = self.assembly.resolve(contig)

@@ -23,8 +23,9 @@ from featurestore.format.root import group_attributes, read_assembly, root_descr
 from featurestore.http_listing import listed
 from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.reader import FeatureReader
-from featurestore.rows.source import RowSource, ZarrRows
-from featurestore.rows.tensorstore_source import TensorStoreRows
+from featurestore.rows.engine import rows_of
+from featurestore.rows.overlays.describe import overlay_names
+from featurestore.rows.source import RowSource
 
 _REQUESTS_AT_ONCE = 8
 
@@ -155,10 +156,11 @@ class Store(Displayed):
 
     def rows(self, array: ArrayKey | str) -> RowSource:
         """Return the fastest engine for this URL: tensorstore, else zarr."""
-        kvstore = self.objects.kvstore()
-        if kvstore is None:
-            return ZarrRows(self.objects.zarr(read_only=True), array)
-        return TensorStoreRows(kvstore, array, renewed=self.objects.kvstore)
+        return rows_of(self.objects, array)
+
+    def overlays(self, feature_set: str) -> list[str]:
+        """List the overlays of a feature set by name, such as `NA12878/1`."""
+        return overlay_names(self.objects, feature_set)
 
     def require_assembly(self, assembly: Assembly) -> None:
         """Check that an assembly is the store's.

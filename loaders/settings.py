@@ -38,6 +38,9 @@ class WindowSettings(ResidenceOptions):
     """Of the jitter."""
     dtype: TensorType | None = None
     """Of the tensors; uint8 for a set of uint8 only. [default: float32, or uint8 for such a set]"""
+    overlay: str | None = field(default=None, metadata={"metavar": "SAMPLE/HAPLOTYPE"})
+    """A personal genome that build-overlay made, such as NA12878/1: its bins are read where they differ from the
+    reference's. [default: the reference]"""
     residence: Residence = field(default="memory", metadata={"doc": RESIDENCE_HELP})
     storage_options: Mapping[str, Any] | None = field(
         default=None, repr=False, metadata={"flag": "--storage-option", "metavar": "KEY=VALUE"}

@@ -5,14 +5,13 @@ Belongs here: drawing bins, computing and comparing them. Does not: reading whol
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from builders.request import FeaturesRequest
 from builders.source import Source, Span, read
-from builders.source_spec import describe_source, factory_of, is_source
+from builders.source_spec import describe_source, recorded_request
 from catalog import FeatureSet
 from featurestore import Fault, FingerprintMismatch, Store
 from featurestore.format import layout
@@ -67,25 +66,17 @@ def recompute(
         feature_set = store.feature_set(name)
         if not store.commits(name).shards():
             continue  # nothing on the grid: anchored arrays alone, which a table of genes may have given
-        named = is_source(feature_set.extractor) and extractor is None
-        request = FeaturesRequest(
-            fasta=fasta,
-            extractor=extractor or feature_set.extractor,
-            source=source or (feature_set.extractor if named else None),
-            outputs=(name,),
-            bin_size=feature_set.bin_size,
-            device=device,
+        request = recorded_request(
+            feature_set, fasta=fasta, extractor=extractor, source=source, settings=settings, device=device
         )
-        with closing(_make(store, feature_set, request, settings)) as made:
+        with closing(_make(store, feature_set, request)) as made:
             faults += _recompute_set(store, feature_set, k, made=made, rng=rng)
     return faults
 
 
-def _make(store: Store, feature_set: FeatureSet, request: FeaturesRequest, settings: Mapping[str, object]) -> Source:
+def _make(store: Store, feature_set: FeatureSet, request: FeaturesRequest) -> Source:
     """Make the source as it was set when the feature set was built."""
-    factory = factory_of(source=request.source, extractor=request.extractor)
-    recorded = factory.recorded(feature_set.options)
-    spec = describe_source(replace(request, settings=recorded | dict(settings)), assembly=store.assembly)
+    spec = describe_source(request, assembly=store.assembly)
     store.require_assembly(spec.assembly)
     made = spec.make()
     if made.fingerprint != feature_set.fingerprint:

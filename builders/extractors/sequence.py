@@ -3,21 +3,50 @@
 Belongs here: cutting windows out of a FASTA. Does not: opening it (`catalog.fasta.file`), encoding it (each extractor).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builders.source import Span
-from catalog import Fasta
 
 UNKNOWN = ord("N")
 _COMPLEMENT = np.arange(256, dtype=np.uint8)
 _COMPLEMENT[np.frombuffer(b"ACGTacgt", dtype=np.uint8)] = np.frombuffer(b"TGCAtgca", dtype=np.uint8)
 
 
-def bases(fasta: Fasta, contig: str, start: int, end: int) -> NDArray[np.uint8]:
+class Genome(Protocol):
+    """Open sequences: a `catalog.Fasta`, or what is read in its place."""
+
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        """Length of each contig (bp)."""
+        ...
+
+    def fetch(self, contig: str, start: int, end: int) -> NDArray[np.uint8]:
+        """Read bases `[start, end)`, inside the contig, ASCII, shape `(end - start,)`."""
+        ...
+
+    def check_unchanged(self) -> None:
+        """Raise `catalog.FastaChanged` if the file is no longer what was opened."""
+        ...
+
+    def close(self) -> None:
+        """Close open files."""
+        ...
+
+
+class GenomePlace(Protocol):
+    """Where sequences lie, as a worker needs to know it: small, and picklable."""
+
+    def open(self) -> Genome:
+        """Open them."""
+        ...
+
+
+def bases(fasta: Genome, contig: str, start: int, end: int) -> NDArray[np.uint8]:
     """Read bases `[start, end)` as ASCII, shape `(end - start,)`, uint8; `N` before base 0 and past the contig."""
     low, high = max(start, 0), min(end, fasta.lengths[contig])
     if low == start and high == end:
@@ -28,7 +57,7 @@ def bases(fasta: Fasta, contig: str, start: int, end: int) -> NDArray[np.uint8]:
     return padded
 
 
-def span_sequences(fasta: Fasta, spans: Sequence[Span], bin_size: int, input_length: int) -> NDArray[np.uint8]:
+def span_sequences(fasta: Genome, spans: Sequence[Span], bin_size: int, input_length: int) -> NDArray[np.uint8]:
     """Read what an extractor sees of the bins of some spans: `input_length` bases around the centre of each bin.
 
     One `Fasta.fetch` for one span, which is one request where the FASTA is remote: read a shard at a time, and cut
@@ -62,7 +91,7 @@ def span_sequences(fasta: Fasta, spans: Sequence[Span], bin_size: int, input_len
     return sequences
 
 
-def scattered_sequences(fasta: Fasta, contig: str, starts: NDArray[np.int64], input_length: int) -> NDArray[np.uint8]:
+def scattered_sequences(fasta: Genome, contig: str, starts: NDArray[np.int64], input_length: int) -> NDArray[np.uint8]:
     """Read `input_length` bases from each of some ascending starts; a base that several see is read once.
 
     Returns

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from builders.extractors.base import Extractor, tile_bins
-from builders.extractors.sequence import UNKNOWN, is_unknown, span_sequences
+from builders.extractors.sequence import UNKNOWN, Genome, GenomePlace, is_unknown, span_sequences
 from builders.source import TOLERANCE, Rows, SourceChanged, Span, note_call
 from catalog import Assembly, Channel, Fasta, FastaChanged, FastaIndex
 
@@ -67,12 +67,13 @@ class ExtractorSource:
     Parameters
     ----------
     genome
-        Where the sequences lie, opened on first use; or an open file, which its owner closes.
+        Where the sequences lie, opened on first use; or an open file, which its owner closes. Not the reference, where
+        the bases of a haplotype are read (`builders.overlays`).
     bin_size
         Bases a bin (bp).
     """
 
-    def __init__(self, extractor: Extractor, genome: GenomeFile | Fasta, *, bin_size: int) -> None:
+    def __init__(self, extractor: Extractor, genome: GenomePlace | Fasta, *, bin_size: int) -> None:
         self.extractor = extractor
         self.bin_size = bin_size
         self.name = extractor.name
@@ -83,7 +84,7 @@ class ExtractorSource:
         self.licence = extractor.licence
         self.citation = extractor.citation
         self._genome = genome
-        self._opened: Fasta | None = genome if isinstance(genome, Fasta) else None
+        self._opened: Genome | None = genome if isinstance(genome, Fasta) else None
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +108,7 @@ class ExtractorSource:
 
     def close(self) -> None:
         """Close the genome, if this source has opened it."""
-        if isinstance(self._genome, GenomeFile) and self._opened is not None:
+        if not isinstance(self._genome, Fasta) and self._opened is not None:
             self._opened.close()
             self._opened = None
 
@@ -164,9 +165,9 @@ class ExtractorSource:
                 raise ValueError(f"extractor {self.name} gave {got} for {name!r}, expected shape {expected}")
         return features
 
-    def _fasta(self) -> Fasta:
+    def _fasta(self) -> Genome:
         if self._opened is None:
-            assert isinstance(self._genome, GenomeFile)
+            assert not isinstance(self._genome, Fasta)
             self._opened = self._genome.open()
         return self._opened
 

@@ -15,7 +15,8 @@ from featurestore.format import layout
 from featurestore.format.build_commands import anchored_command
 from featurestore.format.commits import NotBuilt
 from featurestore.format.declarations import NotAStore
-from featurestore.format.metadata import DIGEST, GROUP, is_group, is_whole, without_consolidated
+from featurestore.format.manifest import is_written
+from featurestore.format.metadata import DIGEST, GROUP, is_whole
 from featurestore.store import Store
 
 
@@ -47,7 +48,7 @@ def declare_anchored(store: Store, wanted: AnchorLayout, anchors: Sequence[Ancho
     if present is not None:
         array = AnchorLayout(wanted.feature_set, present)
         documents = anchored_documents(array, anchors)
-    absent = [key for key, data in documents.items() if not _is_there(store, key, data)]
+    absent = [key for key, data in documents.items() if not is_written(store.objects, key, data)]
     if absent:
         store.unseal()
     group = f"{array.path}/{GROUP}"
@@ -145,11 +146,3 @@ def _described(data: bytes) -> Anchored | None:
         return Anchored.model_validate({name: value for name, value in document.items() if name != DIGEST})
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
-
-
-def _is_there(store: Store, key: str, data: bytes) -> bool:
-    try:
-        found = store.objects.get(key)
-    except FileNotFoundError:
-        return False
-    return (without_consolidated(found) if is_group(key, found) else found) == data

@@ -3,6 +3,7 @@
     featurestore verify genome.store --crc
     featurestore repair genome.store
     featurestore seal genome.store
+    featurestore delete-overlay genome.store --feature-set motif --overlay NA12878/1
     featurestore copy genome.store s3://bucket/genome.store
     featurestore diff genome.store other.store --out changes.tsv
 
@@ -27,6 +28,7 @@ from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
 from featurestore.display import plain
 from featurestore.format import layout
 from featurestore.format.manifest import MANIFEST
+from featurestore.rows.overlays.declare import delete_overlay as delete_from
 from featurestore.store import open_store
 from featurestore.upkeep.diff import diff as diff_stores
 from featurestore.upkeep.findings import Fault, Verification
@@ -218,6 +220,17 @@ def copy(
         if report.top_hash is not None:
             print(f"sealed: top hash {report.top_hash}")
     raise typer.Exit(0 if report.is_complete else 1)
+
+
+@app.command()
+def delete_overlay(
+    store: StoreUrl,
+    feature_set: Annotated[str, typer.Option(metavar="NAME", help="The feature set that it is of.")],
+    overlay: Annotated[str, typer.Option(metavar="SAMPLE/HAPLOTYPE", help="The overlay, such as NA12878/1.")],
+) -> None:
+    """Delete the bins of a personal genome from a store; the reference stays."""
+    removed = delete_from(open_store(store).objects, feature_set, overlay)
+    print(f"{removed} objects removed" if removed else f"there is no overlay {plain(overlay)} of {plain(feature_set)}")
 
 
 @app.command()

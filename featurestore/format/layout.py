@@ -9,6 +9,9 @@ Belongs here: pure functions. Does not: any reading or writing.
     anchored/<set>/<anchors>/zarr.json               which anchors, how many bins around each
     anchored/<set>/<anchors>/{anchor,contig,...}     coordinates: the table of anchors
     anchored/<set>/<anchors>/values                  (anchor, bin, channel)
+    overlays/<set>/<sample>+<haplotype>/zarr.json    whose genome, which variants, by which rules
+    overlays/<set>/<overlay>/<contig>/bin            (phase, row): the bins that differ from the reference, -1 for none
+    overlays/<set>/<overlay>/<contig>/values         (phase, row, channel)
     commits/<set>/<contig>/<phase>-<shard>.json      exists only for a completely written shard
     failures/<set>/<contig>/<phase>-<shard>.json     why a shard could not be built, until it is
     declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest is valid
@@ -16,7 +19,7 @@ Belongs here: pure functions. Does not: any reading or writing.
     MANIFEST.json                                    every object with its hash; written last, by `seal`
 
 The key of an anchored array is `<set>@<anchors>` (`featurestore.format.array_key`), for example in its commit records,
-which have `anchors` in place of the contig, and phase 0.
+which have `anchors` in place of the contig, and phase 0. That of an overlay is `<set>+<sample>+<haplotype>`.
 
 Format 2 adds value types: the description of a feature set may have a `dtype` of `float32` or `uint8`; a set without
 one is float16, as in format 1. The root says 1 until just before a set of another type is declared, then 2: a reader of
@@ -37,6 +40,7 @@ FEATURES = "features"
 COMMITS = "commits"
 FAILURES = "failures"
 ANCHORED = "anchored"
+OVERLAYS = "overlays"
 ANCHORS = "anchors"
 """In place of the contig in the records of anchored arrays."""
 DIMENSIONS = ("phase", "bin", "channel")
@@ -50,6 +54,8 @@ _GROWN_CHUNK_BYTES = 64 << 10
 _GROWN_CHUNK_BASES = 256 * 4096
 _MAX_NAME_BYTES = 255
 """Of a file or folder, on all common file systems."""
+_MAX_OVERLAY_BYTES = 150
+"""Of its folder: that of its commit records has the name of the feature set before it."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 _TAKEN = {"offset", "channel", "zarr.json"}
 _COMMIT = re.compile(rf"^{COMMITS}/[^/]+/(?P<contig>[^/]+)/(?P<phase>\d+)-(?P<shard>\d+)\.json$")
@@ -144,11 +150,35 @@ def anchored_path(feature_set: str, anchors: str) -> str:
     return f"{ANCHORED}/{feature_set}/{anchors}"
 
 
+def overlay_folder(overlay: str) -> str:
+    """Give the folder of an overlay by its name, `NA12878/1`: sample and haplotype.
+
+    Raises
+    ------
+    ValueError
+        If the name is not `SAMPLE/HAPLOTYPE`, or a folder would have a longer name than file systems allow.
+    """
+    sample, _, haplotype = overlay.rpartition("/")
+    if not sample or re.fullmatch("[1-9][0-9]?", haplotype) is None:
+        raise ValueError(f"an overlay is named SAMPLE/HAPLOTYPE, as in NA12878/1; got {overlay[:80]!r}")
+    folder = f"{contig_key(sample)}+{haplotype}"
+    if len(folder) > _MAX_OVERLAY_BYTES:
+        raise ValueError(f"the sample {sample[:40]!r}... has too long a name for a folder; rename it in the VCF")
+    return folder
+
+
+def overlay_path(feature_set: str, folder: str) -> str:
+    """Path of the group of an overlay."""
+    return f"{OVERLAYS}/{feature_set}/{folder}"
+
+
 def values_path(array: ArrayKey | str, contig: str) -> str:
     """Path of the array of one contig, or of an anchored array, which has all its contigs in one."""
     key = ArrayKey.of(array)
     if key.anchors is not None:
         return f"{anchored_path(key.feature_set, key.anchors)}/values"
+    if key.overlay is not None:
+        return f"{overlay_path(key.feature_set, key.overlay)}/{contig_key(contig)}/values"
     return f"{contig_path(key.feature_set, contig)}/values"
 
 

@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from catalog.runtime.documents import parse_json
 from featurestore.format import layout
 from featurestore.format.declarations import DECLARED
-from featurestore.format.metadata import DIGEST, GROUP, is_consolidated, is_whole, signed, without_consolidated
+from featurestore.format.metadata import (
+    DIGEST,
+    GROUP,
+    is_consolidated,
+    is_group,
+    is_whole,
+    signed,
+    without_consolidated,
+)
 from featurestore.objects.objects import Objects
 
 MANIFEST = "MANIFEST.json"
@@ -154,3 +162,12 @@ def has_foreign_readme(objects: Objects) -> bool:
 def is_sealed_in_part(objects: Objects) -> bool:
     """Tell whether sealing has begun: the root's metadata is consolidated (one request)."""
     return is_consolidated(objects.get(GROUP))
+
+
+def is_written(objects: Objects, key: str, data: bytes) -> bool:
+    """Tell whether an object has these bytes, or a group's document does but for what sealing adds (one request)."""
+    try:
+        found = objects.get(key)
+    except FileNotFoundError:
+        return False
+    return (without_consolidated(found) if is_group(key, found) else found) == data

@@ -25,7 +25,7 @@ _DEFAULT_REQUESTS_AT_ONCE = 32
 _LARGE_WINDOW_BYTES = 1 << 20
 _WORTH_MERGING = 0.25
 """Fraction of a batch's rows that must be shared by windows for `_copy` to be faster than `_fill`."""
-_SHARD = re.compile(r"(?:features|anchored)/[^\"]+/values/c/\d+/\d+/\d+")
+_SHARD = re.compile(r"(?:features|anchored|overlays)/[^\"]+/values/c/\d+/\d+/\d+")
 
 
 def requests_at_once() -> int:

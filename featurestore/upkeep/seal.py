@@ -31,12 +31,15 @@ from featurestore.format.manifest import (
     top_hash,
 )
 from featurestore.format.metadata import GROUP, consolidated
+from featurestore.rows.overlays.describe import build_command as overlay_command
+from featurestore.rows.overlays.describe import read_folder
 from featurestore.store import Store
 from featurestore.upkeep.croissant import croissant
 from featurestore.upkeep.data_card import data_card
 from featurestore.upkeep.findings import Verification
+from featurestore.upkeep.ordered import sha256_of
 from featurestore.upkeep.registry_file import summarise
-from featurestore.upkeep.verify import sha256_of, verify
+from featurestore.upkeep.verify import verify
 
 
 class NotSealed(ValueError):
@@ -152,6 +155,9 @@ def _refuse_what_is_not_fit(store: Store, found: Verification, *, partial: bool)
 
 def _build_command(store: Store, array: ArrayKey) -> str:
     name, described = array.feature_set, store.feature_set(array.feature_set)
+    if array.overlay is not None:
+        overlay = read_folder(store.objects, name, array.overlay)
+        return overlay_command(store.objects, name, overlay.name if overlay else array.overlay.replace("+", "/"))
     if array.anchors is not None:
         return build_command(store, described, array.anchors)
     contigs = store.contigs(name)

@@ -16,6 +16,7 @@ from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, DamagedRecord
 from featurestore.format.failures import Failure, FailureLog
+from featurestore.rows.overlays.describe import read_whole
 from featurestore.store import Store
 
 
@@ -24,7 +25,8 @@ class PhaseStatus:
     """One phase of one contig, or one anchored array."""
 
     feature_set: str
-    """Its name; of an anchored array `<set>@<anchors>`, with `anchors` for the contig."""
+    """Its name; of an anchored array `<set>@<anchors>`, with `anchors` for the contig; of an overlay
+    `<set>+<sample>+<haplotype>`."""
     contig: str
     offset: int
     """Of the phase (bp)."""
@@ -103,6 +105,9 @@ def status_of(store: Store) -> StoreStatus:
             if held is not None:
                 array = AnchorLayout(feature_set, held)
                 _add_log(store, array.key, [_Part(layout.ANCHORS, 0, 0, array.n_shards)], found)
+        for overlay in store.overlays(name):
+            folder = layout.overlay_folder(overlay)
+            _add_log(store, ArrayKey(name, overlay=folder), _parts_of_overlay(store, feature_set, folder), found)
     found.work.sort(key=lambda item: item.ended)
     return found
 
@@ -157,6 +162,15 @@ def _grid_of(store: Store, feature_set: FeatureSet) -> list[_Part]:
         _Part(contig, phase, offset, shape.n_shards(phase))
         for contig, shape in shapes.items()
         for phase, offset in enumerate(feature_set.offsets)
+    ]
+
+
+def _parts_of_overlay(store: Store, feature_set: FeatureSet, folder: str) -> list[_Part]:
+    whole = read_whole(store.objects, store.assembly, feature_set, folder)
+    return [
+        _Part(contig, phase, offset, array.n_shards(phase))
+        for contig, array in (whole.arrays.items() if whole is not None else ())
+        for phase, offset in enumerate(whole.overlay.offsets if whole is not None else ())
     ]
 
 

@@ -27,6 +27,8 @@ from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, CommitConflict, CommitLog, DamagedRecord, NotBuilt
 from featurestore.objects.objects import StorageOptions
+from featurestore.rows.overlays.declare import declare_overlay
+from featurestore.rows.overlays.describe import read_whole
 from featurestore.store import Store, create, open_store
 from featurestore.upkeep.seal import seal
 
@@ -152,6 +154,7 @@ def copy(
     ]
     if contigs is None:
         shards += [shard for feature_set, _ in chosen for shard in copier.plan_anchored(feature_set)]
+        shards += [shard for feature_set, _ in chosen for shard in copier.plan_overlays(feature_set)]
     report = CopyReport(source.url, destination.url, [item.name for item, _ in chosen], shards=len(shards))
     with _deferred_interrupt() as raise_interrupt, ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
         futures = {pool.submit(copier.carry, shard): shard for shard in shards}
@@ -281,6 +284,27 @@ class _Copier:
                     "source; shards are copied as they are: copy into another store, or build there"
                 )
             shards += self._plan(array.key, array.path, [layout.ANCHORS], {0: 0})
+        return shards
+
+    def plan_overlays(self, feature_set: FeatureSet) -> list[_Shard]:
+        """Declare the overlays of a set, and list their committed shards."""
+        shards = []
+        for name in self._source.overlays(feature_set.name):
+            folder = layout.overlay_folder(name)
+            whole = read_whole(self._source.objects, self._source.assembly, feature_set, folder)
+            if whole is None:  # deleted meanwhile
+                continue
+            there = self._destination.feature_set(feature_set.name)
+            if there.offsets != feature_set.offsets:
+                raise ValueError(
+                    f"{self._destination.url} has {feature_set.name!r} with other phases than the source, and the "
+                    f"overlay {name!r} is of those of the source: copy into another store, or delete it there first"
+                )
+            declare_overlay(self._destination.objects, feature_set, whole.overlay, whole.touched)
+            path = layout.overlay_path(feature_set.name, folder)
+            phases = {phase: phase for phase in range(len(feature_set.offsets))}
+            array = ArrayKey(feature_set.name, overlay=folder)
+            shards += self._plan(array, path, list(whole.arrays), phases)
         return shards
 
     def _plan(self, array: ArrayKey, path: str, contigs: Sequence[str], phases: Mapping[int, int]) -> list[_Shard]:

@@ -5,11 +5,9 @@ Belongs here: comparing the objects of a store with their correct content, and r
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -25,22 +23,19 @@ from featurestore.format.layout import ArrayLayout, ContigLayout
 from featurestore.format.manifest import CARDS, CATALOG, CROISSANT, MANIFEST, DamagedManifest, Manifest, SealedObject
 from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
 from featurestore.objects.errors import LinkInStore
-from featurestore.objects.objects import Objects
+from featurestore.rows.overlays.describe import OverlayMismatch, read_whole
 from featurestore.rows.source import DamagedChunk
 from featurestore.store import Store
 from featurestore.upkeep.croissant import is_croissant_of
 from featurestore.upkeep.findings import Fault, Verification
+from featurestore.upkeep.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
 
-_REQUESTS_AT_ONCE = 16
 _MAX_HELD_BYTES = 1 << 30
 """Memory for shards, in total over all threads (bytes)."""
 _WRITTEN_LAST = (MANIFEST, *CARDS)
 _WRITES = "`featurestore repair` writes it anew"
 _UNSEALS = f"`featurestore repair` takes {MANIFEST} away; build what is missing, then `featurestore seal`"
 _WRITES_CARD = f"`featurestore repair` takes it and {MANIFEST} away, then `featurestore seal` writes both anew"
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def verify(store: Store, *, crc: bool = False, progress: Callable[[int, int], None] | None = None) -> Verification:
@@ -86,30 +81,6 @@ def repair(store: Store, found: Verification) -> Repair:
     return changed
 
 
-def sha256_of(
-    objects: Objects, keys: Iterable[str], *, threads: int = _REQUESTS_AT_ONCE
-) -> Iterator[tuple[str, SealedObject]]:
-    """Compute size and sha256 of objects, several concurrently, in the order of the keys."""
-
-    def read(key: str) -> tuple[str, SealedObject]:
-        data = objects.get(key)
-        return key, SealedObject(len(data), hashlib.sha256(data).hexdigest())
-
-    return _in_order(read, keys, threads=threads)
-
-
-def _in_order(function: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
-    """Map in threads, with results in order and a bounded number of prefetched items."""
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[Result]] = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= 4 * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
 class _CheckedRecord(NamedTuple):
     """Result of checking one commit record and its shard."""
 
@@ -132,7 +103,7 @@ class _Verifier:
         self._listing = dict(self._objects.walk(""))
         largest = max((size for key, size in self._listing.items() if "/values/c/" in key), default=1)
         # An object is held twice while it is copied from the library that fetched it.
-        self._threads = max(1, min(_REQUESTS_AT_ONCE, _MAX_HELD_BYTES // (2 * largest or 1)))
+        self._threads = max(1, min(REQUESTS_AT_ONCE, _MAX_HELD_BYTES // (2 * largest or 1)))
         self.found.manifest = self._manifest = self._read_manifest()
         self._name_a_lost_manifest()
         self._passed_over: list[str] = []
@@ -251,6 +222,7 @@ class _Verifier:
             }
             for anchors in sorted({key.split("/")[2] for key in self._below(f"{layout.ANCHORED}/{name}")} - {GROUP}):
                 expected |= self._expected_of_anchors(described, anchors)
+            expected |= self._expected_of_overlays(described)
         return expected | root_documents(assembly, number=needed)
 
     def _expected_of_anchors(self, described: FeatureSet, anchors: str) -> dict[str, bytes]:
@@ -268,12 +240,33 @@ class _Verifier:
         }
         return documents
 
+    def _expected_of_overlays(self, described: FeatureSet) -> dict[str, bytes]:
+        expected: dict[str, bytes] = {}
+        folder = f"{layout.OVERLAYS}/{described.name}"
+        for name in sorted({key.split("/")[2] for key in self._below(folder)} - {GROUP}):
+            path, key = layout.overlay_path(described.name, name), ArrayKey(described.name, overlay=name)
+            try:
+                found = read_whole(self._objects, self._store.assembly, described, name)
+            except (NotAStore, OverlayMismatch, DamagedChunk, LinkInStore) as error:
+                self._fault(path, str(error), "then verify again: nothing below was compared")
+                found = None
+            if found is None:  # else its build was interrupted before the declaration, or its deletion
+                self._pass_over(path, f"{layout.COMMITS}/{key}")
+                continue
+            expected |= found.documents
+            self._planned[key] = {
+                layout.shard_key(key, contig, phase, shard): array
+                for contig, array in found.arrays.items()
+                for phase, shard in array.shards()
+            }
+        return expected
+
     def _check_documents(self, expected: dict[str, bytes]) -> None:
         self.found.documents = expected
         for key in expected.keys() - self._listing.keys():
             self._fault(key, "is not there", _WRITES, write=expected[key])
         there = [key for key in expected if key in self._listing]
-        for key, data in zip(there, _in_order(self._objects.get, there, threads=_REQUESTS_AT_ONCE), strict=True):
+        for key, data in zip(there, in_order(self._objects.get, there, threads=REQUESTS_AT_ONCE), strict=True):
             found = SealedObject(len(data), hashlib.sha256(data).hexdigest())
             if self._is_right(key, data, found):
                 self.found.objects[key] = found
@@ -295,7 +288,7 @@ class _Verifier:
         logs = {f"{layout.COMMITS}/{array}" for array in self._planned}
         records = [key for key in self._listing if layout.parse_commit_key(key) and key.rsplit("/", 2)[0] in logs]
         committed: set[str] = set()
-        for number, checked in enumerate(_in_order(self._check_shard, records, threads=self._threads), start=1):
+        for number, checked in enumerate(in_order(self._check_shard, records, threads=self._threads), start=1):
             self.found.objects[checked.record] = None
             if checked.shard is not None:
                 committed.add(checked.shard)

@@ -21,6 +21,7 @@ from catalog.value_type import Values
 from featurestore import FeatureReader, RowRequest, RowSource, StorageOptions
 from featurestore import open as open_store
 from featurestore.anchored.reader import AnchoredReader, open_anchored
+from featurestore.rows.overlays.rows import OverlayRows
 from featurestore.rows.window_plan import WindowPlan
 from loaders.residence.memory import HeldRows, ReadsRows
 from loaders.residence.mirror import MirrorRows
@@ -63,11 +64,22 @@ def _mirrored(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> Row
             "`residence='memory'`, which reads each window once, or `residence='stream'`"
         )
     folder = options.cache_dir if options.cache_dir is not None else cache_directory() / "rows"
-    return MirrorRows(reader, folder, options.cache_bytes, tally)
+    # The mirror goes by the digests of the reference's shards: an overlay lies over it.
+    return over(reader, lambda plain: MirrorRows(plain, folder, options.cache_bytes, tally))
 
 
 def _streamed(reader: ReadsRows, options: ResidenceOptions, tally: Tally) -> RowSource:
-    return StreamedRows(reader, options.stream_bytes)
+    if not isinstance(reader, FeatureReader):
+        return StreamedRows(reader, options.stream_bytes)
+    return over(reader, lambda plain: StreamedRows(plain, options.stream_bytes))
+
+
+def over(reader: FeatureReader, make: Callable[[FeatureReader], RowSource]) -> RowSource:
+    """Make a source of the reference's rows, and lay the reader's overlay over it, where it has one."""
+    source = reader.source
+    if not isinstance(source, OverlayRows):
+        return make(reader)
+    return source.over(make(reader.with_source(source.reference)))
 
 
 class ResidenceKind(NamedTuple):
@@ -109,7 +121,8 @@ class _Counts:
     def __init__(self, reader: ReadsRows, source: RowSource, tally: Tally) -> None:
         kvstore = reader.objects.kvstore()
         self._driver = None if kvstore is None else str(kvstore["driver"])
-        self._is_streamed = isinstance(source, StreamedRows)
+        beneath = source.reference if isinstance(source, OverlayRows) else source
+        self._is_streamed = isinstance(beneath, StreamedRows)
         self._before = Stats() if self._driver is None else wire_stats(self._driver)
         self.tally = tally
 
@@ -195,6 +208,7 @@ def open_reader(
     cache_dir: str | os.PathLike[str] | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     stream_bytes: int = DEFAULT_STREAM_BYTES,
+    overlay: str | None = None,
 ) -> CountingReader:
     """Open a feature set whose rows are cached as the residence says.
 
@@ -210,6 +224,8 @@ def open_reader(
         of other sets, stores and processes (bytes).
     stream_bytes
         Memory that `stream` takes for chunks and shard indexes, cached or in flight (bytes).
+    overlay
+        A personal genome, such as `NA12878/1`, whose bins are read where they differ; None for the reference.
 
     Raises
     ------
@@ -226,7 +242,9 @@ def open_reader(
         cache_bytes=cache_bytes,
         stream_bytes=stream_bytes,
     )
-    return open_grid_reader(url, feature_set, residence=residence, options=options, storage_options=storage_options)
+    return open_grid_reader(
+        url, feature_set, residence=residence, options=options, storage_options=storage_options, overlay=overlay
+    )
 
 
 def open_grid_reader(
@@ -236,10 +254,13 @@ def open_grid_reader(
     residence: Residence,
     options: ResidenceOptions,
     storage_options: StorageOptions | None,
+    overlay: str | None = None,
 ) -> CountingReader:
     """Do what `open_reader` does, with the budgets as one value."""
     kind = residence_kind(residence)
     reader = open_store(url, storage_options=storage_options)[feature_set]
+    if overlay is not None:
+        reader = reader.with_overlay(overlay)
     tally = Tally()
     return CountingReader(reader, kind.open(reader, options, tally), tally)
 

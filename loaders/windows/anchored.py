@@ -63,6 +63,11 @@ class AnchoredWindows(FeatureWindows[CountingAnchoredReader]):
                 f"anchored windows lie where they were built, around {anchors!r}, and cannot be moved; leave out "
                 "`jitter_bins=` and `jitter_bp=`, or read windows of the grid: `anchors=None`"
             )
+        if settings.overlay is not None:
+            raise ValueError(
+                f"an overlay is of the grid, and {anchors!r} are windows of the reference: leave out `overlay=`, or "
+                "read windows of the grid: `anchors=None`"
+            )
         self._anchors = anchors
         super().__init__(url, feature_set, settings)
         self._check_n_bins(settings.n_bins)

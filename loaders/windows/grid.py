@@ -68,6 +68,8 @@ class WindowDataset(FeatureWindows[CountingReader]):
         the epoch (`set_epoch`) and the window alone: not on order, workers or ranks.
     seed
         Of the jitter.
+    overlay
+        A personal genome, such as `NA12878/1`, whose bins are read where they differ; None for the reference.
     dtype
         Of the tensors: a floating one, or uint8 for a set of it; None for float32, or for the set's own uint8.
 
@@ -101,6 +103,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         stream_bytes: int = DEFAULT_STREAM_BYTES,
+        overlay: str | None = None,
     ) -> None:
         settings = WindowSettings(
             n_bins=n_bins,
@@ -117,6 +120,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
             cache_bytes=cache_bytes,
             memory_bytes=memory_bytes,
             stream_bytes=stream_bytes,
+            overlay=overlay,
         )
         self._begin(url, feature_set, contigs, centres, strands, settings)
 
@@ -172,6 +176,7 @@ class WindowDataset(FeatureWindows[CountingReader]):
             residence=settings.residence,
             options=settings,
             storage_options=settings.storage_options,
+            overlay=settings.overlay,
         )
 
     @property

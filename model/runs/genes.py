@@ -39,6 +39,8 @@ class WindowRecord:
     """As they were given: names, groups, `signal`."""
     jitter_bins: int = 0
     jitter_bp: int = 0
+    overlay: str | None = None
+    """Personal genome that they were read through; None for the reference."""
 
     @classmethod
     def of(cls, windows: WindowSource) -> Self:
@@ -50,6 +52,7 @@ class WindowRecord:
             channels=settings.channels,
             jitter_bins=settings.jitter_bins,
             jitter_bp=settings.jitter_bp,
+            overlay=settings.overlay,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +115,13 @@ def load_genes(
     """
     settings = replace(windows or WindowSettings(), **changes)
     if inputs is not None and inputs.signals:
-        _refuse(feature_set=feature_set, anchors=anchors, annotations=annotations, target_columns=target_columns)
+        _refuse(
+            feature_set=feature_set,
+            anchors=anchors,
+            annotations=annotations,
+            target_columns=target_columns,
+            overlay=settings.overlay,
+        )
         return load_signal_genes(
             store,
             inputs,

@@ -81,7 +81,8 @@ def load_genes_as_trained(
     anchors
         Name of other anchors than in training, or `none` for the grid; None for those of training.
     windows
-        Where rows are kept and how they are reached.
+        Where rows are kept and how they are reached, and the overlay that they are read through: another one than in
+        training, or `none` for the reference; None for that of training.
     covariates
         Of a run that reads covariates: where their table lies; None for where it was in training.
 
@@ -90,8 +91,10 @@ def load_genes_as_trained(
     ValueError
         As `load_genes`.
     """
-    record = run.windows
+    record, overlay = run.windows, None if windows is None else windows.overlay
     if run.signals is not None:
+        if overlay is not None:
+            raise ValueError(f"{run.feature_set} are measured signals, which no variant changes: leave `overlay=` out")
         return load_signal_genes_as_trained(
             run.signals,
             store,
@@ -118,6 +121,7 @@ def load_genes_as_trained(
         n_bins=run.predictor.n_bins,
         orient=record.orient,
         channels=record.channels or ("all",),
+        overlay={None: record.overlay, _GRID: None}.get(overlay, overlay),
         prompt_settings=run.prompt_settings,
     )
 

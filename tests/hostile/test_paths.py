@@ -77,6 +77,10 @@ READING = {
     ],
     "bench-read": [Use("{}/genome.store --n-bins 3 --batches 2 --residence cache --cache-dir {}/mirror")],
     "models": [Use("")],
+    "build-overlay": [
+        Use("{}/genome.store --feature-set motif --vcf {}/personal.vcf --fasta {}/new/genome.fa --device cpu --dry-run")
+    ],
+    "delete-overlay": [Use("{}/genome.store --feature-set motif --overlay S/1")],
     "variants": [
         Use(
             "--vcf {}/calls.vcf --fasta {}/new/genome.fa --out {}/scores.parquet --vcf-out {}/scored.vcf.gz "
@@ -274,6 +278,11 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     write_keras(made.folder / "xpresso.h5")
     (made.folder / "calls.vcf").write_text(
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nsim1\t300000\t.\tA\tC,<DEL>\t.\t.\t.\n"
+    )
+    (made.folder / "personal.vcf").write_text(
+        "##fileformat=VCFv4.2\n##contig=<ID=sim1>\n"
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS\nsim1\t300000\t.\tA\tC\t.\t.\t.\tGT\t1|1\n"
     )
     write_measured(made.folder)
     (made.folder / "held_out.txt").write_text("".join(f"SIMG0000{number}\n" for number in range(10, 60, 7)))

@@ -18,7 +18,7 @@ from featurestore.format.declarations import Declaration, DeclarationLog
 from featurestore.format.metadata import root_documents, set_documents
 from featurestore.http_listing import ListedObjects
 from featurestore.testing import assembly_of, built_store, feature_set_of, random_sequences
-from featurestore.upkeep.verify import _in_order
+from featurestore.upkeep.ordered import in_order
 
 LENGTHS = {"chr1": 200, "chr2": 40}
 GRID = Grid(bin_size=16, offsets=(0, 8))
@@ -177,7 +177,7 @@ def test_only_so_many_items_are_taken_ahead() -> None:
             taken.append(number)
             yield number
 
-    results = _in_order(lambda number: number * 2, items(), threads=2)
+    results = in_order(lambda number: number * 2, items(), threads=2)
     assert [next(results) for _ in range(3)] == [0, 2, 4]
     assert len(taken) <= 3 + 4 * 2
     assert list(results) == [2 * number for number in range(3, 1000)]

@@ -1,0 +1,1 @@
+"""Overlays: bins of a personal genome, in place of those of the reference."""
