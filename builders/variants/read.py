@@ -112,12 +112,17 @@ class VariantFile:
                 except StopIteration:
                     return
                 except Exception as error:  # cyvcf2 raises no class of its own
-                    raise VcfError(
-                        f"{self.path} cannot be read after {last}: the next line is damaged, or the file breaks off; "
-                        "look at that line, or fetch the file again"
-                    ) from error
+                    raise self._unreadable(last) from error
+                if found.end <= found.start:  # an empty line, whose contig and REF are pointers to nothing
+                    raise self._unreadable(last)
                 yield found
                 last = f"{found.CHROM}:{found.POS} {found.REF}>{','.join(found.ALT)}"
+
+    def _unreadable(self, last: str) -> VcfError:
+        return VcfError(
+            f"{self.path} cannot be read after {last}: the next line is damaged or empty, or the file breaks off; "
+            "look at that line, or fetch the file again"
+        )
 
     def opened(self) -> Any:
         """Open it with cyvcf2, whose own messages are left out: ours say the same."""

@@ -75,6 +75,13 @@ def test_a_damaged_file_is_an_error_that_says_where(
         list(VariantFile(path, samples=samples.split()[:1]))
 
 
+def test_an_empty_line_is_an_error_that_says_where(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.vcf", "10 A C", "20 A C")
+    path.write_text(path.read_text().replace("\nchr1\t20", "\n\nchr1\t20"))
+    with pytest.raises(VcfError, match="cannot be read after chr1:10 A>C: the next line is damaged or empty"):
+        list(VariantFile(path))
+
+
 def test_a_file_without_header_or_sample_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.vcf").write_text("chr1\t10\t.\tA\tC\n")
     with pytest.raises(VcfError, match="no header of a VCF"):
