@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.runtime.documents import parse_object
+from catalog.runtime.documents import parse_object, read_object
 from catalog.runtime.locations import required_path
 from catalog.runtime.weight_files import cut_short, refuse_pointer
 
@@ -48,8 +48,16 @@ class KerasLayer(NamedTuple):
     """By name, such as `kernel` and `bias`."""
 
 
-def read_keras_layers(path: str | os.PathLike[str]) -> list[KerasLayer]:
+def read_keras_layers(
+    path: str | os.PathLike[str], *, architecture: str | os.PathLike[str] | None = None
+) -> list[KerasLayer]:
     """Read the layers of a network in the order in which Keras lists them.
+
+    Parameters
+    ----------
+    architecture
+        What the layers are, as `model.to_json()` writes it, for a file of weights alone (`model.save_weights`). None
+        where the file holds both.
 
     Raises
     ------
@@ -59,6 +67,7 @@ def read_keras_layers(path: str | os.PathLike[str]) -> list[KerasLayer]:
         If it is no such file, damaged, larger than `MOST_BYTES`, or its weights are not plain numbers in it.
     """
     path = required_path(path)
+    described = None if architecture is None else _read_architecture(required_path(architecture))
     size = path.stat().st_size
     try:
         refuse_pointer(path)
@@ -70,7 +79,9 @@ def read_keras_layers(path: str | os.PathLike[str]) -> list[KerasLayer]:
         raise KerasFileError(f"{path} is no HDF5 file; {_MEND}")
     try:
         with h5py.File(path, "r") as file:
-            return [_layer(path, file, document) for document in _documents(path, file)]
+            documents = _documents(path, file) if described is None else described
+            place = file.id if described is not None else _own(path, file.id, ("model_weights",))
+            return [_layer(path, place, document) for document in documents]
     except KerasFileError:
         raise
     except _DAMAGED as error:
@@ -81,8 +92,22 @@ def _documents(path: Path, file: h5py.File) -> list[dict[str, Any]]:
     """Give what the file says of each layer."""
     text = file.attrs.get("model_config")
     if not isinstance(text, (str, bytes)):
-        raise KerasFileError(f"{path} has weights, or something else, and no description of a network; {_MEND}")
-    config = parse_object(text, where=f"model_config of {path}", mend=_MEND, raises=KerasFileError).get("config")
+        raise KerasFileError(
+            f"{path} has weights, or something else, and no description of a network; {_MEND}, or give the JSON of its "
+            "layers beside it (`architecture=`)"
+        )
+    where = f"model_config of {path}"
+    return _listed(path, parse_object(text, where=where, mend=_MEND, raises=KerasFileError))
+
+
+def _read_architecture(path: Path) -> list[dict[str, Any]]:
+    mend = "expected what Keras's `model.to_json()` writes"
+    return _listed(path, read_object(path, mend=mend, raises=KerasFileError))
+
+
+def _listed(path: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the layers of a described network."""
+    config = document.get("config")
     # A sequential model is a list; in later versions a dictionary, as others are.
     layers = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(layers, list) or not 1 <= len(layers) <= _MOST_LAYERS:
@@ -93,7 +118,7 @@ def _documents(path: Path, file: h5py.File) -> list[dict[str, Any]]:
     return layers
 
 
-def _layer(path: Path, file: h5py.File, document: dict[str, Any]) -> KerasLayer:
+def _layer(path: Path, place: Any, document: dict[str, Any]) -> KerasLayer:
     settings = document["config"]
     kind, name = document.get("class_name"), settings.get("name", document.get("name"))
     if not isinstance(kind, str) or not isinstance(name, str):
@@ -102,11 +127,11 @@ def _layer(path: Path, file: h5py.File, document: dict[str, Any]) -> KerasLayer:
     # Of one call: [[["conv1d_1", 0, 0, {}], ...]].
     calls = nodes[0] if isinstance(nodes, list) and len(nodes) == 1 and isinstance(nodes[0], list) else []
     inputs = tuple(str(call[0]) for call in calls if isinstance(call, list) and call)
-    return KerasLayer(kind, name, settings, inputs, _weights(path, file, name))
+    return KerasLayer(kind, name, settings, inputs, _weights(path, place, name))
 
 
-def _weights(path: Path, file: h5py.File, layer: str) -> dict[str, NDArray[np.float32]]:
-    group = _own(path, file.id, ("model_weights", layer))
+def _weights(path: Path, place: Any, layer: str) -> dict[str, NDArray[np.float32]]:
+    group = _own(path, place, (layer,))
     if not isinstance(group, h5py.h5g.GroupID):
         raise KerasFileError(f"{path} has no weights of the layer {layer!r}; {_MEND}")
     listed = h5py.Group(group).attrs.get("weight_names")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from builders.extractors.base import ExtractorOptions
-from builders.extractors.motif import MotifExtractor, MotifSettings, scores, threshold, words_by_score
-from builders.extractors.motif_files import MemeFileError, read_meme
+from builders.extractors.motif.extractor import MotifExtractor, MotifSettings, scores, threshold, words_by_score
+from builders.extractors.motif.files import MemeFileError, read_meme
 from builders.testing import ExtractorTests
 
 BIN = 48

@@ -1,6 +1,6 @@
 """Position-weight matrices out of a MEME file, as JASPAR and HOCOMOCO give theirs.
 
-Belongs here: reading such files. Does not: scores and thresholds (`builders.extractors.motif`).
+Belongs here: reading such files. Does not: scores and thresholds (`builders.extractors.motif.extractor`).
 
 Biopython reads them too, and rounds each probability to a whole number of sites.
 """

@@ -24,7 +24,7 @@ from pydantic import JsonValue
 
 from builders.extractors.base import ExtractorOptions, check_output
 from builders.extractors.bases import CODES
-from builders.extractors.motif_files import read_meme
+from builders.extractors.motif.files import read_meme
 from catalog import Channel
 from catalog.motifs import MOTIFS, PSEUDOCOUNT, pwm
 
