@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers
-from builders.extractors.networks.onehot import encode
 
 _SETTINGS: dict[str, dict[str, object]] = {
     "Conv1D": {"padding": "valid", "strides": [1], "dilation_rate": [1], "activation": "relu", "use_bias": True},

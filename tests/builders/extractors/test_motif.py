@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from builders.extractors import motif as scan
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.extractors.motif.extractor import FALSE_POSITIVE_RATE, LEAST_SHARE, MotifExtractor, MotifSettings, scores, threshold
+from builders.extractors.motif.extractor import (
+    FALSE_POSITIVE_RATE,
+    LEAST_SHARE,
+    MotifExtractor,
+    MotifSettings,
+    scores,
+    threshold,
+)
 from catalog.motifs import IUPAC, MOTIFS, Motif, find_motif, pwm
 
 BIN = 64

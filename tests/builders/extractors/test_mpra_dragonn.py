@@ -157,10 +157,14 @@ def test_weights_without_their_layers_are_refused_with_what_is_missing(tmp_path:
 
 
 def test_weights_of_other_shapes_are_refused(tmp_path: Path) -> None:
-    for name, part, shape in (("conv1d_2", "kernel", (3, 4, 6)), ("dense_1", "bias", (11,)), ("conv1d_1", "bias", (9,))):
+    for name, part, shape in (
+        ("conv1d_2", "kernel", (3, 4, 6)),
+        ("dense_1", "bias", (11,)),
+        ("conv1d_1", "bias", (9,)),
+    ):
         weights = tiny_weights()
         weights[name][part] = np.ones(shape, np.float32)
-        with pytest.raises(KerasFileError, match="channels, expected|do not fit one another"):
+        with pytest.raises(KerasFileError, match=r"channels, expected|do not fit one another"):
             made(write(tmp_path, weights))
 
 
