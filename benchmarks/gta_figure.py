@@ -41,7 +41,7 @@ def _draw_curve(axes: Axes, results: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES], minor=False)
     axes.minorticks_off()
-    axes.set_xlabel("training genes")
+    axes.set_xlabel("training genes, at human density")
     axes.set_ylabel("Spearman on test genes (± 2 sd)")
     axes.legend()
 

@@ -19,7 +19,6 @@ from benchmarks.gta_trials import (
     of_curve,
 )
 from benchmarks.gta_variants import PAPER_VARIANTS, VARIANTS
-from catalog.simulation.grammar import Density
 
 Results = dict[str, Any]
 PLATEAU = 0.5
@@ -38,7 +37,8 @@ def show(results: Results, seeds: int) -> str:
         changes_table(results),
         knock_out_table(results),
         found_table(results),
-        *(table(results, density) for density in (None, "human") for table in (curve_table, curve_lead_table)),
+        curve_table(results),
+        curve_lead_table(results),
     )
     return "\n\n".join(filter(None, made))
 
@@ -168,24 +168,21 @@ def found_table(results: Results) -> str:
     return _markdown(("asked", f"AUROC, mean of {_genomes(len(found))}", "least and largest"), cells)
 
 
-def curve_table(results: Results, density: Density | None) -> str:
-    """Score by the number of training genes."""
+def curve_table(results: Results) -> str:
+    """Score by the number of training genes, at human density."""
     cells = []
     for size in SIZES:
-        scores = [results["scores"].get(of_curve(model, size, density).key) for model in CURVE]
+        scores = [results["scores"].get(of_curve(model, size).key) for model in CURVE]
         if any(scores):
             cells.append([f"{size:,}", *(f"{one['spearman']:.3f}" if one else "" for one in scores)])
     return _markdown(("training genes", *CURVE), cells)
 
 
-def curve_lead_table(results: Results, density: Density | None) -> str:
+def curve_lead_table(results: Results) -> str:
     """Say how far models are ahead by the number of training genes."""
     cells = []
     for size in SIZES:
-        found = [
-            results["paired"].get(Pair(*(of_curve(model, size, density) for model in both)).key)
-            for both in CURVE_COMPARED
-        ]
+        found = [results["paired"].get(Pair(*(of_curve(model, size) for model in both)).key) for both in CURVE_COMPARED]
         if any(found):
             cells.append([f"{size:,}", *(f"{one['value']:+.3f} ± {one['two_sd']:.3f}" if one else "" for one in found)])
     return _markdown(("training genes", *(f"{first} over {second}" for first, second in CURVE_COMPARED)), cells)

@@ -93,12 +93,7 @@ _ENCODER = _gta("gta-best", 51, "encoder", "gta-best, pretrained encoder")
 _ENCODER_RESET = _gta("gta-best", 51, "encoder reset", "gta-best, the encoder untrained")
 _SMOL = _gta("gta-best", 51, "smollm2", "gta-best, SmolLM2")
 _SMOL_RESET = _gta("gta-best", 51, "smollm2 reset", "gta-best, SmolLM2 with random weights")
-_SMOL_POSITIONS = _gta("gta-paper-positions", 51, "smollm2", "gta-paper-positions, SmolLM2")
-_SMOL_POSITIONS_RESET = _gta(
-    "gta-paper-positions", 51, "smollm2 reset", "gta-paper-positions, SmolLM2 with random weights"
-)
 _TOLD, _TOLD_PROMPT = replace(BEST_51, informative=True), replace(_gta("gta-prompt-only", 51), informative=True)
-_TOLD_SMOL, _TOLD_SMOL_RESET = replace(_SMOL, informative=True), replace(_SMOL_RESET, informative=True)
 
 CHANGE_SEEDS = (5, 6)
 """Genomes on which models are chosen; those of the tables are 0 to 4."""
@@ -162,21 +157,8 @@ PARTS: dict[str, Part] = {
         compared=((_ENCODER, _ENCODER_RESET), (_ENCODER, NO_LLM_51)),
     ),
     "smollm2": Part(
-        rows=(
-            _SMOL,
-            _SMOL_RESET,
-            NO_LLM_51,
-            _TOLD_SMOL,
-            _TOLD_SMOL_RESET,
-            _SMOL_POSITIONS,
-            _SMOL_POSITIONS_RESET,
-        ),
-        compared=(
-            (_SMOL, _SMOL_RESET),
-            (_SMOL, NO_LLM_51),
-            (_TOLD_SMOL, _TOLD_SMOL_RESET),
-            (_SMOL_POSITIONS, _SMOL_POSITIONS_RESET),
-        ),
+        rows=(_SMOL, _SMOL_RESET, NO_LLM_51),
+        compared=((_SMOL, _SMOL_RESET), (_SMOL, NO_LLM_51)),
         genomes=(0,),
         fits=3,
     ),
@@ -189,14 +171,13 @@ CURVE_COMPARED = (
     ("gta-best", "gta-no-llm"),
 )
 SIZES = (250, 500, 1000, 2000, 4000, 12_000)
-DENSITIES: tuple[Density | None, ...] = (None, "human")
 _GENES_OF_CURVE = 18_000
 
 
 def trials(part: str, seeds: int) -> list[Trial]:
     """List what a part fits; of a table, one genome after the other."""
     if part == "curve":
-        return [of_curve(model, size, density) for density in DENSITIES for size in SIZES for model in CURVE]
+        return [of_curve(model, size) for size in SIZES for model in CURVE]
     if part == "changes":
         return [
             Trial(label=label, model=variant.model, seed=seed)
@@ -215,9 +196,9 @@ def of_choice(label: str) -> list[Trial]:
     return Part(rows=(row,), genomes=CHANGE_SEEDS).of(row, 0)
 
 
-def of_curve(model: str, size: int, density: Density | None = None) -> Trial:
-    """Name a point of the learning curve."""
-    return Trial(label=model, model=model, train=size, genes=_GENES_OF_CURVE, density=density)
+def of_curve(model: str, size: int) -> Trial:
+    """Name a point of the learning curve, which is at human density."""
+    return Trial(label=model, model=model, train=size, genes=_GENES_OF_CURVE, density="human")
 
 
 def pairs(seeds: int) -> list[Pair]:
@@ -228,10 +209,5 @@ def pairs(seeds: int) -> list[Pair]:
         for one, other in part.compared
         for first, second in zip(part.of(one, seeds), part.of(other, seeds), strict=True)
     ]
-    of_curves = [
-        Pair(*(of_curve(model, size, density) for model in both))
-        for density in DENSITIES
-        for size in SIZES
-        for both in CURVE_COMPARED
-    ]
+    of_curves = [Pair(*(of_curve(model, size) for model in both)) for size in SIZES for both in CURVE_COMPARED]
     return [*of_parts, *of_curves]

@@ -64,19 +64,11 @@ PAPER_VARIANTS: Mapping[str, Variant] = {
     "unit scale and slots by logit": Variant(model="gta-paper", config=_UNIT | {"slot_order": "logit"}, training=_LONG),
     "gta-paper-positions, sinusoidal": Variant(model="gta-paper-positions", config={"distance_position": "sinusoidal"}),
     "gta-paper-positions, slots by logit": Variant(model="gta-paper-positions", config={"slot_order": "logit"}),
-    "gta-paper-positions, position bias too": Variant(
-        model="gta-paper-positions", config={"selector_position_bias": True}
-    ),
-    "gta-paper-positions, straight-through": Variant(
-        model="gta-paper-positions", config={"selector_gradient": "straight-through"}
-    ),
     "gta-paper-positions, 5 epochs": Variant(model="gta-paper-positions", training={"epochs": 5}),
     "gta-paper-positions, constant rate": Variant(model="gta-paper-positions", training={"schedule": "constant"}),
     "gta-paper-positions, AdamW": Variant(
         model="gta-paper-positions", training={"optimiser": "adamw", "weight_decay": 0.01}
     ),
     "gta-paper-positions, no clipping": Variant(model="gta-paper-positions", training={"gradient_clip_norm": None}),
-    "gta-paper-positions, twice the rate": Variant(model="gta-paper-positions", training={"learning_rate": 2e-3}),
-    "gta-paper-positions, half the rate": Variant(model="gta-paper-positions", training={"learning_rate": 5e-4}),
 }
 """The paper's model with what it may need to learn."""

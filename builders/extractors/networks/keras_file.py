@@ -56,7 +56,7 @@ def read_keras_layers(
     Parameters
     ----------
     architecture
-        What the layers are, as `model.to_json()` writes it, for a file of weights alone (`model.save_weights`). None
+        What the layers are, as `to_json()` writes it, for a file of weights alone (`save_weights`). None
         where the file holds both.
 
     Raises
@@ -101,7 +101,7 @@ def _documents(path: Path, file: h5py.File) -> list[dict[str, Any]]:
 
 
 def _read_architecture(path: Path) -> list[dict[str, Any]]:
-    mend = "expected what Keras's `model.to_json()` writes"
+    mend = "expected what Keras's `to_json()` writes"
     return _listed(path, read_object(path, mend=mend, raises=KerasFileError))
 
 

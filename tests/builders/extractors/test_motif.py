@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from builders.extractors import motif as scan
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
+from builders.extractors.motif import extractor as scan
 from builders.extractors.motif.extractor import (
     FALSE_POSITIVE_RATE,
     LEAST_SHARE,
