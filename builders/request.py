@@ -25,8 +25,8 @@ class FeaturesRequest:
     """The genome, a path or any fsspec URL: .fa, or .fa.gz made by bgzip (gzip is unpacked once). An extractor reads
     it; with a source it gives the assembly of a new store."""
     extractor: str = "motif"
-    """motif, sei, puffin, splice, xpresso, hf, kmer, dinucleotide, onehot, bases, or module:factory of
-    your own."""
+    """motif, sei, puffin, splice, xpresso, mpra-dragonn, hf, kmer, dinucleotide, onehot, bases, or
+    module:factory of your own."""
     source: str | None = None
     """In place of an extractor, a source of features that is not sequence: its name, or module:factory of your own."""
     settings: Options = field(default_factory=dict, metadata={"flag": "--set", "metavar": "NAME=VALUE"})

@@ -93,7 +93,7 @@ class MpraDragonnExtractor:
         if tasks != len(TASKS):
             raise ValueError(f"{settings.weights} predicts {tasks} tasks, and MPRA-DragoNN's network {len(TASKS)}")
         self.input_length = self._network.input_length
-        numbers = sum(part.weight.numel() for part in self._network.convolutions) * self.input_length
+        numbers = sum(part.numel() for part in self._network.convolutions.parameters()) * self.input_length
         strands = 2 if settings.strands == "both" else 1
         self.flops_per_bin = 2.0 * strands * (numbers + self._network.dense.weight.numel())
 
