@@ -3,19 +3,21 @@
     from benchmarks.prism_data import baskerville, chromoformer
     files = chromoformer(SHARED / "chromoformer_demo", Path("work/chromoformer"))
 
-Both data sets are cut-outs. Each becomes an assembly of its own, with one contig a cut-out, so that nothing in it can
-be mixed up with the whole genome that it came from.
+Chromoformer's and Baskerville's data are cut-outs. Each becomes an assembly of its own, with one contig a cut-out, so
+that nothing in it can be mixed up with the whole genome that it came from.
 """
 
 import csv
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog import read_gene_table
 from catalog.simulation.genome import simulate
 from catalog.simulation.grammar import SimulationConfig
 from catalog.simulation.signals import simulate_signals
@@ -106,6 +108,33 @@ def baskerville(source: Path, out: Path) -> Files:
         targets=targets,
         groups=groups,
     )
+
+
+def gm12878(shared: Path, out: Path) -> Files:
+    """Write the genes of chr22 (hg38) with GM12878's accessibility at 1 bp, and Geuvadis expression.
+
+    Genes are those of MANE that Geuvadis measured; expression is the median RPKM of its 358 individuals, whose
+    lymphoblastoid cell lines are of GM12878's kind. Groups are fifths of the chromosome, by number of genes. The
+    sequence is not at hand, and N.
+    """
+    with gzip.open(shared / "geuvadis_chr22" / "genes.50percent.chr22.bed.gz", "rt") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file if not line.startswith("#")]
+    medians = {row[3].partition(".")[0]: float(np.median(np.array(row[6:], dtype=np.float64))) for row in rows}
+    table = read_gene_table(shared / "mane_v1.4" / "MANE.GRCh38.v1.4.summary.txt.gz").genes
+    genes = [
+        (row["gene_id"], "chr22", row["strand"], row["tss"])
+        for row in table.filter(table["contig"] == "chr22").sort("tss").iter_rows(named=True)
+        if row["gene_id"] in medians
+    ]
+    files = _written(
+        out,
+        contigs={"chr22": np.full(50_818_468, 4, dtype=np.uint8)},
+        tracks={},
+        genes=genes,
+        targets={gene: medians[gene] for gene, *_ in genes},
+        groups={gene: f"fifth {place * 5 // len(genes) + 1}" for place, (gene, *_) in enumerate(genes)},
+    )
+    return replace(files, tracks={"accessibility": shared / "bigwig_chr22_hg38" / "acc.GM12878.chr22.bw"})
 
 
 def simulated(out: Path) -> Files:

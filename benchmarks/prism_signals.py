@@ -2,12 +2,13 @@
 
     python benchmarks/prism_signals.py chromoformer    # 100 genes, 7 histone marks, 1 to 40 kb, a chromosome left out
     python benchmarks/prism_signals.py baskerville     # CAGE of 384-bp windows from sequence and other cells' DNase
+    python benchmarks/prism_signals.py gm12878         # chr22's genes, accessibility, Geuvadis; a fifth left out
     python benchmarks/prism_signals.py simulated       # a confounder whose link to expression turns round in the test
     python benchmarks/prism_signals.py show            # tables, from benchmarks/results/prism_signals.json
 
-Needs the extras `build`, `model` and `tracks`. `--shared` says where the folders chromoformer_demo and
-baskerville_tiny_hg38 lie. Every score is put into the JSON as soon as it is known; the same command goes on where one
-was stopped. Everything goes through a store: bigWig tracks and, where there is one, the sequence.
+Needs the extras `build`, `model` and `tracks`. `--shared` says where the folders of real data lie. Every score is put
+into the JSON as soon as it is known; the same command goes on where one was stopped. Everything goes through a store:
+bigWig tracks and, where there is one, the sequence.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.machine import machine, versions  # noqa: E402
-from benchmarks.prism_data import Files, baskerville, chromoformer, simulated  # noqa: E402
+from benchmarks.prism_data import Files, baskerville, chromoformer, gm12878, simulated  # noqa: E402
 from builders.request import BuildRequest  # noqa: E402
 from builders.run import run_build  # noqa: E402
 from builders.tracks import TrackRequest  # noqa: E402
@@ -120,6 +121,18 @@ PARTS = {
         folds=(("test",),),
         validation="valid",
     ),
+    "gm12878": Part(
+        models={
+            "prism": {"sequence": False, "readout": "all"},
+            "concatenated": PLAIN | {"sequence": False, "readout": "all"},
+        },
+        contexts=(2000, 10_000),
+        seeds=(0, 1, 2),
+        training={"epochs": 30},
+        folds=(("fifth 1",), ("fifth 2",), ("fifth 3",), ("fifth 4",), ("fifth 5",)),
+        validation=None,
+        has_sequence=False,
+    ),
     "simulated": Part(
         models={
             "prism": {},
@@ -144,13 +157,15 @@ def files_of(part: str, shared: Path, work: Path) -> Files:
         return simulated(work / part)
     if part == "chromoformer":
         return chromoformer(shared / "chromoformer_demo", work / part)
+    if part == "gm12878":
+        return gm12878(shared, work / part)
     return baskerville(shared / "baskerville_tiny_hg38", work / part)
 
 
 def stored(part: str, files: Files, work: Path) -> Path:
     """Build the store of a data set: its tracks, and its sequence."""
     store = work / f"{part}.store"
-    bin_size = 1 if part == "chromoformer" else 32
+    bin_size = 32 if part in ("baskerville", "simulated") else 1
     tracks = {name: str(path) for name, path in files.tracks.items()}
     sequence = BuildRequest(fasta=str(files.genome), extractor="bases", bin_size=1, dtype="uint8", workers=1)
     for request in (sequence, TrackRequest(tracks=tracks, bin_size=bin_size, workers=1)):
