@@ -10,7 +10,7 @@ No code of a model is run unless that is asked for, and no pickle that could run
 import hashlib
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,6 +143,37 @@ def load_model(
     loaders = {"AutoModel": AutoModel, "AutoModelForMaskedLM": AutoModelForMaskedLM}
     loaders["AutoModelForCausalLM"] = AutoModelForCausalLM
     loader = next((made for name, made in loaders.items() if name in own), AutoModel)
+    model = read_weights(
+        loader,
+        folder,
+        config,
+        what="the model",
+        precision=precision,
+        trusted=trusted,
+        spared=("pooler", "lm_head"),
+    )
+    return _ready(model, config, layer)
+
+
+def read_weights(
+    loader: Any, folder: Path, config: Any, *, what: str, precision: str, trusted: bool, spared: Sequence[str]
+) -> nn.Module:
+    """Load a model on the CPU with all its weights.
+
+    Parameters
+    ----------
+    loader
+        One of the auto classes of Transformers.
+    what
+        It loads, in words.
+    spared
+        Parts of names whose weights may be missing, since nothing reads them.
+
+    Raises
+    ------
+    HfModelError
+        If the weights are missing or damaged, or some of them are not finite.
+    """
     try:
         with _no_bars():
             model, report = loader.from_pretrained(
@@ -155,16 +186,17 @@ def load_model(
             )
     except (ValueError, OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise HfModelError(f"{folder} has no weights that can be read: {_first_line(error)}") from error
-    lost = [name for name in report["missing_keys"] if "pooler" not in name and "lm_head" not in name]
+    lost = sorted(name for name in report["missing_keys"] if not any(part in name for part in spared))
     if lost:
         raise HfModelError(
-            f"{folder} lacks {len(lost)} weights ({', '.join(sorted(lost)[:3])}, ...), which would be random; give the "
+            f"{folder} lacks {len(lost)} weights of {what} ({', '.join(lost[:3])}), which would be random; give the "
             "whole model"
         )
-    spoiled = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    found: nn.Module = model
+    spoiled = [name for name, value in found.named_parameters() if not torch.isfinite(value).all()]
     if spoiled:
         raise HfModelError(f"{folder} holds NaN or infinite weights in {', '.join(spoiled[:3])}; fetch it again")
-    return _ready(model, config, layer)
+    return found
 
 
 def _ready(model: nn.Module, config: Any, layer: int) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForMaskedLM
 
-from builders.extractors.hf.files import DTYPES, HfModelError
+from builders.extractors.hf.files import read_weights
 from builders.extractors.hf.tokens import DnaTokenizer
 
 _Ids = tuple[int, ...]
@@ -26,26 +26,18 @@ def load_masked_model(folder: Any, config: Any, *, precision: str, trusted: bool
     Raises
     ------
     HfModelError
-        If it has none that was trained.
+        If it has none that was trained, or its weights are damaged.
     """
-    try:
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=DTYPES[precision],
-            trust_remote_code=trusted,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise HfModelError(f"{folder} cannot be loaded as a masked language model: {error}") from error
-    if lost := sorted(name for name in report["missing_keys"] if "pooler" not in name):
-        raise HfModelError(
-            f"{folder} lacks {len(lost)} weights of a masked language model ({', '.join(lost[:3])}), which would be "
-            "random; give a model that was saved with its head"
-        )
-    ready: torch.nn.Module = model.eval().requires_grad_(False)
-    return ready
+    model = read_weights(
+        AutoModelForMaskedLM,
+        folder,
+        config,
+        what="a masked language model with its head",
+        precision=precision,
+        trusted=trusted,
+        spared=("pooler",),
+    )
+    return model.eval().requires_grad_(False)
 
 
 class MaskedScores:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers
+from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers, require_settings
 
 _SETTINGS: dict[str, dict[str, object]] = {
     "Conv1D": {"padding": "valid", "strides": [1], "dilation_rate": [1], "activation": "relu", "use_bias": True},
@@ -84,11 +84,7 @@ def load_mpra_dragonn(
             f"{path} holds no network of MPRA-DragoNN's form: its layers are {', '.join(kinds)}; expected Conv1D and "
             "BatchNormalization in turns, then Flatten and Dense"
         )
-    for layer in layers:
-        for name, value in _SETTINGS[layer.kind].items():
-            if layer.settings.get(name) != value:
-                found = layer.settings.get(name)
-                raise KerasFileError(f"{path}: {layer.name} has {name}={found!r}, expected {value!r}")
+    require_settings(path, layers, _SETTINGS)
     length = _input_length(path, layers[0])
     blocks, channels, left = [], 4, length
     for convolution, norm in zip(layers[:-2:2], layers[1:-2:2], strict=True):

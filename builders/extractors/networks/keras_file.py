@@ -10,7 +10,7 @@ remains is the HDF5 library itself, in C: bytes flipped at random crash it now a
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +86,17 @@ def read_keras_layers(
         raise
     except _DAMAGED as error:
         raise KerasFileError(cut_short(path, " ".join(str(error).split()))) from error
+
+
+def require_settings(
+    path: str | os.PathLike[str], layers: Sequence[KerasLayer], expected: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Refuse layers that are set otherwise than what is expected of their kind; KerasFileError says which."""
+    for layer in layers:
+        for name, value in expected.get(layer.kind, {}).items():
+            found = layer.settings.get(name)
+            if found != value:
+                raise KerasFileError(f"{path}: {layer.name} has {name}={found!r}, expected {value!r}")
 
 
 def _documents(path: Path, file: h5py.File) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers
+from builders.extractors.networks.keras_file import KerasFileError, KerasLayer, read_keras_layers, require_settings
 from builders.extractors.networks.onehot import encode
 
 _KINDS = (
@@ -134,12 +134,7 @@ def _layers_of(path: Path) -> list[KerasLayer]:
             f"{path} holds no network of Xpresso's form: its layers are {', '.join(kinds)}; "
             f"expected {', '.join(_KINDS)}"
         )
-    for layer in layers:
-        for name, value in _SETTINGS.get(layer.kind, {}).items():
-            if layer.settings.get(name) != value:
-                raise KerasFileError(
-                    f"{path}: {layer.name} has {name}={layer.settings.get(name)!r}, and Xpresso's has {value!r}"
-                )
+    require_settings(path, layers, _SETTINGS)
     names = {layer.kind: layer.name for layer in layers}
     joined = next(layer for layer in layers if layer.kind == "Concatenate")
     if joined.inputs != (names["Flatten"], names["InputLayer"]):  # the later of the two inputs is the half-life
