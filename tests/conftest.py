@@ -9,6 +9,8 @@ from hypothesis import settings
 # No test is timed: how long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+# Two processes of tests on two cores: threads of torch that wait for each other took ten times as long as one alone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read once, when huggingface_hub is imported: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
