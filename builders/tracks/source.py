@@ -106,6 +106,9 @@ class TrackSource:
             absent = [contig for contig in self._assembly.lengths if contig not in contigs]
             if absent:
                 notes.append(f"{name}: the file lacks {listed(absent)}; bins there count as not covered")
+            renamed = [f"{theirs} for {own}" for own, theirs in contigs.items() if own != theirs]
+            if renamed:
+                notes.append(f"{name}: the file names contigs otherwise: {listed(renamed)}")
             left_out = len(file.lengths) - len(contigs)
             if left_out:
                 notes.append(f"{name}: {left_out:,} contigs of the file are not in the assembly, and are left out")

@@ -205,7 +205,10 @@ def test_1_is_chr1_and_a_contig_that_the_file_lacks_counts_as_not_covered_and_is
     with closing(source_of({"t": path}, {"chr1": 100, "chr2": 50})) as source:
         assert source.read("chr1", 98, 4)["tracks"].tolist() == [[2], [2], [0], [0]]
         assert source.read("chr2", 0, 2)["tracks"].tolist() == [[0], [0]]
-        assert source.notes == ("t: the file lacks chr2; bins there count as not covered",)
+        assert source.notes == (
+            "t: the file lacks chr2; bins there count as not covered",
+            "t: the file names contigs otherwise: 1 for chr1",
+        )
     with (
         closing(source_of({"t": path}, {"chr1": 100, "chr2": 50}, gaps="error")) as strict,
         pytest.raises(ValueError, match="does not cover chr2:0"),
