@@ -17,10 +17,10 @@ from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import CommitLog, NotBuilt
 from featurestore.format.declarations import Declaration, DeclarationLog, read_description, refuse_too_many_shards
+from featurestore.format.http_listing import listed
 from featurestore.format.manifest import CATALOG, Manifest, is_sealed_in_part, read_manifest, unseal
 from featurestore.format.metadata import GROUP, root_documents, set_documents
 from featurestore.format.root import group_attributes, read_assembly, root_description
-from featurestore.http_listing import listed
 from featurestore.objects.objects import Objects, StorageOptions, connect
 from featurestore.reader import FeatureReader
 from featurestore.rows.engine import rows_of

@@ -1,7 +1,7 @@
 """A file at a URL as pybigtools wants one: `read` and `seek`, with a bounded copy of what was read on the disk.
 
 Belongs here: blocks of a remote file, kept for all processes of a machine. Does not: requests (`catalog.fasta.source`),
-the cache (`featurestore.disk_cache`).
+the cache (`featurestore.objects.disk_cache`).
 
 A bigWig is read in small pieces all over the file, and whole to digest it: each block is requested once a machine, as
 long as the cache holds it.
@@ -11,7 +11,7 @@ import hashlib
 
 from catalog.fasta.source import Source
 from catalog.runtime.folders import cache_directory
-from featurestore.disk_cache import DiskCache
+from featurestore.objects.disk_cache import DiskCache
 
 _BLOCK_BYTES = 1 << 22
 """One request to the server."""

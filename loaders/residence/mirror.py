@@ -1,7 +1,7 @@
 """Rows from a bounded mirror on the local disk: a read-through LRU cache.
 
 Belongs here: which blocks some rows need, and where they come from. Does not: the files
-(`featurestore.disk_cache`), the other residences (`loaders.residence.open`).
+(`featurestore.objects.disk_cache`), the other residences (`loaders.residence.open`).
 
 What is copied is a block: neighbouring chunks of a shard, up to 256 KiB, decoded. Whole shards would cost
 256 MB for one window of a wide set; single chunks, one file and one request for every 20 KB of a narrow one.
@@ -17,7 +17,7 @@ import numpy as np
 
 from catalog.value_type import Values
 from featurestore import FeatureReader, FingerprintMismatch, NotBuilt, RowRequest, read_rows
-from featurestore.disk_cache import DiskCache, entry_bytes
+from featurestore.objects.disk_cache import DiskCache, entry_bytes
 from loaders.stats import Tally
 
 _BLOCK_BYTES = 256 << 10

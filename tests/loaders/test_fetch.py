@@ -23,7 +23,7 @@ import featurestore
 from catalog import Grid
 from featurestore import FingerprintMismatch, NotBuilt, RowRequest, RowSource, Windows, ZarrRows
 from featurestore.cli.main import main
-from featurestore.disk_cache import DiskCache
+from featurestore.objects.disk_cache import DiskCache
 from featurestore.testing import built_store, grids
 from loaders.bench import measure_reading, random_places
 from loaders.residence.memory import HeldRows, MemoryBudgetExceeded

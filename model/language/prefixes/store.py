@@ -1,7 +1,7 @@
 """KV cache of prompts on disk, kept between runs.
 
-Belongs here: tensors by name in a bounded folder. Does not: the folder's files (`featurestore.disk_cache`), what the
-tensors and names are (`model.language.prefixes.disk`).
+Belongs here: tensors by name in a bounded folder. Does not: the folder's files (`featurestore.objects.disk_cache`),
+what the tensors and names are (`model.language.prefixes.disk`).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from catalog.runtime.locations import required_path
-from featurestore.disk_cache import DiskCache
+from featurestore.objects.disk_cache import DiskCache
 
 _HEADER_BYTES = 8
 """safetensors: the length of the header, before it."""

@@ -15,8 +15,8 @@ from featurestore.cli import upkeep as upkeep_cli
 from featurestore.cli.main import main
 from featurestore.format import layout
 from featurestore.format.declarations import Declaration, DeclarationLog
+from featurestore.format.http_listing import ListedObjects
 from featurestore.format.metadata import root_documents, set_documents
-from featurestore.http_listing import ListedObjects
 from featurestore.testing import assembly_of, built_store, feature_set_of, random_sequences
 from featurestore.upkeep.ordered import in_order
 

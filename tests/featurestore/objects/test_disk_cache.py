@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featurestore import disk_cache
-from featurestore.disk_cache import DiskCache, entry_bytes
+from featurestore.objects import disk_cache
+from featurestore.objects.disk_cache import DiskCache, entry_bytes
 
 PAGE = 64
 ENTRY = entry_bytes(PAGE, PAGE)
@@ -123,7 +123,7 @@ WRITES = """
 import sys
 from pathlib import Path
 import numpy as np
-from featurestore.disk_cache import DiskCache
+from featurestore.objects.disk_cache import DiskCache
 
 cache = DiskCache(Path(sys.argv[1]), 64 << 20)
 print("begun", flush=True)
