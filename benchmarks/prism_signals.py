@@ -4,7 +4,7 @@
     python benchmarks/prism_signals.py baskerville     # CAGE of 384-bp windows from sequence and other cells' DNase
     python benchmarks/prism_signals.py gm12878         # chr22's genes, accessibility, Geuvadis; a fifth left out
     python benchmarks/prism_signals.py simulated       # a confounder whose link to expression turns round in the test
-    python benchmarks/prism_signals.py show            # tables, from benchmarks/results/prism_signals.json
+    python benchmarks/prism_signals.py show            # tables and docs/figures/prism_signals.png, from the JSON
 
 Needs the extras `build`, `model` and `tracks`. `--shared` says where the folders of real data lie. Every score is put
 into the JSON as soon as it is known; the same command goes on where one was stopped. Everything goes through a store:
@@ -30,6 +30,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.machine import machine, versions  # noqa: E402
 from benchmarks.prism_data import Files, baskerville, chromoformer, gm12878, simulated  # noqa: E402
+from benchmarks.prism_figure import draw  # noqa: E402
 from builders.request import BuildRequest  # noqa: E402
 from builders.run import run_build  # noqa: E402
 from builders.tracks import TrackRequest  # noqa: E402
@@ -42,6 +43,7 @@ from model.predictors.torch_predictor import TorchPredictor  # noqa: E402
 from model.runs.signals import genes_with_signals  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "prism_signals.json"
+FIGURE = ROOT / "docs" / "figures" / "prism_signals.png"
 POSITIONS = 250
 """Of the trunk, in Chromoformer's windows: a longer window is averaged over more bases a position."""
 PLAIN = {"n_states": 0}
@@ -331,7 +333,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.part == "show":
-        print(show(read_results(args.out)))
+        results = read_results(args.out)
+        print(show(results))
+        marks, confounded = PARTS["chromoformer"], PARTS["simulated"]
+        names = [*confounded.models, "ridge"]
+        draw(results["scores"], FIGURE, contexts=marks.contexts, simulated=names, seeds=confounded.seeds)
         return
     args.work.mkdir(parents=True, exist_ok=True)
     part, files = PARTS[args.part], files_of(args.part, args.shared, args.work)
