@@ -27,6 +27,7 @@ from catalog.simulation.grammar import Density, SimulationConfig, at_density
 from catalog.simulation.signals import require_bigwig_writer, simulate_signals
 from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import DEBUG_VARIABLE, explain, in_one_line, verb_of, warn, warnings_in_one_line
+from featurestore.cli.export import app as export_app
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from featurestore.cli.tables import print_table
 from featurestore.cli.upkeep import app as upkeep_app
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @cache
 def _add_verbs() -> None:
     app.add_typer(upkeep_app)
+    app.add_typer(export_app)
     app.add_typer(catalog_app, name="catalog")
     for name, entry in plugins(GROUP).items():
         try:

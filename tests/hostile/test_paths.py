@@ -56,6 +56,7 @@ READING = {
     "repair": [Use("{}/genome.store")],
     "seal": [Use("{}/genome.store")],
     "copy": [Use("{}/genome.store {}/copied.store", "copied.store")],
+    "export": [Use("{}/genome.store --format bedgraph --channels CTCF --out {}/tracks", "tracks")],
     "diff": [Use("{}/genome.store {}/copied.store --out {}/changes.tsv", "changes.tsv", "genome.store")],
     "get": [
         Use("{}/genome.store sim1:300000 --out {}/window.tsv", "window.tsv"),
