@@ -45,7 +45,7 @@ class BuildPlan:
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that are read as others."""
     source_notes: tuple[str, ...] = ()
-    """Sentences of the source on what it lacks."""
+    """Sentences of the source on what it lacks, and its licence."""
 
     @property
     def n_bins(self) -> int:

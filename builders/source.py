@@ -214,8 +214,9 @@ def pad_rows(source: Source) -> dict[str, NDArray[Any]]:
 
 
 def notes_of(source: Source) -> tuple[str, ...]:
-    """Give the sentences of a source on what it lacks; few have any."""
-    return tuple(getattr(source, "notes", ()))
+    """Give the sentences of a source on what it lacks, which few have, and its licence."""
+    licence = source.licence.strip()
+    return (*getattr(source, "notes", ()), *([f"licence: {licence}"] if licence else []))
 
 
 _calls = 0

@@ -41,7 +41,7 @@ class BuildReport:
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that are read as others."""
     source_notes: tuple[str, ...] = ()
-    """Sentences of the source on what it lacks."""
+    """Sentences of the source on what it lacks, and its licence."""
     _began: float = field(default_factory=time.perf_counter)
 
     @property

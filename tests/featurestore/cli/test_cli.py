@@ -108,6 +108,7 @@ def test_a_plan_foretells_the_build_and_writes_nothing(
     assert "composition (5 channels), length (1 channels) in bins of 16 bp, offsets 0 bp" in text
     assert "7 of 7 shards to build: 1,576 of 1,576 bins" in text
     assert "at most 18,912 bytes (before compression)" in text
+    assert "licence: none needed" in text
     assert "2.6 minutes at 10 bins/s (as given)" in text
     assert "0 of 7 shards to build: 0 of 1,576 bins" in run("plan", built[0], "--fasta", fasta, *SETTINGS).out
 
@@ -120,6 +121,7 @@ def test_a_poisoned_shard_is_printed_and_the_build_exits_1(tmp_path: Path, run: 
     assert ran.status == 1
     assert "failed: bad phase 0 shard 1 (bins 256-511): ValueError: this sequence holds an X" in ran.err
     assert "3 of 4 shards committed, 3 by this run" in ran.out
+    assert "licence: none needed" in ran.out
     ran = run("status", tmp_path / "s", "--json")
     assert (ran.status, json.loads(ran.out)["complete"]) == (1, False)
     ran = run("verify", tmp_path / "s")
