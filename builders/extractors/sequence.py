@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from builders.source import Span
 
 UNKNOWN = ord("N")
+_READ_THROUGH_BP = 1 << 16
+_REGION_BP = 1 << 23
+"""Sequences that share no base are read together within such a stretch of a contig."""
 _COMPLEMENT = np.arange(256, dtype=np.uint8)
 _COMPLEMENT[np.frombuffer(b"ACGTacgt", dtype=np.uint8)] = np.frombuffer(b"TGCAtgca", dtype=np.uint8)
 
@@ -94,12 +97,16 @@ def span_sequences(fasta: Genome, spans: Sequence[Span], bin_size: int, input_le
 def scattered_sequences(fasta: Genome, contig: str, starts: NDArray[np.int64], input_length: int) -> NDArray[np.uint8]:
     """Read `input_length` bases from each of some ascending starts; a base that several see is read once.
 
+    A short stretch that none sees is read too: that takes less time than another read.
+
     Returns
     -------
     ASCII, shape `(starts, input_length)`, uint8.
     """
     sequences = np.empty((len(starts), input_length), dtype=np.uint8)
-    gaps = np.flatnonzero(np.diff(starts) > input_length) + 1
+    apart = np.diff(starts)
+    is_gap = (apart > input_length) & ((apart > _READ_THROUGH_BP) | (np.diff(starts // _REGION_BP) > 0))
+    gaps = np.flatnonzero(is_gap) + 1
     for first, end in pairwise([0, *gaps.tolist(), len(starts)]):
         begin = int(starts[first])
         region = bases(fasta, contig, begin, int(starts[end - 1]) + input_length)

@@ -63,6 +63,11 @@ class Edits:
         return self.starts + self._shifts[:-1]
 
     @cached_property
+    def _own_ends(self) -> NDArray[np.int64]:
+        """End of each edit on the haplotype (bp)."""
+        return self._own_starts + self.added
+
+    @cached_property
     def _letters_before(self) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(self.added)]).astype(np.int64)
 
@@ -94,8 +99,7 @@ class Edits:
 
     def bases(self, start: int, end: int, fetch: Fetch) -> NDArray[np.uint8]:
         """Give bases `[start, end)` of the haplotype, inside its contig; the reference is read once, around them."""
-        own_ends = self._own_starts + self.added
-        first = int(np.searchsorted(own_ends, start, side="right"))
+        first = int(np.searchsorted(self._own_ends, start, side="right"))
         last = int(np.searchsorted(self._own_starts, end, side="left"))
         if first >= last:
             shift = int(self._shifts[first])
