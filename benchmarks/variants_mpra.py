@@ -26,6 +26,11 @@ LEAST_BARCODES = 10
 MODELS = {
     "motif": ("motif", {}, {"bin_size": 128}),
     "puffin": ("puffin", {"weights": "puffin.pth"}, {"distance": 50}),
+    "mpra-dragonn": (
+        "mpra-dragonn",
+        {"weights": "mpra_dragonn_conv.hdf5", "architecture": "mpra_dragonn_conv.model.json"},
+        {},
+    ),
     "splice": ("splice", {"weights": "openspliceai_mane_400nt_rs10.pt"}, {"distance": 50}),
 }
 

@@ -17,6 +17,7 @@ from builders.anchored.anchors import AnchorTask, plan_anchors, sources_of
 from builders.anchored.run_anchors import build_anchors
 from builders.execution.shard import collect
 from builders.execution.tasks import Task
+from builders.extractors import sequence
 from builders.extractors.sequence import bases, scattered_sequences
 from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
@@ -150,13 +151,15 @@ def test_a_bin_is_computed_once_for_a_shard_and_not_at_all_if_the_grid_has_it(tm
     assert (tmp_path / "apart" / key).read_bytes() == (tmp_path / "in grid" / key).read_bytes()
 
 
-@given(st.lists(st.integers(-40, 5020), min_size=1, max_size=20), st.integers(1, 40))
+@given(st.lists(st.integers(-40, 5020), min_size=1, max_size=20), st.integers(1, 40), st.integers(0, 300))
 @settings(max_examples=50, deadline=None)
 def test_sequences_from_scattered_starts_are_those_read_one_by_one(
-    fasta: Path, starts: list[int], input_length: int
+    fasta: Path, starts: list[int], input_length: int, read_through: int
 ) -> None:
     ascending = np.array(sorted(starts))
-    with Fasta(fasta) as genome:
+    with Fasta(fasta) as genome, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequence, "_READ_THROUGH_BP", read_through)
+        patch.setattr(sequence, "_REGION_BP", 1000)
         read = scattered_sequences(genome, "chr1", ascending, input_length)
         one_by_one = [bases(genome, "chr1", start, start + input_length) for start in ascending.tolist()]
     np.testing.assert_array_equal(read, one_by_one)
