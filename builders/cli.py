@@ -63,7 +63,7 @@ def _takes(request: type[FeaturesRequest], *, without: tuple[str, ...] = ()) -> 
 
 
 def _settings(words: Sequence[str]) -> list[str]:
-    from builders.source_spec import settings_of
+    from builders.execution.source_spec import settings_of
 
     source, extractor = value_of(words, "--source"), value_of(words, "--extractor")
     return settings_of(source=source, extractor=extractor or BuildRequest.extractor)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from builders.execution.source_spec import SourceSpec, assembly_of, describe_source
 from builders.execution.tasks import ShardTask
 from builders.request import BuildRequest
 from builders.source import Source, notes_of
-from builders.source_spec import SourceSpec, assembly_of, describe_source
 from catalog import Assembly, Channel, FeatureSet, Grid
 from catalog.value_type import Dtype, value_type
 from featurestore import ContigLayout, StorageOptions, Store, last_run_speed

@@ -18,13 +18,13 @@ from builders.execution.cluster import outcomes
 from builders.execution.report import BuildReport
 from builders.execution.scheduling import Progress, ShardScheduler, Stage, workers_of
 from builders.execution.shard import Job
+from builders.execution.source_spec import assembly_of, describe_source, fingerprinting
 from builders.execution.tasks import Task
 from builders.execution.worker import pad_rows_on_worker
 from builders.extractors.base import ExtractorOptions
 from builders.plan import chosen_contigs, describe, existing_store, make_plan
 from builders.request import BuildRequest, FeaturesRequest
 from builders.source import Source, notes_of
-from builders.source_spec import assembly_of, describe_source, fingerprinting
 from catalog import FeatureSet, Grid
 from catalog.runtime.locations import absolute
 from catalog.value_type import Dtype

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 import numpy as np
 
+from builders.execution.source_spec import describe_source, recorded_request
 from builders.request import FeaturesRequest
 from builders.source import Source, Span, read
-from builders.source_spec import describe_source, recorded_request
 from catalog import FeatureSet
 from featurestore import Fault, FingerprintMismatch, Store
 from featurestore.format import layout

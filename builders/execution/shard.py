@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from builders.execution.source_spec import SourceSpec
 from builders.execution.tasks import Task
 from builders.source import Rows, Source, calls_made, compute, fetch
-from builders.source_spec import SourceSpec
 from catalog import FeatureSet
 from catalog.value_type import Values
 from featurestore import FingerprintMismatch, Origin, Store

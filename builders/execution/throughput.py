@@ -8,9 +8,9 @@ from contextlib import closing
 
 import numpy as np
 
+from builders.execution.source_spec import assembly_of, describe_source
 from builders.request import FeaturesRequest
 from builders.source import Source, Span, pad_rows, read
-from builders.source_spec import assembly_of, describe_source
 from catalog import Assembly
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from builders.execution.report import BuildReport
 from builders.execution.scheduling import Progress, Stage
 from builders.execution.shard import Job
+from builders.execution.source_spec import recorded_request
 from builders.extractors.base import load_extractor
 from builders.overlays.genome import HaplotypePlace
 from builders.overlays.genotypes import Haplotype, HaplotypeRules, read_haplotype
@@ -23,7 +24,6 @@ from builders.overlays.request import OverlayRequest
 from builders.plan import chosen_contigs
 from builders.request import FeaturesRequest
 from builders.run import Started, Work, carry_out, silent, start_job
-from builders.source_spec import recorded_request
 from builders.variants.read import VariantFile
 from catalog import Fasta, FeatureSet
 from featurestore import FingerprintMismatch, Store

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from builders.execution.source_spec import SourceSpec
 from builders.extractors.base import GROUP, Extractor, ExtractorOptions, load_extractor, tile_bins
 from builders.extractors.sequence import UNKNOWN
 from builders.factories import find_factory
 from builders.source import GROUP as SOURCES
 from builders.source import Source, Span, checked, compute, fetch, pad_rows
-from builders.source_spec import SourceSpec
 from catalog import Assembly, Contig
 
 Settings = Mapping[str, Any]

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featurestore
+from builders.execution.source_spec import describe_source
 from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.extractors.sequence import bases, is_unknown, span_sequences
 from builders.extractors.source import ExtractorSource
@@ -22,7 +23,6 @@ from builders.plan import describe, make_plan, plan_build
 from builders.request import BuildRequest
 from builders.run import build, run_build
 from builders.source import Span, pad_rows
-from builders.source_spec import describe_source
 from builders.testing import CompositionExtractor
 from catalog import Assembly, AssemblyMismatch, Channel, Fasta, FastaError, Grid, UnknownContig
 from catalog.runtime.plugins import UnfitPlugin

@@ -10,9 +10,9 @@ import pytest
 import featurestore
 from builders import AnchorRequest, BuildRequest, plan_build, run_anchor_build, run_build
 from builders.execution.recompute import recompute
+from builders.execution.source_spec import SourceSpec, describe_source
 from builders.extractors.base import ExtractorOptions
 from builders.request import FeaturesRequest
-from builders.source_spec import SourceSpec, describe_source
 from builders.testing import ExtractorTests, SourceTests
 from featurestore import FingerprintMismatch
 from featurestore.anchored.reader import open_anchored

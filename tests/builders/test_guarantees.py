@@ -37,11 +37,11 @@ from hypothesis import strategies as st
 
 import featurestore
 from builders.execution.shard import Job, ShardBuilder
+from builders.execution.source_spec import describe_source
 from builders.execution.tasks import ShardTask
 from builders.extractors.source import ExtractorSource
 from builders.plan import describe, make_plan
 from builders.request import BuildRequest
-from builders.source_spec import describe_source
 from catalog import Grid
 from featurestore import (
     Commit,

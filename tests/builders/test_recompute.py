@@ -11,12 +11,12 @@ import pytest
 
 import featurestore
 from builders.execution.recompute import recompute
+from builders.execution.source_spec import describe_source
 from builders.execution.throughput import measure
 from builders.extractors.base import ExtractorOptions
 from builders.plan import plan_build
 from builders.request import BuildRequest
 from builders.run import build
-from builders.source_spec import describe_source
 from catalog import AssemblyMismatch, Fasta, FastaError
 from featurestore import ContigLayout, FingerprintMismatch, Store, verify, write_shard
 from featurestore.format import layout
