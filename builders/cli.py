@@ -6,6 +6,7 @@
     featurestore build-sequence genome.store --fasta genome.fa
     featurestore build-viewpoints genome.store --table hic.npz --anchors genes.gtf.gz --name genes --bin-size 5000
     featurestore variants --vcf calls.vcf.gz --fasta genome.fa --extractor motif --out scores.parquet
+    featurestore attribute --fasta genome.fa --region chr2:46,001-46,500 --extractor motif --out scores.parquet
     featurestore build-overlay genome.store --feature-set motif --vcf NA12878.vcf.gz --fasta genome.fa
     featurestore build-tracks genome.store --track H3K27ac=h3k27ac.bw --track DNase=dnase.bw --bin-size 32
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builders.anchored.viewpoint_request import ViewpointRequest
+from builders.attribution.request import AttributionRequest
 from builders.overlays.request import OverlayRequest
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest, SequenceRequest
 from builders.tracks.request import TrackAnchorRequest, TrackRequest
@@ -242,6 +244,23 @@ def variants(request: VariantsRequest, as_json: AsJson = False) -> None:
     print(f"{report.computed:,} chunks computed by this run, {report.was_there:,} were there")
     for licence in report.licences:
         print(licence)
+
+
+@app.command()
+@takes(AttributionRequest)
+def attribute(request: AttributionRequest, as_json: AsJson = False) -> None:
+    """Score each base of a region by what an extractor's output owes to it; draw sequence logos."""
+    from builders.attribution.run import attribute
+
+    with bar("attribute", unit="bases") as shown:
+        report = attribute(request, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps(asdict(report), indent=1))
+        return
+    print(f"{report.out}: {report.bases:,} bases of {report.regions:,} regions, {len(report.columns):,} channels")
+    if request.figure is not None:
+        print(f"{request.figure}: the logo")
+    print(report.licence)
 
 
 def _plan(store: str, request: BuildRequest, *, bins_per_second: float | None, measure: bool, as_json: bool) -> None:

@@ -49,6 +49,7 @@ _OS_MENDS = {
 }
 """What helps where the operating system refuses."""
 _EXTRAS = {
+    "attribution": ("logomaker",),
     "build": ("dask", "distributed"),
     "keras": ("h5py",),
     "tracks": ("pybigtools",),

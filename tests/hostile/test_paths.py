@@ -89,6 +89,15 @@ READING = {
             "scores.parquet",
         )
     ],
+    "attribute": [
+        Use(
+            "--fasta {}/new/genome.fa --region sim1:300001-300020 --channels GC --bin-size 64 --out {}/scored.parquet "
+            "--figure {}/logo.png --device cpu",
+            "scored.parquet",
+            "logo.png",
+        ),
+        Use("--fasta {}/new/genome.fa --bed {}/some.bed --bin-size 64 --out {}/scored.npz --device cpu", "scored.npz"),
+    ],
     "predict-xpresso": [
         Use(
             "--weights {}/xpresso.h5 --fasta {}/new/genome.fa --genes {}/genes.tsv --out {}/xpresso.tsv --device cpu",
@@ -275,6 +284,7 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     made: Spelling = request.param(tmp_path)
     made.folder.mkdir(parents=True)
     unpack_format1(made.folder)
+    (made.folder / "some.bed").write_text("sim1\t300000\t300020\n")
     (made.folder / "ncbi.tsv").write_text("symbol\nSIM1\n")
     write_keras(made.folder / "xpresso.h5")
     (made.folder / "calls.vcf").write_text(

@@ -1,0 +1,1 @@
+"""Attribution: which bases of a region an extractor's output depends on."""
