@@ -12,7 +12,7 @@ from builders.extractors.base import ExtractorOptions
 from catalog import Interval
 from catalog.runtime.settings import library_options
 
-Method = Literal["mutagenesis"]
+Method = Literal["mutagenesis", "gradient", "entropy"]
 LONGEST_BP = 100_000
 """Bases of a region."""
 _TABLES = (".parquet", ".npz")
@@ -66,7 +66,8 @@ class AttributionRequest(ExplainedRequest):
     bed: Path | None = None
     """Or a BED file of such regions, each by itself."""
     method: Method = "mutagenesis"
-    """mutagenesis: change of the output by each other base."""
+    """mutagenesis: change of the output by each other base; gradient: gradient x input, less the gradients' mean over
+    the four bases; entropy: what a masked language model expects in place of each token (bits)."""
     out: Path
     """File to write: a table (.parquet), or arrays (.npz)."""
     figure: Path | None = None
@@ -82,5 +83,7 @@ class AttributionRequest(ExplainedRequest):
             raise ValueError(f"`figure=` ends in {', '.join(_FIGURES)}; got {self.figure}")
         if self.figure is not None and self.bed is not None:
             raise ValueError("a figure shows one region: give it by `region=`, or leave `figure=` out")
+        if self.method == "entropy" and self.channels is not None:
+            raise ValueError("`method=entropy` is of tokens, not of channels; leave `channels=` out")
         if self.region is not None:
             Interval.parse(self.region)

@@ -8,6 +8,7 @@ Belongs here: regions, methods, files. Does not: any one method, drawing (`build
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,7 +20,7 @@ from builders.attribution.bins import Bins
 from builders.attribution.mutagenesis import mutagenesis
 from builders.attribution.regions import LETTERS, check_known, check_region, codes_of, read_bed
 from builders.attribution.request import AttributionRequest
-from builders.extractors.base import load_extractor
+from builders.extractors.base import Extractor, MaskedExtractor, load_extractor
 from builders.extractors.sequence import bases
 from catalog import Fasta, Interval
 from catalog.runtime.files import replacing
@@ -38,7 +39,7 @@ class Scores(NamedTuple):
     reference: NDArray[np.uint8]
     """The bases that stand there, upper case ASCII, shape `(length,)`."""
     values: NDArray[np.float32]
-    """Shape `(length, 4, columns)` for A, C, G, T."""
+    """Shape `(length, 4, columns)` for A, C, G, T; of entropy `(length, 1, 1)`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +74,14 @@ def attribute(
             check_known(fasta, region)
         stage(f"making {request.extractor}")
         extractor = load_extractor(request.extractor, request.common, request.settings)
-        laid = [
-            Bins.over(region, extractor, bin_size=request.bin_size, channels=request.channels) for region in regions
-        ]
-        columns = column_names(laid[0])
+        columns, ways = _ways(request, extractor, regions)
         _require_room(sum(map(len, regions)), len(columns))
         if figure is not None:
             from builders.attribution.logo import check_drawable
 
             check_drawable(regions[0], columns)
-        found = _scored(fasta, regions, laid, progress=progress, stage=stage)
+        stage(f"scoring {sum(map(len, regions)):,} bases")
+        found = _scored(fasta, regions, ways, progress=progress)
     stage(f"writing {out}")
     _write(out, found, columns)
     if figure is not None:
@@ -108,36 +107,77 @@ def column_names(bins: Bins) -> tuple[str, ...]:
 def logo_heights(scores: Scores) -> NDArray[np.float32]:
     """Give the heights of letters, shape `(length, 4, columns)`: 0 but for the base that stands there.
 
-    Its height is how far the output with it lies above the mean over the four bases.
+    Its height is how far the output with it lies above the mean over the four bases; of entropy, how far it lies below
+    the largest of the region.
     """
     standing = (scores.reference[:, None] == LETTERS)[:, :, None]
-    heights: NDArray[np.float32] = (scores.values - scores.values.mean(axis=1, keepdims=True)) * standing
+    values = scores.values
+    over_bases = values.shape[1] == 4
+    above = values - values.mean(axis=1, keepdims=True) if over_bases else np.nanmax(values) - values
+    heights: NDArray[np.float32] = np.nan_to_num(above * standing)
     return heights
 
 
+_Way = Callable[[Fasta, Interval, Progress], NDArray[np.float32]]
+"""Scores a region."""
+
+
+def _ways(
+    request: AttributionRequest, extractor: Extractor, regions: Sequence[Interval]
+) -> tuple[tuple[str, ...], list[_Way]]:
+    """Give the names of the columns, and how each region is scored; a ValueError if the extractor cannot."""
+    if request.method == "entropy":
+        if not isinstance(extractor, MaskedExtractor):
+            raise ValueError(
+                f"{extractor.name} predicts no masked tokens, which `method=entropy` needs: that is for masked "
+                "language models, hf; use `method=mutagenesis`"
+            )
+        return (f"{extractor.name}:entropy",), [partial(_by_entropy, extractor)] * len(regions)
+    laid = [Bins.over(region, extractor, bin_size=request.bin_size, channels=request.channels) for region in regions]
+    if request.method == "gradient":
+        from builders.attribution.gradient import require_differentiable
+
+        require_differentiable(laid[0])
+        return column_names(laid[0]), [partial(_by_gradient, bins) for bins in laid]
+    return column_names(laid[0]), [partial(_by_mutagenesis, bins) for bins in laid]
+
+
+def _by_mutagenesis(bins: Bins, fasta: Fasta, region: Interval, progress: Progress) -> NDArray[np.float32]:
+    sequence = bases(fasta, region.contig, bins.start, bins.start + bins.length)
+    return mutagenesis(bins, sequence, np.arange(region.start, region.end) - bins.start, progress=progress)
+
+
+def _by_gradient(bins: Bins, fasta: Fasta, region: Interval, progress: Progress) -> NDArray[np.float32]:
+    from builders.attribution.gradient import gradient
+
+    sequence = bases(fasta, region.contig, bins.start, bins.start + bins.length)
+    return gradient(bins, sequence, progress=progress)[region.start - bins.start : region.end - bins.start]
+
+
+def _by_entropy(extractor: MaskedExtractor, fasta: Fasta, region: Interval, progress: Progress) -> NDArray[np.float32]:
+    context = extractor.context_bp
+    sequence = bases(fasta, region.contig, region.start - context, region.end + context)
+    found = extractor.masked_entropy(sequence)[context : context + len(region)]
+    progress(1, 1)
+    return found.astype(np.float32)[:, None, None]
+
+
 def _scored(
-    fasta: Fasta,
-    regions: Sequence[Interval],
-    laid: Sequence[Bins],
-    *,
-    progress: Progress | None,
-    stage: Callable[[str], None],
+    fasta: Fasta, regions: Sequence[Interval], ways: Sequence[_Way], *, progress: Progress | None
 ) -> list[Scores]:
-    found, done, total = [], 0, sum(map(len, regions))
-    stage(f"scoring {total:,} bases")
-    for region, bins in zip(regions, laid, strict=True):
-        sequence = bases(fasta, region.contig, bins.start, bins.start + bins.length)
-        places = np.arange(region.start, region.end) - bins.start
-        before = done
+    found, total = [], sum(map(len, regions))
+    before = 0
+    for region, way in zip(regions, ways, strict=True):
 
-        def told(here: int, _: int, before: int = before) -> None:
+        def told(done: int, of: int, *, before: int = before, length: int = len(region)) -> None:
             if progress is not None:
-                progress(before + here, total)
+                progress(before + length * done // of, total)
 
-        values = mutagenesis(bins, sequence, places, progress=told)
+        values = way(fasta, region, told)
+        reference = LETTERS[codes_of(fasta.fetch(region.contig, region.start, region.end))]
         fasta.check_unchanged()
-        found.append(Scores(region, LETTERS[codes_of(sequence[places])], values))
-        done += len(region)
+        found.append(Scores(region, reference, values))
+        before += len(region)
     return found
 
 
@@ -162,14 +202,14 @@ def _write(out: Path, found: Sequence[Scores], columns: Sequence[str]) -> None:
 def _table(scores: Scores, columns: Sequence[str]) -> pl.DataFrame:
     """Give a row for each place and base."""
     length, n_bases, _ = scores.values.shape
-    letters = [chr(letter) for letter in LETTERS]
+    standing = [chr(letter) for letter in scores.reference.repeat(n_bases)]
     position = np.arange(scores.region.start, scores.region.end)
     table = {
         "region": pl.Series([str(scores.region)] * (length * n_bases), dtype=pl.String),
         "contig": pl.Series([scores.region.contig] * (length * n_bases), dtype=pl.String),
         "position": pl.Series(np.repeat(position, n_bases), dtype=pl.Int64),
-        "ref": pl.Series([chr(letter) for letter in scores.reference.repeat(n_bases)], dtype=pl.String),
-        "base": pl.Series(letters * length, dtype=pl.String),
+        "ref": pl.Series(standing, dtype=pl.String),
+        "base": pl.Series(list("ACGT") * length if n_bases == 4 else standing, dtype=pl.String),
     }
     flat = scores.values.reshape(length * n_bases, -1)
     return pl.DataFrame(table | {name: flat[:, place] for place, name in enumerate(columns)})

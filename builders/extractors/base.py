@@ -7,7 +7,7 @@ one), how a factory is found (`builders.factories`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from builders.factories import find_factory
 from builders.source import CommonOptions
 from catalog import Channel
 from catalog.runtime.plugins import require_members
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GROUP = "featurestore.extractors"
 """Entry-point group; a distribution adds an extractor by naming its factory there."""
@@ -50,6 +53,36 @@ class ExtractorOfVariants(Protocol):
         Returns
         -------
         Shape `(pairs, channels of the score)`.
+        """
+        ...
+
+
+@runtime_checkable
+class DifferentiableExtractor(Protocol):
+    """An extractor whose torch network reads one-hot sequence, so that its output has a gradient by each base."""
+
+    def encoded(self, sequence: NDArray[np.uint8]) -> "Tensor":
+        """Encode ASCII `(batch, input_length)` one-hot, `(batch, 4, input_length)`, on the device of the network."""
+        ...
+
+    def predicted(self, onehot: "Tensor") -> "Mapping[str, Tensor]":
+        """Compute from encoded sequences what a call gives, as tensors that have a gradient."""
+        ...
+
+
+@runtime_checkable
+class MaskedExtractor(Protocol):
+    """An extractor whose model predicts masked tokens of a sequence of any length."""
+
+    @property
+    def context_bp(self) -> int:
+        """Bases that it reads on either side of what it is asked for (bp)."""
+        ...
+
+    def masked_entropy(self, sequence: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Give the entropy of each base's token, hidden from the model, in bits.
+
+        ASCII `(length,)` to `(length,)`; NaN for a base that no token covers. A ValueError if the model masks none.
         """
         ...
 

@@ -171,10 +171,7 @@ class HfExtractor:
         """Name the one number of `llr` and `pll`; a ValueError for others, or if the model masks no tokens."""
         if score not in ("llr", "pll"):
             raise ValueError(f"hf has the scores llr and pll of its own, not {score}")
-        if self.tokenizer.mask_id is None:
-            raise ValueError(f"`scores={score}` masks tokens, and the tokenizer of {self.settings.model} has no mask")
-        if self.settings.random_seed is not None:
-            raise ValueError(f"`scores={score}` is of trained weights; leave random_seed out")
+        self._require_mask(f"`scores={score}`")
         return (score,)
 
     def variant_scores(
@@ -189,6 +186,33 @@ class HfExtractor:
         ]
         mean: NDArray[np.float64] = np.mean(found, axis=0)
         return mean[:, None]
+
+    @property
+    def context_bp(self) -> int:
+        """Bases that are read on either side (bp)."""
+        return self.settings.context_bp
+
+    def masked_entropy(self, sequence: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Give the entropy of each base's token in bits, `(length,)`; of both strands the mean, if they are asked for.
+
+        Raises
+        ------
+        ValueError
+            If the model masks no tokens, its weights are random, or the sequence has more tokens than it reads.
+        """
+        self._require_mask("`method=entropy`")
+        forward = self._masked.entropy(sequence.tobytes().decode("ascii").upper())
+        if self.settings.strands == "forward":
+            return forward
+        reverse = self._masked.entropy(reverse_complement(sequence).tobytes().decode("ascii").upper())
+        mean: NDArray[np.float64] = (forward + reverse[::-1]) / 2
+        return mean
+
+    def _require_mask(self, what: str) -> None:
+        if self.tokenizer.mask_id is None:
+            raise ValueError(f"{what} masks tokens, and the tokenizer of {self.settings.model} has no mask")
+        if self.settings.random_seed is not None:
+            raise ValueError(f"{what} is of trained weights; leave random_seed out")
 
     @cached_property
     def _masked(self) -> MaskedScores:

@@ -1,6 +1,6 @@
-"""Variants by the likelihood of a masked language model: how probable its tokens are in their context.
+"""What a masked language model expects of tokens that it does not see: likelihoods of variants, entropy.
 
-Belongs here: log-likelihood ratio and pseudo-log-likelihood of two sequences. Does not: hidden states
+Belongs here: log-likelihood ratio and pseudo-log-likelihood of two sequences, entropy of one. Does not: hidden states
 (`builders.extractors.hf.extractor`), windows of alleles (`builders.variants.windows`).
 """
 
@@ -69,11 +69,7 @@ class MaskedScores:
         itself (pseudo-log-likelihood; a pass a token).
         """
         ids = [tuple(self._tokenizer(text).ids.tolist()) for text in sequences]
-        if (longest := max(map(len, ids), default=0)) > self._most_tokens:
-            raise ValueError(
-                f"a window has {longest:,} tokens, and the model reads {self._most_tokens:,} at once; give a smaller "
-                "`bin_size=`, or less context_bp"
-            )
+        self._require_room(max(map(len, ids), default=0), mend="a smaller `bin_size=`")
         wanted = [
             [self._masked(ids[ref], ids[alt], kind), self._masked(ids[alt], ids[ref], kind)] for ref, alt in pairs
         ]
@@ -86,6 +82,28 @@ class MaskedScores:
             return sum(float(logs[contexts[one]][np.arange(len(hidden)), hidden].sum()) for one, hidden in allele)
 
         return np.array([likelihood(alt) - likelihood(ref) for ref, alt in wanted], dtype=np.float64)
+
+    def entropy(self, sequence: str) -> NDArray[np.float64]:
+        """Give the entropy of what is expected in place of each token, masked by itself, for each base that it covers.
+
+        Returns
+        -------
+        Shape `(bases,)`, in bits; NaN for a base that no token covers. A pass a token.
+        """
+        tokens = self._tokenizer(sequence)
+        self._require_room(len(tokens.ids), mend="a smaller region")
+        masked = [one for one, _ in self._masked(tuple(tokens.ids.tolist()), (), "pll")]
+        found = np.full(len(sequence), np.nan)
+        for (_, (place,)), logs in zip(masked, self._log_probabilities(masked), strict=True):
+            found[tokens.starts[place] : tokens.ends[place]] = -(np.exp(logs) * logs).sum() / np.log(2)
+        return found
+
+    def _require_room(self, longest: int, *, mend: str) -> None:
+        if longest > self._most_tokens:
+            raise ValueError(
+                f"a window has {longest:,} tokens, and the model reads {self._most_tokens:,} at once; give {mend}, or "
+                "less context_bp"
+            )
 
     def _log_probabilities(self, masked: Sequence[_Masked]) -> list[NDArray[np.float64]]:
         """Compute the log-probabilities of all tokens at the masked places of each input, `(places, vocabulary)`."""

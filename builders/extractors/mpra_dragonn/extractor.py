@@ -23,6 +23,7 @@ from catalog.runtime.weight_files import sha256_of_file
 
 try:
     import torch
+    from torch import Tensor
 
     from builders.extractors.mpra_dragonn.network import MpraDragonn, load_mpra_dragonn
     from builders.extractors.networks.onehot import encode
@@ -156,13 +157,21 @@ class MpraDragonnExtractor:
         -------
         `(bins, 12)`, float32.
         """
-        network, device = self._loaded
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            onehot = encode(torch.tensor(sequence, device=device))
-            predicted = network(onehot)
-            if self.settings.strands == "both":
-                predicted = (predicted + network(onehot.flip(1, 2))) / 2
-            return {_FEATURE_SET: predicted.cpu().numpy()}
+            return {name: values.cpu().numpy() for name, values in self.predicted(self.encoded(sequence)).items()}
+
+    def encoded(self, sequence: NDArray[np.uint8]) -> Tensor:
+        """Encode bins one-hot, `(bins, 4, input_length)`."""
+        _, device = self._loaded
+        return encode(torch.tensor(sequence, device=device))
+
+    def predicted(self, onehot: Tensor) -> dict[str, Tensor]:
+        """Predict encoded bins, with gradients where they are asked for."""
+        network, _ = self._loaded
+        found: Tensor = network(onehot)
+        if self.settings.strands == "both":
+            found = (found + network(onehot.flip(1, 2))) / 2
+        return {_FEATURE_SET: found}
 
     @cached_property
     def _loaded(self) -> tuple[MpraDragonn, torch.device]:

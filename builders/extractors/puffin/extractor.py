@@ -24,6 +24,7 @@ from catalog.runtime.weight_files import refuse_pointer, sha256_of_file
 
 try:
     import torch
+    from torch import Tensor
 
     from builders.extractors.networks.onehot import encode
     from builders.extractors.networks.per_base import bins_of_a_tile, per_bin, sequences_a_call
@@ -122,6 +123,7 @@ class PuffinExtractor:
 
     def tiled(self, *, bin_size: int, n_bins: int) -> "PuffinExtractor":
         """Give the same network on tiles of `n_bins` bins."""
+        _ = self._loaded  # which the copies then share
         made = copy(self)
         made.__dict__.pop("fingerprint", None)
         made._set_tiles(bin_size, n_bins)
@@ -178,13 +180,20 @@ class PuffinExtractor:
         -------
         The bins of each tile in turn, `(tiles * tile_bins, 10)`, float32.
         """
-        network, device = self._loaded
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            predicted = network(encode(torch.tensor(sequence, device=device)))
-            # (tiles, tracks, bases) to (bins, tracks, bases)
-            signal = per_bin(predicted.mean(0)[:, list(_TRACKS)].expm1(), self.bin_size).sum(2)
-            found = signal.log1p() if self.transform == "log1p" else signal
-        return {_FEATURE_SET: found.cpu().numpy()}
+            return {name: values.cpu().numpy() for name, values in self.predicted(self.encoded(sequence)).items()}
+
+    def encoded(self, sequence: NDArray[np.uint8]) -> Tensor:
+        """Encode tiles one-hot, `(tiles, 4, input_length)`."""
+        _, device = self._loaded
+        return encode(torch.tensor(sequence, device=device))
+
+    def predicted(self, onehot: Tensor) -> dict[str, Tensor]:
+        """Predict bins of encoded tiles, with gradients where they are asked for."""
+        network, _ = self._loaded
+        # (tiles, tracks, bases) to (bins, tracks, bases)
+        signal = per_bin(network(onehot).mean(0)[:, list(_TRACKS)].expm1(), self.bin_size).sum(2)
+        return {_FEATURE_SET: signal.log1p() if self.transform == "log1p" else signal}
 
     @cached_property
     def _loaded(self) -> tuple[Puffin, torch.device]:

@@ -29,7 +29,7 @@ try:
 
     from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.sei.batches import GpuRunner, HostRunner, Runner, batch_that_fits
-    from builders.extractors.sei.inference import FastSei, features
+    from builders.extractors.sei.inference import FastSei, features, features_of_onehot
     from builders.extractors.sei.network import (
         INPUT_LENGTH,
         N_CHANNELS,
@@ -259,6 +259,19 @@ class SeiExtractor:
         ref, alt = np.array(pairs).T
         histones = histone_profiles([channel.name for channel in self._channels["profiles"]])
         return class_scores(profiles[ref], profiles[alt], self._directions[: len(SEQUENCE_CLASSES)], histones)
+
+    def encoded(self, sequence: NDArray[np.uint8]) -> torch.Tensor:
+        """Encode bins one-hot, `(bins, 4, 4096)`."""
+        return encode(torch.tensor(sequence, device=usable_device(self.device)))
+
+    def predicted(self, onehot: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute the requested sets of encoded bins by the published layers, which have gradients, in float32."""
+        directions = None if self._directions is None else torch.from_numpy(self._directions).to(onehot.device)
+        return features_of_onehot(self._published, directions, onehot, self.outputs)
+
+    @cached_property
+    def _published(self) -> SeiNetwork:
+        return load_sei(self.weights, device=usable_device(self.device))
 
     @cached_property
     def _runner(self) -> Runner:

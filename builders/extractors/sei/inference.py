@@ -234,14 +234,21 @@ class FastSei:
 def features(
     network: FastSei, directions: torch.Tensor | None, bases: torch.Tensor, outputs: tuple[str, ...]
 ) -> dict[str, torch.Tensor]:
-    """Compute feature sets of bins, both strands in one batch.
+    """Compute feature sets of bins `(bins, 4096)`, ASCII, uint8, on the device; as `features_of_onehot`."""
+    return features_of_onehot(network, directions, encode(bases), outputs)
+
+
+def features_of_onehot(
+    network: FastSei | SeiNetwork, directions: torch.Tensor | None, onehot: torch.Tensor, outputs: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    """Compute feature sets of encoded bins, both strands in one batch; by a `SeiNetwork`, with gradients.
 
     Parameters
     ----------
     directions
         Projection from profiles to classes, shape `(61, n_profiles)`, rows of length 1; needed for `classes`.
-    bases
-        ASCII, shape `(bins, 4096)`, uint8, on the device.
+    onehot
+        Encoded sequence, shape `(bins, 4, 4096)`, float32, on the device.
     outputs
         Of `classes`, `profiles`, `embedding`.
 
@@ -250,7 +257,6 @@ def features(
     For each set `(bins, channel)`, float32: the mean of both strands, profiles after the sigmoid, classes projected
     from the averaged profiles.
     """
-    onehot = encode(bases)
     embedding = network.embed(torch.cat([onehot, reverse_complement(onehot)]))
     computed = {}
     if "embedding" in outputs:

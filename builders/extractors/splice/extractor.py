@@ -174,11 +174,19 @@ class SpliceExtractor:
         -------
         The bins of each tile in turn, `(tiles * tile_bins, 8)`, float32.
         """
-        networks, device = self._loaded
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            onehot = encode(torch.tensor(sequence, device=device))
-            found = per_bin(site_probabilities(networks, onehot), self.bin_size)
-            return {_FEATURE_SET: torch.cat([found.sum(2), found.amax(2)], dim=1).cpu().numpy()}
+            return {name: values.cpu().numpy() for name, values in self.predicted(self.encoded(sequence)).items()}
+
+    def encoded(self, sequence: NDArray[np.uint8]) -> Tensor:
+        """Encode tiles one-hot, `(tiles, 4, input_length)`."""
+        _, device = self._loaded
+        return encode(torch.tensor(sequence, device=device))
+
+    def predicted(self, onehot: Tensor) -> dict[str, Tensor]:
+        """Predict bins of encoded tiles, with gradients where they are asked for."""
+        networks, _ = self._loaded
+        found = per_bin(site_probabilities(networks, onehot), self.bin_size)
+        return {_FEATURE_SET: torch.cat([found.sum(2), found.amax(2)], dim=1)}
 
     @cached_property
     def _loaded(self) -> tuple[list[SpliceNetwork], torch.device]:

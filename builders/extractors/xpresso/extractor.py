@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from builders.extractors.base import ExtractorOptions, check_output
-from builders.extractors.sequence import reverse_complement
 from catalog import Channel
 from catalog.runtime.plugins import how_to_install
 from catalog.runtime.weight_files import sha256_of_file
 
 try:
     import torch
+    from torch import Tensor
 
+    from builders.extractors.networks.onehot import encode
     from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.xpresso.network import Xpresso, load_xpresso
     from builders.extractors.xpresso.promoters import UPSTREAM_SHARE
@@ -130,12 +131,19 @@ class XpressoExtractor:
         -------
         `(bins, 2)`, float32.
         """
-        network, device = self._loaded
-        length = network.input_length
-        strands = np.concatenate([sequence[:, :length], reverse_complement(sequence)[:, :length]])
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            predicted = network(torch.from_numpy(strands).to(device)).cpu().numpy()
-        return {_FEATURE_SET: predicted.reshape(2, -1).T}
+            return {name: values.cpu().numpy() for name, values in self.predicted(self.encoded(sequence)).items()}
+
+    def encoded(self, sequence: NDArray[np.uint8]) -> Tensor:
+        """Encode bins one-hot, `(bins, 4, input_length)`."""
+        _, device = self._loaded
+        return encode(torch.tensor(sequence, device=device))
+
+    def predicted(self, onehot: Tensor) -> dict[str, Tensor]:
+        """Predict encoded bins, with gradients where they are asked for."""
+        network, _ = self._loaded
+        strands = [strand[..., : network.input_length] for strand in (onehot, onehot.flip(1, 2))]
+        return {_FEATURE_SET: network.from_onehot(torch.cat(strands)).reshape(2, -1).T}
 
     @cached_property
     def _loaded(self) -> tuple[Xpresso, torch.device]:

@@ -75,7 +75,11 @@ class Xpresso(nn.Module):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """Predict from ASCII bases `(batch, input_length)`, uint8, on the gene's strand; shape `(batch,)`, float32."""
-        x = encode(sequences)
+        return self.from_onehot(encode(sequences))
+
+    def from_onehot(self, onehot: Tensor) -> Tensor:
+        """Predict from encoded bases `(batch, 4, input_length)`, float32, on the gene's strand; shape `(batch,)`."""
+        x = onehot
         for convolution, width, pool in zip(self.convolutions, self.widths, self.pools, strict=True):
             left = (width - 1) // 2  # Keras pads an even kernel by one more on the right
             x = F.max_pool1d(F.relu(convolution(F.pad(x, (left, width - 1 - left)))), pool)

@@ -19,6 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from builders.attribution.request import AttributionRequest
+from builders.attribution.run import attribute
 from builders.extractors.base import ExtractorOptions, load_extractor
 from builders.extractors.hf.files import HfModelError
 from builders.variants.request import VariantsRequest
@@ -148,3 +150,70 @@ def test_the_table_of_variants_has_the_score_beside_those_of_hidden_states(tmp_p
     assert table.columns[-2:] == ["hf:l2", "hf:llr"]
     with pytest.raises(ValueError, match=r"`scores=llr` is of the extractor hf"):
         score_variants(replace(request, extractor=("onehot",), settings={}, out=tmp_path / "p.parquet"))
+
+
+def entropy_by_hand(folder: Path, extractor: Any, text: str) -> list[float]:
+    """Entropy of each base's token, hidden in a pass of its own."""
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    tokens = extractor.tokenizer(text)
+    found = [float("nan")] * len(text)
+    for place, token in enumerate(tokens.ids.tolist()):
+        if extractor.tokenizer.is_special(token):
+            continue
+        hidden_one = tokens.ids.tolist()
+        hidden_one[place] = extractor.tokenizer.mask_id
+        with torch.no_grad():
+            shares = model(input_ids=torch.tensor([hidden_one])).logits[0, place].double().softmax(-1).numpy()
+        for base in range(tokens.starts[place], tokens.ends[place]):
+            found[base] = -sum(share * np.log2(share) for share in shares)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["bert, letters", "esm, 3-mers"])
+def test_the_entropy_of_a_base_is_that_of_its_token_masked_by_itself(kind: str, tmp_path: Path) -> None:
+    folder = write_masked(tmp_path, kind)
+    text = REF + "NAC"  # the 3-mers end in single letters
+    found = made(folder).masked_entropy(windows(text.lower())[0])
+    expected = entropy_by_hand(folder, made(folder), text)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    turned = text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    reverse = entropy_by_hand(folder, made(folder), turned)[::-1]
+    both = made(folder, strands="both").masked_entropy(windows(text)[0])
+    np.testing.assert_allclose(both, np.mean([expected, reverse], axis=0), atol=1e-5)
+
+
+def test_the_verb_writes_a_row_a_base_with_the_context_that_the_model_is_given(tmp_path: Path) -> None:
+    folder = write_masked(tmp_path / "model", "bert, letters")
+    (tmp_path / "g.fa").write_text(f">c\n{REF}\n")
+    request = AttributionRequest(
+        fasta=str(tmp_path / "g.fa"),
+        region="c:3-7",
+        extractor="hf",
+        settings={"model": str(folder), "context_bp": 4},
+        method="entropy",
+        out=tmp_path / "o.parquet",
+        figure=tmp_path / "o.svg",
+        device="cpu",
+    )
+    table = pl.read_parquet(attribute(request).out)
+    expected = entropy_by_hand(folder, made(folder), "NN" + REF[:11])[4:9]
+    np.testing.assert_allclose(table["hf:entropy"], expected, atol=1e-5)
+    assert "".join(table["base"]) == "".join(table["ref"]) == REF[2:7]
+    assert (tmp_path / "o.svg").exists()
+
+
+def test_entropy_is_refused_where_nothing_is_masked_or_too_much_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no mask"):
+        made(write_model(tmp_path / "a", "llama, letters")).masked_entropy(windows(REF)[0])
+    folder = write_masked(tmp_path / "b", "bert, letters")
+    with pytest.raises(ValueError, match="of trained weights"):
+        made(folder, random_seed=1).masked_entropy(windows(REF)[0])
+    with pytest.raises(ValueError, match="26 tokens, and the model reads 12 at once; give a smaller region"):
+        made(folder, piece_tokens=12).masked_entropy(windows(REF)[0])
+    (tmp_path / "g.fa").write_text(f">c\n{REF}\n")
+    words = {"fasta": str(tmp_path / "g.fa"), "region": "c:3-7", "out": tmp_path / "o.npz", "method": "entropy"}
+    with pytest.raises(ValueError, match="motif predicts no masked tokens"):
+        attribute(AttributionRequest(**words))
+    with pytest.raises(ValueError, match="of tokens, not of channels"):
+        AttributionRequest(**words, channels=("entropy",))
