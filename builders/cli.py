@@ -7,6 +7,7 @@
     featurestore build-viewpoints genome.store --table hic.npz --anchors genes.gtf.gz --name genes --bin-size 5000
     featurestore variants --vcf calls.vcf.gz --fasta genome.fa --extractor motif --out scores.parquet
     featurestore attribute --fasta genome.fa --region chr2:46,001-46,500 --extractor motif --out scores.parquet
+    featurestore motif-effect --fasta genome.fa --region chr2:46,001-46,500 --motif TGACTCA --out effect.parquet
     featurestore build-overlay genome.store --feature-set motif --vcf NA12878.vcf.gz --fasta genome.fa
     featurestore build-tracks genome.store --track H3K27ac=h3k27ac.bw --track DNase=dnase.bw --bin-size 32
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builders.anchored.viewpoint_request import ViewpointRequest
-from builders.attribution.request import AttributionRequest
+from builders.attribution.request import AttributionRequest, ImportanceRequest
 from builders.overlays.request import OverlayRequest
 from builders.request import AnchorRequest, BuildRequest, FeaturesRequest, SequenceRequest
 from builders.tracks.request import TrackAnchorRequest, TrackRequest
@@ -260,6 +261,23 @@ def attribute(request: AttributionRequest, as_json: AsJson = False) -> None:
     print(f"{report.out}: {report.bases:,} bases of {report.regions:,} regions, {len(report.columns):,} channels")
     if request.figure is not None:
         print(f"{request.figure}: the logo")
+    print(report.licence)
+
+
+@app.command()
+@takes(ImportanceRequest)
+def motif_effect(request: ImportanceRequest, as_json: AsJson = False) -> None:
+    """Say what a motif does to an extractor's output, in the mean over shuffled sequence around it."""
+    from builders.attribution.importance import motif_effect
+
+    with bar("motif-effect", unit="backgrounds") as shown:
+        report = motif_effect(request, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps({"out": report.out, "channels": report.table.to_dicts()}, indent=1))
+        return
+    for row in report.table.iter_rows(named=True):
+        print(f"{row['channel']}: {row['effect']:+.4g} (95 %: {row['low']:+.4g} to {row['high']:+.4g})")
+    print(f"{report.out}: {request.motif} in {request.backgrounds:,} shuffles of {request.region}")
     print(report.licence)
 
 

@@ -1,6 +1,7 @@
 """Options of attribution: one value, from the command line or Python.
 
-Belongs here: the options and what they mean. Does not: the code that reads them (`builders.attribution.run`).
+Belongs here: the options and what they mean. Does not: the code that reads them (`builders.attribution.run`,
+`builders.attribution.importance`).
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from catalog.runtime.settings import library_options
 Method = Literal["mutagenesis", "gradient", "entropy"]
 LONGEST_BP = 100_000
 """Bases of a region."""
+LEAST_BACKGROUNDS = 30
+"""Fewer say too little of how far a mean may be off."""
 _TABLES = (".parquet", ".npz")
 _FIGURES = (".png", ".svg", ".pdf")
 
@@ -87,3 +90,35 @@ class AttributionRequest(ExplainedRequest):
             raise ValueError("`method=entropy` is of tokens, not of channels; leave `channels=` out")
         if self.region is not None:
             Interval.parse(self.region)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceRequest(ExplainedRequest):
+    """Which motif is put where, and where its effect goes."""
+
+    region: str
+    """Region whose bins are explained, as in chr2:46,001-46,500 (1-based, both ends included). All that its bins read
+    is shuffled, with its dinucleotides kept."""
+    motif: str
+    """Bases that are put into each shuffle: A, C, G, T."""
+    at: int | None = None
+    """First base of the motif, counted from 0 at the region's first. [default: in its middle]"""
+    backgrounds: int = 300
+    """Shuffles."""
+    seed: int = 0
+    """Of the shuffles."""
+    out: Path
+    """Table to write (.parquet): a row a channel, with the mean effect and its 95 % interval."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "motif", self.motif.upper())
+        if not self.motif or not set(self.motif) <= set("ACGT"):
+            raise ValueError(f"`motif=` is of the letters A, C, G, T; got {self.motif!r}")
+        if self.backgrounds < LEAST_BACKGROUNDS:
+            raise ValueError(f"`backgrounds=` is at least {LEAST_BACKGROUNDS}, for an interval; got {self.backgrounds}")
+        if self.seed < 0:
+            raise ValueError(f"`seed=` is at least 0; got {self.seed}")
+        if self.out.suffix != ".parquet":
+            raise ValueError(f"`out=` ends in .parquet; got {self.out}")
+        Interval.parse(self.region)

@@ -98,6 +98,13 @@ READING = {
         ),
         Use("--fasta {}/new/genome.fa --bed {}/some.bed --bin-size 64 --out {}/scored.npz --device cpu", "scored.npz"),
     ],
+    "motif-effect": [
+        Use(
+            "--fasta {}/new/genome.fa --region sim1:300001-300064 --motif TGACTCA --channels GC --bin-size 64 "
+            "--backgrounds 30 --out {}/effect.parquet --device cpu",
+            "effect.parquet",
+        )
+    ],
     "predict-xpresso": [
         Use(
             "--weights {}/xpresso.h5 --fasta {}/new/genome.fa --genes {}/genes.tsv --out {}/xpresso.tsv --device cpu",
