@@ -57,6 +57,12 @@ def verify(
         typer.Option(metavar="K", help="Also compute K random bins of each feature set again, from --fasta."),
     ] = None,
     fasta: Annotated[str | None, typer.Option(help="The genome that the store was built from.")] = None,
+    feature_set: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Feature set to compute again, where --set is of one extractor. [default: all]"
+        ),
+    ] = None,
     extractor: Annotated[
         str | None, typer.Option(help="module:factory of your own extractor. [default: the one that the store names]")
     ] = None,
@@ -84,6 +90,8 @@ def verify(
     # Former flags, from when all extractors shared one set of options.
     flags = {"weights": weights, "projector": projector, "names": names}
     chosen = {name: text for name, text in flags.items() if text is not None} | split_assignments(settings)
+    if feature_set is not None and recompute is None:
+        raise ValueError("`feature_set=` says what to compute again: give `recompute=` with it")
     recomputed: list[Fault] = []
     if recompute is not None:  # first: it refuses a wrong genome or file at once
         recomputed = _check("recompute")(
@@ -95,6 +103,7 @@ def verify(
             settings=chosen,
             device=device,
             seed=seed,
+            feature_sets=None if feature_set is None else [feature_set],
         )
     with bar("verify", unit="shards") as advance:
         found = verify_store(opened, crc=crc, progress=advance)

@@ -19,6 +19,7 @@ from builders.request import BuildRequest
 from builders.run import build
 from catalog import AssemblyMismatch, Fasta, FastaError
 from featurestore import ContigLayout, FingerprintMismatch, Store, verify, write_shard
+from featurestore.cli.main import main
 from featurestore.format import layout
 from featurestore.testing import ORIGIN, random_sequences, write_fasta
 
@@ -53,6 +54,10 @@ def test_a_shard_of_other_values_with_a_true_checksum_is_found(store: Store, fas
     faults = recompute(store, 10**6, fasta=str(fasta), extractor=COMPOSITION, device="cpu")
     assert [fault.where for fault in faults] == [layout.shard_key("composition", "chr1", 1, 2)]
     assert "build again" in faults[0].mend
+    words = ["verify", store.url, "--recompute", "100000", "--fasta", str(fasta), "--extractor", COMPOSITION]
+    assert main([*words, "--device", "cpu", "--feature-set", "length"]) == 0
+    assert main([*words, "--device", "cpu", "--feature-set", "composition"]) == 1
+    assert main(["verify", store.url, "--feature-set", "length"]) == 2
     # A few bins find it as often as the shard has bins.
     share = (end - first) / sum(commit.n_bins for commit in store.commits("composition").records())
     found = sum(
