@@ -1,4 +1,4 @@
-"""In-silico mutagenesis of a region: only what reads the place computed again, against full forwards.
+"""In-silico mutagenesis of a region: only what the changed base reaches computed again, against full forwards.
 
     python benchmarks/variants_mutagenesis.py --puffin puffin.pth --splice openspliceai_mane_400nt_rs10.pt
 
@@ -83,8 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--puffin", type=Path)
     parser.add_argument("--splice", type=Path, action="append", default=[], help="one network a file; repeatable")
-    parser.add_argument("--regions", type=int, nargs="+", default=[500, 2000, 5000, 10_000], help="bp")
-    parser.add_argument("--places", type=int, default=48)
+    parser.add_argument("--regions", type=int, nargs="+", default=[500, 2000, 5000], help="bp")
+    parser.add_argument("--places", type=int, default=96)
     given = parser.parse_args()
     networks = [("puffin", given.puffin)] if given.puffin else []
     networks += [("splice", path) for path in given.splice]

@@ -261,7 +261,8 @@ def attribute(request: AttributionRequest, as_json: AsJson = False) -> None:
     print(f"{report.out}: {report.bases:,} bases of {report.regions:,} regions, {len(report.columns):,} channels")
     if request.figure is not None:
         print(f"{request.figure}: the logo")
-    print(report.licence)
+    if report.licence:
+        print(report.licence)
 
 
 @app.command()
@@ -278,7 +279,8 @@ def motif_effect(request: ImportanceRequest, as_json: AsJson = False) -> None:
     for row in report.table.iter_rows(named=True):
         print(f"{row['channel']}: {row['effect']:+.4g} (95 %: {row['low']:+.4g} to {row['high']:+.4g})")
     print(f"{report.out}: {request.motif} in {request.backgrounds:,} shuffles of {request.region}")
-    print(report.licence)
+    if report.licence:
+        print(report.licence)
 
 
 def _plan(store: str, request: BuildRequest, *, bins_per_second: float | None, measure: bool, as_json: bool) -> None:

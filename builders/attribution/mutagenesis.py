@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from builders.attribution.bins import Bins
 from builders.attribution.regions import LETTERS, codes_of
+from builders.extractors.base import ExtractorOfMutants, Mutants
+from builders.source import note_call
 
 Progress = Callable[[int, int], None]
 """Called with what is done, and all there is."""
@@ -20,8 +22,8 @@ def mutagenesis(
 ) -> NDArray[np.float32]:
     """Put each of the four bases into each place, and give the change of the output summed over all bins.
 
-    Only bins that read the place are computed again: of a network that predicts bases, those within its receptive
-    field; from bases that they read, and no others. The rest of the sum has not changed.
+    Only what reads the place is computed again: bins, or of a network that offers it
+    (`builders.extractors.base.ExtractorOfMutants`) places of each layer. The rest of the sum has not changed.
 
     Parameters
     ----------
@@ -34,23 +36,43 @@ def mutagenesis(
     -------
     Shape `(places, 4, columns)`: A, C, G, T; 0 for the base that stands there.
     """
-    n_bins = bins.most_affected
-    length = bins.length_of(n_bins)
-    reference = bins.compute(sequence[None], n_bins=bins.n_bins)[0]
-    cuts = np.lib.stride_tricks.sliding_window_view(sequence, length)
-    around = np.lib.stride_tricks.sliding_window_view(reference, n_bins, axis=0)  # (first bin, columns, bins)
+    whole = bins.network(bins.n_bins)
+    mutants: Mutants
+    if bins.bin_size == 1 and isinstance(whole, ExtractorOfMutants):
+        mutants, columns = whole.mutants(sequence), list(bins.columns)
+    else:
+        mutants, columns = MutantBins(bins, sequence), list(range(len(bins.columns)))
     changes = np.zeros((len(places), 4, len(bins.columns)), dtype=np.float32)
-    step = max(1, bins.network(n_bins).batch_size // (3 * (1 if bins.tiled else n_bins)))
     standing = codes_of(sequence[places])
+    step = max(1, mutants.batch_size // 3)
     for begin in range(0, len(places), step):
         here = slice(begin, begin + step)
-        first = bins.first_affected(places[here])
-        begins = first * bins.bin_size
         rows, bases = np.nonzero(np.arange(4) != standing[here, None])
-        mutants = cuts[begins[rows]]  # indexing copies
-        mutants[np.arange(len(rows)), places[here][rows] - begins[rows]] = LETTERS[bases]
-        found = bins.compute(mutants, n_bins=n_bins) - around[first[rows]].transpose(0, 2, 1)
-        changes[here][rows, bases] = found.sum(axis=1)
+        note_call()
+        changes[here][rows, bases] = mutants.changes(places[here][rows], bases)[:, columns]
         if progress is not None:
             progress(min(begin + step, len(places)), len(places))
     return changes
+
+
+class MutantBins:
+    """Mutants of a sequence by the bins that read the changed base, whole; for any extractor."""
+
+    def __init__(self, bins: Bins, sequence: NDArray[np.uint8]) -> None:
+        self._bins = bins
+        self._n_bins = bins.most_affected
+        reference = bins.compute(sequence[None], n_bins=bins.n_bins)[0]
+        self._cuts = np.lib.stride_tricks.sliding_window_view(sequence, bins.length_of(self._n_bins))
+        # (first bin, columns, bins)
+        self._reference = np.lib.stride_tricks.sliding_window_view(reference, self._n_bins, axis=0)
+        self.batch_size = max(1, bins.network(self._n_bins).batch_size // (1 if bins.tiled else self._n_bins))
+
+    def changes(self, places: NDArray[np.int64], bases: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give the change of the explained columns, summed over all bins: `(mutants, columns)`."""
+        first = self._bins.first_affected(places)
+        begins = first * self._bins.bin_size
+        mutants = self._cuts[begins]  # indexing copies
+        mutants[np.arange(len(places)), places - begins] = LETTERS[bases]
+        found = self._bins.compute(mutants, n_bins=self._n_bins)
+        changed: NDArray[np.float64] = (found - self._reference[first].transpose(0, 2, 1)).sum(axis=1)
+        return changed

@@ -28,8 +28,8 @@ from catalog.runtime.locations import required_path
 
 Progress = Callable[[int, int], None]
 """Called with the bases that are done, and all there are."""
-_MOST_NUMBERS = 1 << 28
-"""Scores that are held at a time: 1 GiB."""
+_MOST_NUMBERS = 1 << 26
+"""Scores that are held at a time: 256 MiB; 21,907 profiles of Sei over 700 bases."""
 
 
 class Scores(NamedTuple):
@@ -200,18 +200,19 @@ def _write(out: Path, found: Sequence[Scores], columns: Sequence[str]) -> None:
 
 
 def _table(scores: Scores, columns: Sequence[str]) -> pl.DataFrame:
-    """Give a row for each place and base."""
+    """Give a row for each place and base; of entropy, for each place."""
     length, n_bases, _ = scores.values.shape
-    standing = [chr(letter) for letter in scores.reference.repeat(n_bases)]
-    position = np.arange(scores.region.start, scores.region.end)
+    letters = np.array(list("ACGT"))
+    standing = letters[codes_of(scores.reference)].repeat(n_bases)
+    rows = length * n_bases
     table = {
-        "region": pl.Series([str(scores.region)] * (length * n_bases), dtype=pl.String),
-        "contig": pl.Series([scores.region.contig] * (length * n_bases), dtype=pl.String),
-        "position": pl.Series(np.repeat(position, n_bases), dtype=pl.Int64),
-        "ref": pl.Series(standing, dtype=pl.String),
-        "base": pl.Series(list("ACGT") * length if n_bases == 4 else standing, dtype=pl.String),
+        "region": pl.repeat(str(scores.region), rows, eager=True),
+        "contig": pl.repeat(scores.region.contig, rows, eager=True),
+        "position": np.arange(scores.region.start, scores.region.end, dtype=np.int64).repeat(n_bases),
+        "ref": standing,
+        "base": np.tile(letters, length) if n_bases == 4 else standing,
     }
-    flat = scores.values.reshape(length * n_bases, -1)
+    flat = scores.values.reshape(rows, -1)
     return pl.DataFrame(table | {name: flat[:, place] for place, name in enumerate(columns)})
 
 

@@ -70,6 +70,31 @@ class DifferentiableExtractor(Protocol):
         ...
 
 
+class Mutants(Protocol):
+    """Single-base mutants of one sequence, which share with it what has not changed."""
+
+    batch_size: int
+    """Mutants at a time that suit the device."""
+
+    def changes(self, places: NDArray[np.int64], bases: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give the change of the output, summed over all bins, by base 0 to 3 (A, C, G, T) in some places.
+
+        Returns
+        -------
+        Shape `(mutants, channels)`.
+        """
+        ...
+
+
+@runtime_checkable
+class ExtractorOfMutants(Protocol):
+    """A network that predicts bases and computes of a mutant, layer by layer, only what its base reaches."""
+
+    def mutants(self, sequence: NDArray[np.uint8]) -> Mutants:
+        """Make the mutants of a tile `(input_length,)`, ASCII, uint8, of bins of 1 bp."""
+        ...
+
+
 @runtime_checkable
 class MaskedExtractor(Protocol):
     """An extractor whose model predicts masked tokens of a sequence of any length."""

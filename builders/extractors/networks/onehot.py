@@ -3,7 +3,7 @@
 Needs torch alone.
 """
 
-from torch import Tensor, stack
+from torch import Tensor, arange, stack
 
 
 def encode(sequences: Tensor, *, unknown: float = 0.0) -> Tensor:
@@ -23,3 +23,9 @@ def encode(sequences: Tensor, *, unknown: float = 0.0) -> Tensor:
     letters = sequences | 0x20  # lower case
     bases = stack([letters == code for code in b"acgt"], dim=1)
     return bases + unknown * ~bases.any(1, keepdim=True) if unknown else bases.float()
+
+
+def slices(values: Tensor, begin: Tensor, width: int) -> Tensor:
+    """Cut `(channels, length)` from each of some places on: shape `(slices, channels, width)`."""
+    places = begin[:, None] + arange(width, device=values.device)
+    return values[:, places].transpose(0, 1)

@@ -29,7 +29,8 @@ try:
     from builders.extractors.networks.onehot import encode
     from builders.extractors.networks.per_base import bins_of_a_tile, per_bin, sequences_a_call
     from builders.extractors.networks.torch_device import usable_device
-    from builders.extractors.puffin.network import FLANK_BP, Puffin, load_puffin
+    from builders.extractors.puffin.mutants import PuffinMutants
+    from builders.extractors.puffin.network import FLANK_BP, Puffin, by_strand, load_puffin
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the puffin extractor needs torch: {how_to_install('torch')}") from error
 
@@ -192,10 +193,25 @@ class PuffinExtractor:
         """Predict bins of encoded tiles, with gradients where they are asked for."""
         network, _ = self._loaded
         # (tiles, tracks, bases) to (bins, tracks, bases)
-        signal = per_bin(network(onehot).mean(0)[:, list(_TRACKS)].expm1(), self.bin_size).sum(2)
-        return {_FEATURE_SET: signal.log1p() if self.transform == "log1p" else signal}
+        return {_FEATURE_SET: self._transformed(per_bin(_signal(network(onehot)), self.bin_size).sum(2))}
+
+    def mutants(self, sequence: NDArray[np.uint8]) -> PuffinMutants:
+        """Make the single-base mutants of a tile of bins of 1 bp."""
+        assert self.bin_size == 1, "signals of single bases are compared"
+        network, _ = self._loaded
+        return PuffinMutants(
+            network, self.encoded(sequence[None]), signal=lambda before: self._transformed(_signal(by_strand(before)))
+        )
+
+    def _transformed(self, signal: Tensor) -> Tensor:
+        return signal.log1p() if self.transform == "log1p" else signal
 
     @cached_property
     def _loaded(self) -> tuple[Puffin, torch.device]:
         device = usable_device(self.device)
         return load_puffin(self.weights).to(device), device
+
+
+def _signal(predicted: Tensor) -> Tensor:
+    """Give the signal at each base in the order of the channels: `(2, tiles, 10, bases)` to `(tiles, 10, bases)`."""
+    return predicted.mean(0)[:, list(_TRACKS)].expm1()

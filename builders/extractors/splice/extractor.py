@@ -30,6 +30,7 @@ try:
     from builders.extractors.networks.per_base import bins_of_a_tile, per_bin, sequences_a_call
     from builders.extractors.networks.torch_device import usable_device
     from builders.extractors.splice.files import load_splice
+    from builders.extractors.splice.mutants import SpliceMutants
     from builders.extractors.splice.network import SpliceNetwork
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the splice extractor needs torch: {how_to_install('torch')}") from error
@@ -187,6 +188,12 @@ class SpliceExtractor:
         networks, _ = self._loaded
         found = per_bin(site_probabilities(networks, onehot), self.bin_size)
         return {_FEATURE_SET: torch.cat([found.sum(2), found.amax(2)], dim=1)}
+
+    def mutants(self, sequence: NDArray[np.uint8]) -> SpliceMutants:
+        """Make the single-base mutants of a tile of bins of 1 bp."""
+        assert self.bin_size == 1, "of one base the sum and the maximum are the same"
+        networks, _ = self._loaded
+        return SpliceMutants(networks, self.encoded(sequence[None]))
 
     @cached_property
     def _loaded(self) -> tuple[list[SpliceNetwork], torch.device]:

@@ -47,7 +47,9 @@ class ResidualUnit(nn.Module):
         self.slope = flavour.negative_slope
         self.batchnorm1 = nn.BatchNorm1d(WIDTH, eps=flavour.epsilon)
         self.batchnorm2 = nn.BatchNorm1d(WIDTH, eps=flavour.epsilon)
-        padding = size.dilation * (size.kernel - 1) // 2
+        self.reach = size.dilation * (size.kernel - 1)
+        """Places on each side that the output depends on."""
+        padding = self.reach // 2
         self.conv1 = nn.Conv1d(WIDTH, WIDTH, size.kernel, dilation=size.dilation, padding=padding)
         self.conv2 = nn.Conv1d(WIDTH, WIDTH, size.kernel, dilation=size.dilation, padding=padding)
 
@@ -56,6 +58,14 @@ class ResidualUnit(nn.Module):
         hidden = self.conv1(F.leaky_relu(self.batchnorm1(x), self.slope))
         added: Tensor = self.conv2(F.leaky_relu(self.batchnorm2(hidden), self.slope))
         return x + added
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Give the trunk after this unit without the `reach` places at either end, which depend on what lies beyond."""
+        hidden = x
+        for norm, conv in ((self.batchnorm1, self.conv1), (self.batchnorm2, self.conv2)):
+            hidden = F.leaky_relu(norm(hidden), self.slope)
+            hidden = F.conv1d(hidden, conv.weight, conv.bias, dilation=conv.dilation)
+        return x[..., self.reach : x.shape[2] - self.reach] + hidden
 
 
 class Skip(nn.Module):

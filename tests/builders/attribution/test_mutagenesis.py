@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from builders.attribution.bins import Bins
 from builders.attribution.mutagenesis import mutagenesis
 from builders.extractors.base import Extractor, ExtractorOptions, load_extractor
-from builders.extractors.puffin.network import Puffin
+from builders.extractors.networks.onehot import encode
+from builders.extractors.puffin.mutants import PuffinMutants
+from builders.extractors.puffin.network import FLANK_BP, Puffin, by_strand, load_puffin
+from builders.extractors.splice.extractor import site_probabilities
+from builders.extractors.splice.mutants import SpliceMutants
 from builders.extractors.splice.network import OPEN, SpliceNetwork, Unit
 from catalog import Interval
 
@@ -28,15 +32,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("weights")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        torch.save(SpliceNetwork([Unit(5, 1)] * 4, OPEN).state_dict(), made / "open.pt")
+        for name in ("open.pt", "other.pt"):
+            torch.save(SpliceNetwork([Unit(5, 1)] * 4, OPEN).state_dict(), made / name)
         torch.save(Puffin().state_dict(), made / "puffin.pth")
     return made
 
 
 def extractor(name: str, folder: Path, bin_size: int) -> Extractor:
-    weights = {"splice": "open.pt", "puffin": "puffin.pth"}.get(name)
+    files = {"splice": ["open.pt", "other.pt"], "puffin": ["puffin.pth"]}.get(name, [])
     options = ExtractorOptions(bin_size=bin_size, device="cpu")
-    return load_extractor(name, options, {} if weights is None else {"weights": str(folder / weights)})
+    weights = ",".join(str(folder / file) for file in files)
+    return load_extractor(name, options, {"weights": weights} if weights else {})
 
 
 def drawn(length: int, seed: int, letters: bytes = b"ACGTacgtN") -> NDArray[np.uint8]:
@@ -63,7 +69,7 @@ def by_full_forwards(bins: Bins, sequence: NDArray[np.uint8], places: NDArray[np
 
 
 @pytest.mark.parametrize("name", ["splice", "motif", "kmer", "onehot"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(bin_size=st.integers(4, 40), length=st.integers(1, 130), seed=st.integers(0, 99), data=st.data())
 def test_the_bins_that_read_a_place_change_as_full_forwards_do(
     name: str, bin_size: int, length: int, seed: int, data: st.DataObject, folder: Path
@@ -78,14 +84,36 @@ def test_the_bins_that_read_a_place_change_as_full_forwards_do(
     assert (found[np.arange(len(places)), places % 4] == 0).all()
 
 
-def test_puffins_transforms_of_another_size_change_nothing_that_counts(folder: Path) -> None:
-    bins = Bins.over(Interval("c", 0, 1200), extractor("puffin", folder, 1), bin_size=1, channels=["GRO_CAP_minus"])
-    assert bins.most_affected == 651
-    sequence = drawn(bins.length, 3, b"ACGT")
-    places = np.array([0, 325, 700, 1200, bins.length - 1])
-    found = mutagenesis(bins, sequence, places)
-    assert np.abs(found).max() > 1e-3
-    np.testing.assert_allclose(found, by_full_forwards(bins, sequence, places), atol=2e-4)
+@settings(max_examples=10, deadline=None)
+@given(length=st.integers(1, 120), seed=st.integers(0, 99), data=st.data())
+def test_of_each_layer_only_the_places_that_a_base_reaches_differ(length: int, seed: int, data: st.DataObject) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = SpliceNetwork([*[Unit(3, 1)] * 4, *[Unit(5, 2)] * 4], OPEN).eval().requires_grad_(False)
+    sequence = drawn(length + 2 * network.flank_bp, seed, b"ACGT")
+    place, base = data.draw(st.integers(0, len(sequence) - 1)), data.draw(st.integers(0, 3))
+    mutant = sequence.copy()
+    mutant[place] = LETTERS[base]
+    both = encode(torch.from_numpy(np.stack([sequence, mutant]))).double()
+    expected = site_probabilities([network.double()], both).sum(2)
+    found = SpliceMutants([network], both[:1]).changes(np.array([place]), np.array([base]))
+    np.testing.assert_allclose(found[0, :4], (expected[1] - expected[0]).numpy(), atol=1e-10)
+
+
+@pytest.mark.parametrize("length", [3, 40, 700])
+def test_the_effects_of_changed_elements_are_those_of_the_whole_network(length: int, folder: Path) -> None:
+    network = load_puffin(folder / "puffin.pth").double()
+    sequence = drawn(length + 2 * FLANK_BP, 3)
+    places = np.array([0, 49, 325, len(sequence) // 2, len(sequence) - 51, len(sequence) - 1])
+    bases = np.array([0, 1, 2, 3, 0, 1])
+    whole = np.repeat(sequence[None], len(places) + 1, axis=0)
+    whole[np.arange(len(places)), places] = LETTERS[bases]
+    onehot = encode(torch.from_numpy(whole)).double()
+    output = network(onehot).mean(0).sum(2).numpy()
+    mutants = PuffinMutants(network, onehot[-1:], signal=lambda before: by_strand(before).mean(0))
+    expected = output[:-1] - output[-1]
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(mutants.changes(places, bases), expected, atol=1e-10)
 
 
 @pytest.mark.slow
