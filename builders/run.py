@@ -5,6 +5,7 @@ them (`builders.execution.scheduling`), options of a build (`builders.request`).
 """
 
 import os
+import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +18,14 @@ from distributed import Client
 from builders.execution.cluster import outcomes
 from builders.execution.report import BuildReport
 from builders.execution.scheduling import Progress, ShardScheduler, Stage, workers_of
-from builders.execution.shard import Job
+from builders.execution.shard import Job, ShardBuilder
 from builders.execution.source_spec import assembly_of, describe_source, fingerprinting
 from builders.execution.tasks import Task
 from builders.execution.worker import pad_rows_on_worker
 from builders.extractors.base import ExtractorOptions
 from builders.plan import chosen_contigs, describe, existing_store, make_plan
 from builders.request import BuildRequest, FeaturesRequest
-from builders.source import Source, notes_of
+from builders.source import Source, notes_of, pad_rows
 from catalog import FeatureSet, Grid
 from catalog.runtime.locations import absolute
 from catalog.value_type import Dtype
@@ -181,8 +182,9 @@ def carry_out(
     report: BuildReport,
     progress: Progress | None,
     stage: Stage,
+    in_process: bool = False,
 ) -> None:
-    """Run a job, on workers that are started only if there is work.
+    """Run a job, on workers that are started only if there is work; or in this process.
 
     Parameters
     ----------
@@ -193,6 +195,9 @@ def carry_out(
     report
         Updated in place.
     """
+    if in_process:
+        _carry_out_here(build.job, store, declare_and_plan, report, progress=progress, stage=stage)
+        return
     job, source = build.job, build.source
     started = time.perf_counter()
     on_gpu = source.flops_per_bin > 0
@@ -220,6 +225,36 @@ def carry_out(
             work.store.unseal()
             stage(f"computing {len(work.todo):,} shards")
             ShardScheduler(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
+    report.seconds = time.perf_counter() - started
+
+
+def _carry_out_here(
+    job: Job,
+    store: Store | None,
+    declare_and_plan: Callable[[Pads | None], Work],
+    report: BuildReport,
+    *,
+    progress: Progress | None,
+    stage: Stage,
+) -> None:
+    """Run a job in this process: for little work, which starting a worker would outlast. The first error ends it."""
+    started = time.perf_counter()
+    with closing(job.source.make()) as source:
+        is_new = store is None or not set(job.feature_sets) <= set(store.feature_sets())
+        pads = {name: row.tolist() for name, row in pad_rows(source).items()} if is_new else None
+        work = declare_and_plan(pads)
+        report.planned, report.was_there = len(work.tasks), len(work.tasks) - len(work.todo)
+        if work.todo:
+            work.store.unseal()
+            stage(f"computing {len(work.todo):,} shards")
+            builder = ShardBuilder(source, job, device=job.source.options.device, worker=platform.node())
+            report.begin()
+            whole = sum(task.n_bins for task in work.todo)
+            for task in work.todo:
+                report.add(builder.build(task))
+                if progress is not None:
+                    progress(report.bins_done, whole)
+            report.end()
     report.seconds = time.perf_counter() - started
 
 

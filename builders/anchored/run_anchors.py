@@ -116,11 +116,21 @@ def build_anchors(
 
 
 def run_anchor_build(
-    store_url: str, request: AnchorRequest, *, progress: Progress | None = None, stage: Stage | None = None
+    store_url: str,
+    request: AnchorRequest,
+    *,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
+    in_process: bool = False,
 ) -> AnchorReport:
     """Compute windows around anchors and write them into a store. Idempotent: a second run does only what is missing.
 
     The store need not have a grid, nor exist. Contigs that were chosen are part of what the anchors' name stands for.
+
+    Parameters
+    ----------
+    in_process
+        Compute here, without workers.
 
     Raises
     ------
@@ -171,7 +181,14 @@ def run_anchor_build(
         run=started.job.run, notes=started.job.source.notes, source_notes=started.notes, anchors=len(table)
     )
     carry_out(
-        started, request, store=store, declare_and_plan=declare_and_plan, report=report, progress=progress, stage=say
+        started,
+        request,
+        store=store,
+        declare_and_plan=declare_and_plan,
+        report=report,
+        progress=progress,
+        stage=say,
+        in_process=in_process,
     )
     return report
 

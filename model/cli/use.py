@@ -34,12 +34,14 @@ from model.cli.options import (
     TargetColumn,
     Targets,
 )
+from model.cli.probe import app as probe_app
 from model.cli.train import app as train_app
 from model.evaluation.resampling import Resample, drawn
 from model.registry import find_model, model_names
 
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(train_app)
+app.add_typer(probe_app)
 
 MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write with the predictions.")]
 

@@ -56,15 +56,9 @@ def write_report(
     """
     best = max((result["spearman"] for result in results), default=None)
     rows = "\n".join(_row(result, is_best=result["spearman"] == best) for result in results)
-    pictures = "\n".join(_figure(picture, caption) for picture, caption in figures)
+    pictures = "\n".join(picture_html(picture, caption) for picture, caption in figures)
     took = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
-    document = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{html.escape(title)}</title><style>{_CSS}</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p>{html.escape(lead)}</p>
-{"".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)}
-<h2>Scores on held-out genes</h2>
+    body = f"""<h2>Scores on held-out genes</h2>
 <table><thead><tr><th>model</th><th>bins</th><th>test genes</th><th>Spearman</th><th>± 2 sd</th>
 <th>drawn by</th><th>sd over seeds</th><th>share bases with training windows</th></tr></thead>
 <tbody>{rows}</tbody></table>
@@ -72,11 +66,33 @@ def write_report(
 <h2>What it took</h2>
 <table><tbody>{took}</tbody></table>
 <h2>Do it again</h2>
-<pre>{html.escape(chr(10).join(commands))}</pre>
+<pre>{html.escape(chr(10).join(commands))}</pre>"""
+    return write_page(path, title=title, lead=lead, notes=notes, body=body)
+
+
+def write_page(path: Path, *, title: str, lead: str, notes: Sequence[str], body: str) -> Path:
+    """Write a page with any body, which is HTML already; all else is text."""
+    document = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}</title><style>{_CSS}</style></head><body>
+<h1>{html.escape(title)}</h1>
+<p>{html.escape(lead)}</p>
+{"".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)}
+{body}
 </body></html>
 """
     write_atomic(path, document.encode())
     return path
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, best: int | None = None) -> str:
+    """Give a table of texts as HTML, with the row `best` set off."""
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    lines = [
+        f"<tr{' class=best' if number == best else ''}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        for number, row in enumerate(rows)
+    ]
+    return f"<table><thead><tr>{names}</tr></thead><tbody>" + "</tr>\n".join(lines) + "</tr></tbody></table>"
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -103,7 +119,8 @@ def _row(result: Mapping[str, Any], *, is_best: bool) -> str:
     return f"<tr{' class=best' if is_best else ''}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _figure(picture: Path, caption: str) -> str:
+def picture_html(picture: Path, caption: str) -> str:
+    """Give a PNG with its caption as HTML, the picture in it."""
     data = base64.b64encode(picture.read_bytes()).decode("ascii")
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from loaders import BatchLoader, GeneBatch, GeneDataset
-from model.free_memory import available_bytes
+from model.device import available_bytes
 from model.networks.base import ExpressionModel
 from model.training.config import TrainConfig
 

@@ -155,6 +155,13 @@ MODELLING = {
     "plot": [Use("{}/genome.store sim1:300000 --out {}/window.png --n-bins 11", "window.png")],
 }
 LONG = {
+    "probe": [
+        Use(
+            "--task {}/task.tsv --fasta {}/new/genome.fa --features kmer:2 --draws 20 --fractions 1 --cache {}/probed "
+            "--out {}/probe --device cpu",
+            "probe/report.html",
+        )
+    ],
     "interpret": [Use(f"{{}}/runs/paper --store {{}}/genome.store {TABLES} --draws 20 --out {{}}/figures", "figures")],
     "demo": [Use("--size tiny --out {}/demo --backbone {}/runs/paper/backbone", "demo")],
 }
@@ -293,6 +300,8 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     unpack_format1(made.folder)
     (made.folder / "some.bed").write_text("sim1\t300000\t300020\n")
     (made.folder / "ncbi.tsv").write_text("symbol\nSIM1\n")
+    rows = [f"sim1\t{300_000 + 30 * place}\t{300_020 + 30 * place}\t{place % 7}\n" for place in range(40)]
+    (made.folder / "task.tsv").write_text("contig\tstart\tend\tactivity\n" + "".join(rows))
     write_keras(made.folder / "xpresso.h5")
     (made.folder / "calls.vcf").write_text(
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nsim1\t300000\t.\tA\tC,<DEL>\t.\t.\t.\n"

@@ -6,7 +6,7 @@ Belongs here: budgets that are given, checked, and those that are measured. Does
 
 import torch
 
-from model.free_memory import available_bytes
+from model.device import available_bytes
 
 _UNMEASURED_BYTES = 2 << 30
 """Of a GPU's memory, until a step has shown what training takes."""

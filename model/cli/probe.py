@@ -1,0 +1,46 @@
+"""The verb that probes representations.
+
+    featurestore probe --task t.tsv --features kmer:5,hf:FOLDER --heads ridge,cnn --seeds 5 --out probe
+
+Belongs here: options. Does not: logic that a Python user could not call.
+"""
+
+import json
+
+import typer
+
+from catalog.runtime.progress import bar
+from featurestore.cli.derived import takes
+from featurestore.cli.options import AsJson
+from model.probes.request import ProbeRequest
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+@takes(ProbeRequest)
+def probe(request: ProbeRequest, as_json: AsJson = False) -> None:
+    """Say what representations of sequence are worth on a measured task, beside one-hot and composition.
+
+    Features are computed once and kept; each score is kept as soon as it is known, so that the same command goes on
+    where it was stopped, and may name more representations, heads or seeds. Writes report.html, scores.tsv, targets.tsv
+    and curve.tsv.
+    """
+    from model.probes.run import run_probe
+
+    with bar("probe", unit="bins") as shown:
+        report = run_probe(request, progress=shown, stage=shown.stage)
+    if as_json:
+        print(json.dumps({"out": report.out, "scores": report.table.to_dicts(), "notes": report.notes}, indent=1))
+        return
+    metric = report.table.columns[3]
+    print(
+        f"{'representation':<30} {'head':<9} {metric:>9} {'2 sd':>7} {'seeds sd':>9} {'less one-hot':>13} {'2 sd':>7}"
+    )
+    for row in report.table.iter_rows(named=True):
+        figures = [row[name] for name in (metric, "two_sd", "sd_seeds", "difference", "difference_two_sd")]
+        shown_figures = ["-" if value is None or value != value else f"{value:.3f}" for value in figures]
+        print("{:<30} {:<9} {:>9} {:>7} {:>9} {:>13} {:>7}".format(row["representation"], row["head"], *shown_figures))
+    for note in report.notes:
+        print(note)
+    print(f"{report.out}/report.html: {report.fitted:,} fits, {report.was_there:,} were there")

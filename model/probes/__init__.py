@@ -1,0 +1,1 @@
+"""Probes: what a representation of sequence says of a measured task, beside one-hot sequence and composition."""
