@@ -26,7 +26,7 @@ def test_words_beat_one_hot_where_a_word_is_what_counts(tmp_path: Path) -> None:
     assert np.isnan(scores["constant"]["pearson"])
     assert scores["kmer:3"]["pearson"] > scores["onehot"]["pearson"] + 0.2
     assert scores["kmer:3"]["difference"] == pytest.approx(scores["kmer:3"]["pearson"] - scores["onehot"]["pearson"])
-    assert scores["kmer:3"]["share_better"] == 1
+    assert scores["kmer:3"]["share_better"] > 0.9
     assert (tmp_path / "probe" / "report.html").read_text().count("data:image/png") == 1
 
 
@@ -112,5 +112,5 @@ def test_the_command_prints_each_score_and_where_the_page_is(
     assert [row["representation"] for row in printed["scores"]] == ["constant", "onehot", "dinucleotide", "kmer:3"]
     assert main(words) == 0
     assert f"{tmp_path / 'out'}/report.html: 0 fits, 9 were there" in capsys.readouterr().out
-    assert main([*words[:3], "--features=none"]) == 1
+    assert main([*words[:3], "--features=none"]) == 2
     assert "Traceback" not in capsys.readouterr().err
