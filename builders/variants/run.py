@@ -3,8 +3,9 @@
     from builders.variants.run import score_variants
     score_variants(VariantsRequest(vcf=Path("calls.vcf.gz"), fasta="hg38.fa", extractor=("puffin",), ...))
 
-Belongs here: chunks, workers, what is done already, the table. Does not: the scores of a chunk
-(`builders.variants.scorer`), the VCF that is written (`builders.variants.vcf`).
+Belongs here: workers, what is done already, the table. Does not: which records make a chunk
+(`builders.variants.chunks`), its scores (`builders.variants.scorer`), the VCF that is written
+(`builders.variants.vcf`).
 
 Chunks are written beside the table, in `NAME.parquet.parts`, as they are done. The same command goes on from there;
 with another file or other options it is refused. Only receipts come back from workers.
@@ -13,12 +14,12 @@ with another file or other options it is refused. Only receipts come back from w
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
@@ -28,7 +29,8 @@ from builders.execution.worker import device_of
 from builders.extractors.base import GROUP
 from builders.extractors.source import GenomeFile
 from builders.factories import find_factory
-from builders.variants.read import Record, VariantFile
+from builders.variants.chunks import Chunk, read_chunks, write_chunks
+from builders.variants.read import VariantFile
 from builders.variants.request import VariantsRequest
 from builders.variants.scorer import CODE_VERSION, Scorer, ScorerSpec, scorer_of
 from builders.variants.vcf import require_writable, write_vcf
@@ -64,18 +66,6 @@ class VariantsReport:
     licences: tuple[str, ...]
 
 
-class Chunk(NamedTuple):
-    """Neighbouring records; alleles of one site are never split."""
-
-    number: int
-    records: tuple[Record, ...]
-
-    @property
-    def n_alleles(self) -> int:
-        """Rows of the table."""
-        return sum(len(record.alts) for record in self.records)
-
-
 def score_variants(
     request: VariantsRequest, *, progress: Progress | None = None, stage: Callable[[str], None] = lambda name: None
 ) -> VariantsReport:
@@ -86,11 +76,9 @@ def score_variants(
     VcfError, FastaError, ValueError
         If the input does not fit; nothing is computed then.
     RefMismatch
-        If a REF differs from the genome and that was to be an error; chunks that were done stay.
+        If a REF differs from the genome and that was to be an error; nothing is computed then, either.
     """
-    stage(f"reading {request.vcf}")
     variants = VariantFile(request.vcf)
-    total = sum(len(record.alts) for record in variants)  # also finds a file that breaks off, before long work
     spec = scorer_spec(request, stage=stage)
     scorer = scorer_of(spec)
     if request.vcf_out is not None:
@@ -102,9 +90,13 @@ def score_variants(
     licences = tuple(model.extractor.licence for model in scorer.models)
     if out.exists():
         _require_same(_key_of(out), key, where=out)
-        found = [0, 0]
+        _require_no_mismatch(request, out)
+        computed = was_there = 0
     else:
-        found = _compute(request, spec, parts, key, variants, total=total, progress=progress, stage=stage)
+        chunks = _begun(request, scorer, parts, key, variants, stage=stage)
+        todo = [chunk for chunk in chunks if not _part(parts, chunk.number).exists()]
+        computed, was_there = len(todo), len(chunks) - len(todo)
+        _compute(request, spec, parts, chunks, todo, progress=progress, stage=stage)
         stage(f"writing {out}")
         _join(parts, out, key, empty=scorer.score([]))
     if request.vcf_out is not None:
@@ -113,10 +105,10 @@ def score_variants(
     counts = pl.scan_parquet(out, glob=False).select(pl.col("status").value_counts()).unnest("status").collect()
     return VariantsReport(
         out=str(out),
-        alleles=total,
+        alleles=counts["count"].sum(),
         statuses=dict(sorted(counts.iter_rows())),
-        computed=found[0],
-        was_there=found[1],
+        computed=computed,
+        was_there=was_there,
         licences=licences,
     )
 
@@ -169,37 +161,75 @@ def _key(request: VariantsRequest, spec: ScorerSpec, scorer: Scorer) -> dict[str
     }
 
 
-def _compute(
+def _begun(
     request: VariantsRequest,
-    spec: ScorerSpec,
+    scorer: Scorer,
     parts: Path,
     key: Mapping[str, Any],
     variants: VariantFile,
     *,
-    total: int,
+    stage: Callable[[str], None],
+) -> list[Chunk]:
+    """Read the variants into chunks, or those that a stopped run has read, and check them: before long work."""
+    plan, lines = parts / "plan.json", parts / "records.jsonl"
+    is_begun = plan.exists()
+    if is_begun:
+        _require_same(read_object(plan, mend=f"remove {parts}"), key, where=parts)
+    try:
+        if not is_begun or not lines.exists():
+            stage(f"reading {request.vcf}")
+            parts.mkdir(parents=True, exist_ok=True)
+            write_chunks(variants, request.chunk, lines)
+        chunks = read_chunks(lines)
+        if request.ref_mismatch == "error":
+            stage("comparing each REF with the genome")
+            for record in scorer.mismatches(record for chunk in chunks for record in chunk.records()):
+                raise _mismatch(record.contig, record.position + 1, record.ref)
+        write_atomic(plan, json.dumps(key).encode())
+    except BaseException:
+        if not is_begun:  # the same command with other files may follow
+            lines.unlink(missing_ok=True)
+            with suppress(OSError):
+                parts.rmdir()
+        raise
+    return chunks
+
+
+def _mismatch(contig: str, position: int, ref: str) -> RefMismatch:
+    return RefMismatch(
+        f"{contig}:{position} has REF {ref}, and the genome has other bases there; is it of another assembly? "
+        "`ref_mismatch='count'` gives such rows a status"
+    )
+
+
+def _require_no_mismatch(request: VariantsRequest, out: Path) -> None:
+    """Refuse a table that an earlier run counted mismatches in, where they are now an error."""
+    wrong = pl.scan_parquet(out, glob=False).filter(pl.col("status") == "ref_mismatch").head(1).collect()
+    if request.ref_mismatch == "error" and not wrong.is_empty():
+        raise _mismatch(*wrong.select("contig", "position", "ref").row(0))
+
+
+def _compute(
+    request: VariantsRequest,
+    spec: ScorerSpec,
+    parts: Path,
+    chunks: Sequence[Chunk],
+    todo: Sequence[Chunk],
+    *,
     progress: Progress | None,
     stage: Callable[[str], None],
-) -> list[int]:
-    """Compute the chunks that are not there yet; give how many were computed, and how many were there."""
-    plan = parts / "plan.json"
-    if plan.exists():
-        _require_same(read_object(plan, mend=f"remove {parts}"), key, where=parts)
-    else:
-        parts.mkdir(parents=True, exist_ok=True)
-        write_atomic(plan, json.dumps(key).encode())
-    chunks = list(_chunks(variants, request.chunk))
-    todo = [chunk for chunk in chunks if not _part(parts, chunk.number).exists()]
+) -> None:
+    """Compute the chunks that are not there yet."""
+    total = sum(chunk.n_alleles for chunk in chunks)
     done = total - sum(chunk.n_alleles for chunk in todo)
     stage(f"scoring {total - done:,} alleles")
-    strict = request.ref_mismatch == "error"
-    for chunk in _carried_out(request, partial(_score_chunk, spec=spec, parts=parts, strict=strict), todo):
+    for chunk in _carried_out(request, partial(_score_chunk, spec=spec, parts=parts), todo):
         done += chunk.n_alleles
         if progress is not None:
             progress(done, total)
-    return [len(todo), len(chunks) - len(todo)]
 
 
-def _carried_out(request: VariantsRequest, function: Callable[[Chunk], None], todo: list[Chunk]) -> Iterator[Chunk]:
+def _carried_out(request: VariantsRequest, function: Callable[[Chunk], None], todo: Sequence[Chunk]) -> Iterator[Chunk]:
     """Run chunks in this process, or on workers, as builds do; give each when it is done."""
     if request.workers is None and request.scheduler is None:
         for chunk in todo:
@@ -224,32 +254,11 @@ def _on_worker(chunk: Chunk, *, function: Callable[..., None], device: str, spre
     function(chunk, device=device_of(device, spread=spread))
 
 
-def _score_chunk(chunk: Chunk, *, spec: ScorerSpec, parts: Path, strict: bool, device: str | None = None) -> None:
+def _score_chunk(chunk: Chunk, *, spec: ScorerSpec, parts: Path, device: str | None = None) -> None:
     """Score a chunk and write its part."""
-    table = scorer_of(spec, device=device).score(chunk.records)
-    if strict and not (wrong := table.filter(pl.col("status") == "ref_mismatch")).is_empty():
-        first = wrong.row(0, named=True)
-        raise RefMismatch(
-            f"{first['contig']}:{first['position']} has REF {first['ref']}, and the genome has other bases there; is "
-            "it of another assembly? `ref_mismatch='count'` gives such rows a status"
-        )
+    table = scorer_of(spec, device=device).score(chunk.records())
     with replacing(_part(parts, chunk.number)) as partial_file:
         table.write_parquet(partial_file)
-
-
-def _chunks(variants: VariantFile, size: int) -> Iterator[Chunk]:
-    """Cut the records into chunks of about `size` alleles; neighbours of one position stay together."""
-    held: list[Record] = []
-    n_alleles = number = 0
-    for record in variants:
-        is_new = not held or (held[-1].contig, held[-1].position) != (record.contig, record.position)
-        if n_alleles >= size and is_new:
-            yield Chunk(number, tuple(held))
-            held, n_alleles, number = [], 0, number + 1
-        held.append(record)
-        n_alleles += len(record.alts)
-    if n_alleles:
-        yield Chunk(number, tuple(held))
 
 
 def _part(parts: Path, number: int) -> Path:

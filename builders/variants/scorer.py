@@ -5,10 +5,9 @@ themselves (`builders.variants.scores`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -192,6 +191,13 @@ class Scorer:
             table["normalised"] = pl.Series(shown, dtype=pl.String)
         return pl.DataFrame(table | dict(zip(self.columns(), found, strict=True)))
 
+    def mismatches(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Give the records whose REF differs from the genome; reads no more than those bases."""
+        with closing(self.spec.genome.open()) as fasta:
+            for record in records:
+                if any(self._row(fasta, record, alt).status == "ref_mismatch" for alt in record.alts):
+                    yield record
+
     def _row(self, fasta: Fasta, record: Record, alt: str) -> _Row:
         allele = Allele(record.position, record.ref.upper(), alt.upper())
         status = kind_of(allele.alt, allele.ref)
@@ -323,14 +329,14 @@ def _bases_of(fasta: Fasta, contig: str) -> Callable[[int, int], bytes]:
     return bases
 
 
-@lru_cache(maxsize=1)
-def _made(run: str, device: str | None) -> list[Scorer]:
-    return []
+_OF_PROCESS: dict[tuple[str, str | None], Scorer] = {}
+"""The scorer of the last run and device, so that a worker loads weights once and not for each chunk."""
 
 
 def scorer_of(spec: ScorerSpec, *, device: str | None = None) -> Scorer:
-    """Make the scorer of a run, once a process."""
-    held = _made(spec.run, device)
-    if not held:
-        held.append(spec.make(device=device))
-    return held[0]
+    """Make the scorer of a run, once a process; that of the run before is freed."""
+    key = (spec.run, device)
+    if key not in _OF_PROCESS:
+        _OF_PROCESS.clear()
+        _OF_PROCESS[key] = spec.make(device=device)
+    return _OF_PROCESS[key]

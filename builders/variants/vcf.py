@@ -7,7 +7,7 @@ Belongs here: names and values of the fields. Does not: reading (`builders.varia
 import math
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,9 @@ def write_vcf(variants: VariantFile, table: pl.DataFrame, out: Path) -> None:
         A row for each ALT allele, in the order of the file.
     """
     columns = [name for name in table.columns if name not in _NO_SCORES]
-    fields = {_STATUS: table["status"].to_list()}
-    for name in columns:
-        fields[f"FS_{re.sub(r'[^A-Za-z0-9_.]', '_', name)}"] = table[name].to_list()
+    names = [_STATUS, *(f"FS_{re.sub(r'[^A-Za-z0-9_.]', '_', name)}" for name in columns)]
     # As text: htslib would not write a record of which the header lacks a contig, filter or field.
-    lines = chain(_header(variants, list(fields)), _lines(variants, fields))
+    lines = chain(_header(variants, names), _lines(variants, names, table.select("status", *columns).iter_rows()))
     pieces = (f"{line}\n".encode() for line in lines)
     with replacing(out) as partial, partial.open("wb") as file:
         file.writelines(bgzf.packed(pieces) if out.suffix == ".gz" else pieces)
@@ -74,15 +72,13 @@ def _header(variants: VariantFile, names: list[str]) -> list[str]:
     return [before, *added, columns]
 
 
-def _lines(variants: VariantFile, fields: dict[str, list[Any]]) -> Iterator[str]:
-    row = 0
+def _lines(variants: VariantFile, names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Iterator[str]:
     for found in variants.parsed():
         line = str(found).rstrip("\r\n").split("\t")
-        end = row + len(found.ALT)
-        if end > row:
-            info = ";".join(f"{name}={','.join(map(_shown, values[row:end]))}" for name, values in fields.items())
+        if found.ALT:
+            values = zip(*islice(rows, len(found.ALT)), strict=True)
+            info = ";".join(f"{name}={','.join(map(_shown, one))}" for name, one in zip(names, values, strict=True))
             line[7] = info if line[7] in (".", "") else f"{line[7]};{info}"
-        row = end
         yield "\t".join(line)
 
 

@@ -153,10 +153,33 @@ def test_a_changed_file_of_variants_is_refused(files: tuple[Path, Path]) -> None
         score_variants(request(files))
 
 
-def test_a_ref_that_differs_is_an_error_where_that_is_asked_for(files: tuple[Path, Path]) -> None:
+def test_a_ref_that_differs_anywhere_is_an_error_before_anything_is_computed(files: tuple[Path, Path]) -> None:
+    calls = calls_made()
+    with pytest.raises(RefMismatch, match="chr1:1001 has REF"):
+        score_variants(request(files, ref_mismatch="error", chunk=1))  # the last record but one
+    assert calls_made() == calls
+    assert not list(files[0].parent.glob("scores.parquet*"))
+    scored(request(files))
     with pytest.raises(RefMismatch, match="chr1:1001 has REF"):
         score_variants(request(files, ref_mismatch="error"))
-    assert not (files[0].parent / "scores.parquet").exists()
+
+
+def test_the_variants_are_parsed_once_and_once_more_for_the_vcf_that_is_written(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parses = []
+    parsed = VariantFile.parsed
+    monkeypatch.setattr(VariantFile, "parsed", lambda self: (parses.append(self.path), parsed(self))[1])
+    wanted = request(files, chunk=4, vcf_out=files[1].parent / "out.vcf")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_variants(wanted, progress=stop)
+    assert len(parses) == 1
+    score_variants(wanted)
+    assert len(parses) == 2
 
 
 def test_a_truncated_file_is_refused_before_anything_is_computed(files: tuple[Path, Path]) -> None:
