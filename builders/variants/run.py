@@ -103,10 +103,11 @@ def score_variants(
         stage(f"writing {request.vcf_out}")
         write_vcf(variants, pl.read_parquet(out, glob=False), required_path(request.vcf_out))
     counts = pl.scan_parquet(out, glob=False).select(pl.col("status").value_counts()).unnest("status").collect()
+    statuses: dict[str, int] = dict(sorted(counts.iter_rows()))
     return VariantsReport(
         out=str(out),
-        alleles=counts["count"].sum(),
-        statuses=dict(sorted(counts.iter_rows())),
+        alleles=sum(statuses.values()),
+        statuses=statuses,
         computed=computed,
         was_there=was_there,
         licences=licences,
