@@ -223,7 +223,8 @@ def carry_out(
         if work.todo:
             client = client or start()
             work.store.unseal()
-            stage(f"computing {len(work.todo):,} shards")
+            licence = source.licence.strip()
+            stage(f"computing {len(work.todo):,} shards" + (f"; licence: {licence}" if licence else ""))
             ShardScheduler(client, work.store, job, work.todo, report, on_gpu=on_gpu, progress=progress).carry_out()
     report.seconds = time.perf_counter() - started
 

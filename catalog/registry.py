@@ -66,6 +66,8 @@ class KnownSet(BaseModel):
     """Number of the assembly's contigs that it is declared on."""
     anchors: tuple[str, ...]
     """Names of its anchored arrays."""
+    overlays: tuple[str, ...] = ()
+    """Names of its overlays, such as `NA12878/1`."""
     shards: int = Field(ge=0, le=_MOST)
     """Shards of the complete set, those of anchored arrays included."""
     committed: int = Field(ge=0, le=_MOST)
@@ -76,9 +78,10 @@ class KnownSet(BaseModel):
 
     @model_serializer(mode="wrap")
     def _as_earlier_versions_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a dtype of float16, the only one that earlier versions know."""
+        """Leave out a dtype of float16, the only one that earlier versions know, and overlays where there are none."""
         document: dict[str, Any] = write(self)
-        return {name: value for name, value in document.items() if (name, value) != ("dtype", "float16")}
+        absent = (("dtype", "float16"), ("overlays", ()), ("overlays", []))
+        return {name: value for name, value in document.items() if (name, value) not in absent}
 
     @model_validator(mode="after")
     def _no_more_than_all(self) -> "KnownSet":

@@ -87,7 +87,7 @@ def score_variants(
     key = _key(request, spec, scorer)
     out = required_path(request.out)
     parts = out.with_name(f"{out.name}.parts")
-    licences = tuple(model.extractor.licence for model in scorer.models)
+    licences = tuple(model.extractor.licence for model in scorer.models if model.extractor.licence.strip())
     if out.exists():
         _require_same(_key_of(out), key, where=out)
         _require_no_mismatch(request, out)
@@ -98,10 +98,10 @@ def score_variants(
         computed, was_there = len(todo), len(chunks) - len(todo)
         _compute(request, spec, parts, chunks, todo, progress=progress, stage=stage)
         stage(f"writing {out}")
-        _join(parts, out, key, empty=scorer.score([]))
+        _join(parts, out, {_KEY: json.dumps(key), "licence": "; ".join(licences)}, empty=scorer.score([]))
     if request.vcf_out is not None:
         stage(f"writing {request.vcf_out}")
-        write_vcf(variants, pl.read_parquet(out, glob=False), required_path(request.vcf_out))
+        write_vcf(variants, pl.read_parquet(out, glob=False), required_path(request.vcf_out), licences=licences)
     counts = pl.scan_parquet(out, glob=False).select(pl.col("status").value_counts()).unnest("status").collect()
     statuses: dict[str, int] = dict(sorted(counts.iter_rows()))
     return VariantsReport(
@@ -266,12 +266,12 @@ def _part(parts: Path, number: int) -> Path:
     return parts / f"{number:08d}.parquet"
 
 
-def _join(parts: Path, out: Path, key: Mapping[str, Any], *, empty: pl.DataFrame) -> None:
+def _join(parts: Path, out: Path, metadata: dict[str, str], *, empty: pl.DataFrame) -> None:
     """Put the parts together, in their order, and remove them."""
     files = sorted(parts.glob("*.parquet"))
     table = pl.scan_parquet(files, glob=False) if files else empty.lazy()
     with replacing(out) as partial_file:
-        table.sink_parquet(partial_file, metadata={_KEY: json.dumps(key)})
+        table.sink_parquet(partial_file, metadata=metadata)
     shutil.rmtree(parts)
 
 

@@ -43,24 +43,28 @@ def require_writable(variants: VariantFile, columns: Sequence[str], out: Path) -
         raise FileNotFoundError(f"there is no folder {out.parent} for `vcf_out=`; make it, or name another")
 
 
-def write_vcf(variants: VariantFile, table: pl.DataFrame, out: Path) -> None:
+def write_vcf(variants: VariantFile, table: pl.DataFrame, out: Path, *, licences: Sequence[str]) -> None:
     """Write the records of a file with the rows of the table as INFO fields; nothing else of them changes.
 
     Parameters
     ----------
     table
         A row for each ALT allele, in the order of the file.
+    licences
+        Of what the scores were computed with, for the header.
     """
     columns = [name for name in table.columns if name not in _NO_SCORES]
     names = [_STATUS, *(f"FS_{re.sub(r'[^A-Za-z0-9_.]', '_', name)}" for name in columns)]
     # As text: htslib would not write a record of which the header lacks a contig, filter or field.
-    lines = chain(_header(variants, names), _lines(variants, names, table.select("status", *columns).iter_rows()))
+    lines = chain(
+        _header(variants, names, licences), _lines(variants, names, table.select("status", *columns).iter_rows())
+    )
     pieces = (f"{line}\n".encode() for line in lines)
     with replacing(out) as partial, partial.open("wb") as file:
         file.writelines(bgzf.packed(pieces) if out.suffix == ".gz" else pieces)
 
 
-def _header(variants: VariantFile, names: list[str]) -> list[str]:
+def _header(variants: VariantFile, names: Sequence[str], licences: Sequence[str]) -> list[str]:
     reader = variants.opened()
     before, columns = str(reader.raw_header).rstrip("\n").rsplit("\n", 1)
     reader.close()
@@ -69,7 +73,8 @@ def _header(variants: VariantFile, names: list[str]) -> list[str]:
         f'Description="{"Why an allele was scored or not" if name == _STATUS else "Score by genomic-featurestore"}">'
         for name in names
     ]
-    return [before, *added, columns]
+    stated = [f"##FS_LICENCE={' '.join(licence.split())}" for licence in licences]
+    return [before, *added, *stated, columns]
 
 
 def _lines(variants: VariantFile, names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Iterator[str]:

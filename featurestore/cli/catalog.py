@@ -99,6 +99,8 @@ def show(name: StoreName, catalog: Place = None, as_json: AsJson = False) -> Non
         print(f"  {plain(', '.join(item.channels[:12]))}{', ...' if len(item.channels) > 12 else ''}")
         if item.anchors:
             print(f"  anchors: {', '.join(item.anchors)}")
+        if item.overlays:
+            print(f"  overlays: {plain(', '.join(item.overlays))}")
         print(f"  licence: {plain(item.licence)}")
         print(f"  cite: {plain(item.citation)}")
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from catalog.registry import UNKNOWN
 from catalog.runtime.files import replacing, write_atomic
 from catalog.runtime.plugins import PluginError, load_plugin, plugins
 from catalog.runtime.progress import bar, in_figures
@@ -139,6 +140,8 @@ def info(store: StoreUrl, as_json: AsJson = False) -> None:
             f"by {plain(item['extractor'])} {plain(item['fingerprint'])[:12]}"
         )
         print(f"  {plain(', '.join(item['channels'][:12]))}{', ...' if len(item['channels']) > 12 else ''}")
+        if item["overlays"]:
+            print(f"  overlays: {plain(', '.join(item['overlays']))}")
         print(f"  licence: {plain(item['licence']) or 'not stated'}")
 
 
@@ -152,7 +155,8 @@ def describe_store(store: Store) -> dict[str, Any]:
         "sealed": manifest and manifest.model_dump(mode="json", include={"top_hash", "complete", "created"}),
         "assembly": store.assembly.model_dump(mode="json"),
         "feature_sets": [
-            item.model_dump(mode="json", exclude={"channels", "pad"}) | {"channels": list(item.channel_names)}
+            item.model_dump(mode="json", exclude={"channels", "pad"})
+            | {"channels": list(item.channel_names), "overlays": store.overlays(item.name)}
             for item in sets
         ],
     }
@@ -249,12 +253,13 @@ def get(
     opened = open_store(store)
     reader = opened[chosen_set(opened, feature_set, *once)]
     window = reader.window(contig, position, n_bins=n_bins)
-    names = reader.channel_names
+    names, licence = reader.channel_names, reader.feature_set.licence.strip() or UNKNOWN
+    said = f"{len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp"
     if out is not None and out.suffix == ".npz":
-        channels, residual = np.asarray(names), window.residual
+        about = {"channels": np.asarray(names), "residual": window.residual, "licence": licence}
         with replacing(out) as partial, partial.open("wb") as file:
-            np.savez(file, values=window.values, starts=window.starts, channels=channels, residual=residual)
-        print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")
+            np.savez(file, values=window.values, starts=window.starts, **about)
+        print(f"{out}: {said}\nlicence: {plain(licence)}")
         return
     if as_json:
         if out is not None:
@@ -264,6 +269,7 @@ def get(
             "centre": window.centre,
             "residual": window.residual,
             "channels": list(names),
+            "licence": licence,
         }
         print(json.dumps(document | {"starts": window.starts.tolist(), "values": window.values.tolist()}))
         return
@@ -275,6 +281,8 @@ def get(
     text = "\n".join(lines) + "\n"
     if out is None:
         print(text, end="")
+        if licence != UNKNOWN:
+            print(f"licence: {plain(licence)}", file=sys.stderr)
     else:
         write_atomic(out, text.encode())
-        print(f"{out}: {len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp")
+        print(f"{out}: {said}\nlicence: {plain(licence)}")

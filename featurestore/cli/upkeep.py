@@ -228,6 +228,8 @@ def copy(
         )
         if report.top_hash is not None:
             print(f"sealed: top hash {report.top_hash}")
+        for feature_set, licence in report.licences.items():
+            print(f"licence of {plain(feature_set)}: {plain(licence)}")
     raise typer.Exit(0 if report.is_complete else 1)
 
 

@@ -116,6 +116,9 @@ def _file_sets(summary: StoreSummary) -> list[dict[str, Any]]:
         for anchors in item.anchors:
             about = f"Array (anchor, bin, channel) around {anchors}: bins of {item.bin_size} bp; {made}"
             found.append(_file_set(layout.anchored_path(item.name, anchors), about))
+        for overlay in item.overlays:
+            about = f"Overlay {overlay}: bins of {item.bin_size} bp that differ from the reference's; {made}"
+            found.append(_file_set(layout.overlay_path(item.name, layout.overlay_folder(overlay)), about))
     return found
 
 

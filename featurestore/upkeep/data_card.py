@@ -74,6 +74,7 @@ def data_card(
         "## Feature sets",
         _table(_SET_COLUMNS, [_row(item) for item in summary.feature_sets]),
         *_anchored(summary.feature_sets),
+        *_overlays(summary.feature_sets),
         "## Reading it",
         *_examples(summary.feature_sets, lengths),
         f"{_never_built(summary.feature_sets)} stands where nothing was built.",
@@ -124,6 +125,12 @@ def _row(item: KnownSet) -> tuple[str, ...]:
 def _anchored(sets: Iterable[KnownSet]) -> list[str]:
     rows = [(item.name, anchors) for item in sets for anchors in item.anchors]
     return ["Windows centred on anchors to the base:", _table(("feature set", "anchors"), rows)] if rows else []
+
+
+def _overlays(sets: Iterable[KnownSet]) -> list[str]:
+    rows = [(item.name, escaped(overlay)) for item in sets for overlay in item.overlays]
+    about = "Overlays: bins of personal genomes (sample/haplotype) that differ from the reference's:"
+    return [about, _table(("feature set", "overlay"), rows)] if rows else []
 
 
 def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -145,6 +145,7 @@ def _known_set(store: Store, described: FeatureSet, sizes: Mapping[str, int]) ->
         offsets=described.offsets,
         contigs=len(contigs),
         anchors=tuple(array.anchored.anchors for array in arrays),
+        overlays=tuple(sorted(store.overlays(name))),
         shards=len(records),
         committed=sum(record in sizes for record in records),
         licence=described.licence.strip() or UNKNOWN,

@@ -21,6 +21,7 @@ from threading import Lock
 import google_crc32c
 
 from catalog import FeatureSet
+from catalog.registry import UNKNOWN
 from featurestore.anchored.declare import anchored_layout, anchored_names, declare_anchored
 from featurestore.anchored.reader import read_table
 from featurestore.format import layout
@@ -57,6 +58,8 @@ class CopyReport:
     seconds: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
     """Errors of shards that could not be copied, by shard."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """Of each feature set, as the source states it."""
     top_hash: str | None = None
     """Of the destination, if this copy sealed it or found it sealed."""
 
@@ -156,6 +159,7 @@ def copy(
         shards += [shard for feature_set, _ in chosen for shard in copier.plan_anchored(feature_set)]
         shards += [shard for feature_set, _ in chosen for shard in copier.plan_overlays(feature_set)]
     report = CopyReport(source.url, destination.url, [item.name for item, _ in chosen], shards=len(shards))
+    report.licences = {item.name: item.licence.strip() or UNKNOWN for item, _ in chosen}
     with _deferred_interrupt() as raise_interrupt, ThreadPoolExecutor(workers or _workers_for(shards)) as pool:
         futures = {pool.submit(copier.carry, shard): shard for shard in shards}
         try:

@@ -216,6 +216,15 @@ def test_the_vcf_that_is_written_has_every_line_and_the_scores(files: tuple[Path
     assert values == shown
 
 
+def test_the_table_and_the_vcf_state_the_licence(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DinucleotideExtractor, "licence", "academic\nuse only")
+    wanted = request(files, vcf_out=files[1].parent / "out.vcf")
+    score_variants(wanted)
+    assert wanted.vcf_out is not None
+    assert "##FS_LICENCE=academic use only\n#CHROM" in wanted.vcf_out.read_text()
+    assert pl.read_parquet_metadata(wanted.out)["licence"] == "academic\nuse only"
+
+
 def test_a_vcf_that_could_not_be_written_is_refused_before_anything_is_computed(files: tuple[Path, Path]) -> None:
     before, calls = files[1].read_bytes(), calls_made()
     refused = {"is the file of variants itself": files[1], "there is no folder": files[1].parent / "none" / "o.vcf"}

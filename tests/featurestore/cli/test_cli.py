@@ -274,6 +274,18 @@ def test_get_gives_the_same_window_in_every_form(store: Path, tmp_path: Path, ru
     assert (tmp_path / "w.tsv").read_text() == run("get", store, "chr2:3", "--n-bins", 4).out
 
 
+def test_what_leaves_a_store_states_its_licence(built: tuple[Path, Path], tmp_path: Path, run: Run) -> None:
+    window = ("get", built[0], "chr1:5", "--feature-set", "composition", "--n-bins", 1)
+    ran = run(*window)
+    assert (ran.err, len(ran.out.splitlines())) == ("licence: none needed\n", 2)
+    assert json.loads(run(*window, "--json").out)["licence"] == "none needed"
+    for file in (tmp_path / "w.tsv", tmp_path / "w.npz"):
+        assert run(*window, "--out", file).out.endswith("licence: none needed\n")
+    with np.load(tmp_path / "w.npz") as kept:
+        assert kept["licence"] == "none needed"
+    assert "licence of composition: none needed" in run("copy", built[0], tmp_path / "copy").out
+
+
 def test_a_window_has_251_bins_unless_told(store: Path, run: Run) -> None:
     assert len(run("get", store, "chr1:5").out.splitlines()) == 1 + 251
 
