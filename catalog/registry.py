@@ -80,8 +80,11 @@ class KnownSet(BaseModel):
     def _as_earlier_versions_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out a dtype of float16, the only one that earlier versions know, and overlays where there are none."""
         document: dict[str, Any] = write(self)
-        absent = (("dtype", "float16"), ("overlays", ()), ("overlays", []))
-        return {name: value for name, value in document.items() if (name, value) not in absent}
+        return {
+            name: value
+            for name, value in document.items()
+            if (name, value) != ("dtype", "float16") and (name != "overlays" or value)
+        }
 
     @model_validator(mode="after")
     def _no_more_than_all(self) -> "KnownSet":

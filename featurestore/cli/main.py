@@ -256,9 +256,9 @@ def get(
     names, licence = reader.channel_names, reader.feature_set.licence.strip() or UNKNOWN
     said = f"{len(window.starts)} bins x {len(names)} channels, residual {window.residual} bp"
     if out is not None and out.suffix == ".npz":
-        about = {"channels": np.asarray(names), "residual": window.residual, "licence": licence}
+        about = {"channels": np.asarray(names), "residual": np.asarray(window.residual), "licence": np.asarray(licence)}
         with replacing(out) as partial, partial.open("wb") as file:
-            np.savez(file, values=window.values, starts=window.starts, **about)
+            np.savez(file, allow_pickle=False, values=window.values, starts=window.starts, **about)
         print(f"{out}: {said}\nlicence: {plain(licence)}")
         return
     if as_json:
