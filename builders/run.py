@@ -182,9 +182,9 @@ def carry_out(
     report: BuildReport,
     progress: Progress | None,
     stage: Stage,
-    in_process: bool = False,
+    here: Source | None = None,
 ) -> None:
-    """Run a job, on workers that are started only if there is work; or in this process.
+    """Run a job, on workers that are started only if there is work.
 
     Parameters
     ----------
@@ -194,9 +194,11 @@ def carry_out(
         Given the pad rows, or None where the store has them, it declares the arrays and lists the work.
     report
         Updated in place.
+    here
+        A source to compute with in this process, without workers.
     """
-    if in_process:
-        _carry_out_here(build.job, store, declare_and_plan, report, progress=progress, stage=stage)
+    if here is not None:
+        _carry_out_here(build.job, here, store, declare_and_plan, report, progress=progress, stage=stage)
         return
     job, source = build.job, build.source
     started = time.perf_counter()
@@ -231,6 +233,7 @@ def carry_out(
 
 def _carry_out_here(
     job: Job,
+    made: Source,
     store: Store | None,
     declare_and_plan: Callable[[Pads | None], Work],
     report: BuildReport,
@@ -240,7 +243,7 @@ def _carry_out_here(
 ) -> None:
     """Run a job in this process: for little work, which starting a worker would outlast. The first error ends it."""
     started = time.perf_counter()
-    with closing(job.source.make()) as source:
+    with closing(made) as source:
         is_new = store is None or not set(job.feature_sets) <= set(store.feature_sets())
         pads = {name: row.tolist() for name, row in pad_rows(source).items()} if is_new else None
         work = declare_and_plan(pads)

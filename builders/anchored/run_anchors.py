@@ -13,11 +13,12 @@ from types import MappingProxyType
 from builders.anchored.anchors import AnchorTask, plan_anchors, sources_of
 from builders.execution.report import BuildReport
 from builders.execution.scheduling import Progress, Stage
-from builders.execution.shard import Receipt
+from builders.execution.shard import Job, Receipt
 from builders.extractors.base import ExtractorOptions
 from builders.plan import default_shard_bins, describe, existing_store
 from builders.request import AnchorRequest
 from builders.run import Pads, Work, carry_out, silent, start_job
+from builders.source import Source
 from catalog import FeatureSet, Grid
 from catalog.genes.anchors import read_anchors
 from catalog.value_type import Dtype
@@ -188,9 +189,14 @@ def run_anchor_build(
         report=report,
         progress=progress,
         stage=say,
-        in_process=in_process,
+        here=_source_here(started.job, request.n_bins) if in_process else None,
     )
     return report
+
+
+def _source_here(job: Job, n_bins: int) -> Source:
+    """Make the source in this process; of lone bins a tile would compute neighbours that nobody asks for."""
+    return job.source.make(tile_bins=1 if n_bins == 1 else None)
 
 
 def _declare(store: Store, feature_sets: Sequence[FeatureSet]) -> list[FeatureSet]:

@@ -44,7 +44,9 @@ class SourceSpec:
     notes: tuple[str, ...] = ()
     """Sentences on letters of the genome that an extractor reads as others."""
 
-    def make(self, *, device: str | None = None, extractor: Extractor | None = None) -> Source:
+    def make(
+        self, *, device: str | None = None, extractor: Extractor | None = None, tile_bins: int | None = None
+    ) -> Source:
         """Make the source.
 
         Parameters
@@ -53,6 +55,8 @@ class SourceSpec:
             In place of that of the options: a worker's own GPU.
         extractor
             One that was made already, by `fingerprinting`.
+        tile_bins
+            Neighbouring bins that a network which predicts bases is given at a time; by default its own choice.
 
         Raises
         ------
@@ -65,6 +69,9 @@ class SourceSpec:
         if self.kind == "extractor":
             assert self.genome is not None
             made = extractor or load_extractor(self.name, options, self.settings)
+            tiled: Callable[..., Extractor] | None = getattr(made, "tiled", None)
+            if tile_bins is not None and tiled is not None:
+                made = tiled(bin_size=options.bin_size, n_bins=tile_bins)
             return ExtractorSource(made, self.genome, bin_size=options.bin_size)
         common = SourceOptions(
             bin_size=options.bin_size, outputs=options.outputs, device=options.device, assembly=self.assembly

@@ -1,6 +1,7 @@
-"""The verb that probes representations.
+"""The verbs that probe representations.
 
     featurestore probe --task t.tsv --features kmer:5,hf:FOLDER --heads ridge,cnn --seeds 5 --out probe
+    featurestore zero-shot --scores scores.parquet --effects effects.tsv --out zero_shot.tsv
 
 Belongs here: options. Does not: logic that a Python user could not call.
 """
@@ -12,7 +13,7 @@ import typer
 from catalog.runtime.progress import bar
 from featurestore.cli.derived import takes
 from featurestore.cli.options import AsJson
-from model.probes.request import ProbeRequest
+from model.probes.request import ProbeRequest, ZeroShotRequest
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -44,3 +45,18 @@ def probe(request: ProbeRequest, as_json: AsJson = False) -> None:
     for note in report.notes:
         print(note)
     print(f"{report.out}/report.html: {report.fitted:,} fits, {report.was_there:,} were there")
+
+
+@app.command()
+@takes(ZeroShotRequest)
+def zero_shot(request: ZeroShotRequest, as_json: AsJson = False) -> None:
+    """Compare scores of variants, of no training, with the sizes of measured effects, by element."""
+    from model.probes.zero_shot import best_first, zero_shot
+
+    found = zero_shot(request)
+    if as_json:
+        print(json.dumps(found.to_dicts(), indent=1))
+        return
+    for element, score, variants, pearson, spearman in best_first(found):
+        print(f"{element:<16} {score:<28} {variants:>6,} variants, Pearson {pearson:+.3f}, Spearman {spearman:+.3f}")
+    print(request.out)

@@ -51,6 +51,8 @@ class Representation:
         """Make the extractor for these bins; the errors are its own."""
         options = ExtractorOptions(bin_size=layout.bin_size, device=device)
         made = load_extractor(self.extractor, options, layout.settings)
+        if layout.n_bins == 1 and hasattr(made, "tiled"):
+            made = made.tiled(bin_size=layout.bin_size, n_bins=1)
         numbers = sum(map(len, made.channels.values()))
         if layout.n_bins == 1 and layout.pieces > 1 and numbers > _MOST_NUMBERS:
             raise ValueError(

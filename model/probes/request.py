@@ -87,3 +87,25 @@ class ProbeRequest:
             raise ValueError(f"`fractions=` are above 0, and the largest is 1; got {self.fractions}")
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"`dtype=` of features to probe is float16 or float32; got {self.dtype}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotRequest:
+    """Which scores, which effects, and where the correlations go."""
+
+    scores: Path
+    """Table that `featurestore variants` wrote."""
+    effects: Path
+    """Measured effects: contig, position (1-based), ref, alt, effect, and perhaps element."""
+    out: Path
+    """Table to write, tab-separated: a row an element and score."""
+    effect_column: str = "effect"
+    """Column of the effect; its size is compared."""
+    element_column: str = "element"
+    """Column of the element; without it all variants are of one."""
+    draws: int = 1000
+    """Bootstrap draws of the variants of an element."""
+
+    def __post_init__(self) -> None:
+        if self.draws < 20:
+            raise ValueError(f"`draws=` is at least 20; got {self.draws}")

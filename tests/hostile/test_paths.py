@@ -162,6 +162,9 @@ LONG = {
             "probe/report.html",
         )
     ],
+    "zero-shot": [
+        Use("--scores {}/effects.tsv --effects {}/effects.tsv --draws 20 --out {}/zero_shot.tsv", "zero_shot.tsv")
+    ],
     "interpret": [Use(f"{{}}/runs/paper --store {{}}/genome.store {TABLES} --draws 20 --out {{}}/figures", "figures")],
     "demo": [Use("--size tiny --out {}/demo --backbone {}/runs/paper/backbone", "demo")],
 }
@@ -301,6 +304,8 @@ def spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     (made.folder / "some.bed").write_text("sim1\t300000\t300020\n")
     (made.folder / "ncbi.tsv").write_text("symbol\nSIM1\n")
     rows = [f"sim1\t{300_000 + 30 * place}\t{300_020 + 30 * place}\t{place % 7}\n" for place in range(40)]
+    variants = [f"sim1\t{place}\tA\tC\t{place % 5}\t{place % 3}\n" for place in range(9)]
+    (made.folder / "effects.tsv").write_text("contig\tposition\tref\talt\teffect\tmotif:l2\n" + "".join(variants))
     (made.folder / "task.tsv").write_text("contig\tstart\tend\tactivity\n" + "".join(rows))
     write_keras(made.folder / "xpresso.h5")
     (made.folder / "calls.vcf").write_text(
