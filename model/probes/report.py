@@ -121,7 +121,7 @@ def bars(table: pl.DataFrame, metric: str) -> Figure:
                 label=row["head"],
             )
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        axes.set(ylabel=f"{metric} on test rows")
+        axes.set(ylabel=f"{metric} on test rows", xlim=(-0.6, len(names) - 0.4))
         axes.axhline(0, color="0.6", linewidth=0.8)
         handles, labels = axes.get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
