@@ -73,11 +73,11 @@ def motif_effect(
             "or lie past the contig: they cannot be shuffled; give another region"
         )
     place = region.start - bins.start + offset
+    out.parent.mkdir(parents=True, exist_ok=True)  # before long work, which a folder that cannot be made would lose
     stage(f"scoring {request.backgrounds:,} backgrounds")
     differences, without = _differences(bins, LETTERS[codes], place, request, progress=progress)
     table = _summary(differences, without, request, column_names(bins))
     stage(f"writing {out}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
         table.write_parquet(partial)
     return ImportanceReport(out=str(out), table=table, licence=extractor.licence)

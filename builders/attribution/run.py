@@ -80,6 +80,7 @@ def attribute(
             from builders.attribution.logo import check_drawable
 
             check_drawable(regions[0], columns)
+        out.parent.mkdir(parents=True, exist_ok=True)  # before long work, which a folder that cannot be made would lose
         stage(f"scoring {sum(map(len, regions)):,} bases")
         found = _scored(fasta, regions, ways, progress=progress)
     stage(f"writing {out}")
@@ -190,7 +191,6 @@ def _require_room(n_bases: int, n_columns: int) -> None:
 
 
 def _write(out: Path, found: Sequence[Scores], columns: Sequence[str]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
         if out.suffix == ".npz":
             with partial.open("wb") as file:

@@ -91,6 +91,7 @@ def test_a_logo_has_a_letter_where_each_base_stands_as_high_as_its_score() -> No
         pytest.param("--region 17", "contig:start-end", id="no region"),
         pytest.param("", "--region or --bed", id="neither"),
         pytest.param("--region c:1-10 --bed some.bed", "--region or --bed", id="both"),
+        pytest.param("--region c:1-10 --method guess", "got .guess", id="method"),
         pytest.param("--region c:1-10 --bin-size 0", "at least 1", id="empty bins"),
         pytest.param("--region c:1-10 --figure logo.txt", "ends in .png", id="figure"),
         pytest.param("--region c:1-10 --figure logo.png", "12 channels, not 10 and 27", id="a figure of too many"),
@@ -121,3 +122,11 @@ def test_a_bed_file_that_holds_no_intervals_is_refused(line: bytes, genome: Path
     bed.write_bytes(line)
     with pytest.raises(ValueError, match=r"bad\.bed"):
         attribute(asked(genome, region=None, bed=bed))
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_anything_is_scored(
+    genome: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builders.attribution.run.mutagenesis", lambda *_, **__: pytest.fail("scored"))
+    with pytest.raises(OSError, match=r"g\.fa"):
+        attribute(asked(genome, out=genome / "below_a_file" / "out.parquet"))
