@@ -14,7 +14,7 @@ from builders.source import calls_made
 from featurestore.cli.main import main
 from model.probes import heads
 from model.probes.features import plan_features
-from model.probes.representations import Form, Representation
+from model.probes.representations import Form, Representation, representations
 from model.probes.run import run_probe
 from model.probes.task import read_task
 
@@ -114,3 +114,22 @@ def test_the_command_prints_each_score_and_where_the_page_is(
     assert f"{tmp_path / 'out'}/report.html: 0 fits, 9 were there" in capsys.readouterr().out
     assert main([*words[:3], "--features=none"]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_controls_stand_beside_every_representation_and_a_language_model_has_random_weights() -> None:
+    made = representations(("kmer:5", "hf:some/model"), {"hf.layer": "2"})
+    assert [one.label for one in made if one.is_control] == ["onehot", "dinucleotide", "hf:model (random weights)"]
+    (trained,), (random,) = ([one for one in made if one.label == name] for name in ("hf:model", made[-1].label))
+    assert trained.settings | {"random_seed": 0} == random.settings
+    assert (trained.settings["model"], trained.settings["layer"]) == ("some/model", 2)
+    assert made[2].settings["k"] == 5
+
+
+def test_seeds_of_a_network_give_a_mean_and_a_spread(tmp_path: Path) -> None:
+    report = run_probe(request_of(tmp_path, planted(rows=40), heads=("mlp",), seeds=2, features=("onehot",)))
+    row = report.table.row(by_predicate=pl.col("representation") == "onehot", named=True)
+    assert row["seeds"] == 2
+    assert row["sd_seeds"] > 0
+    one = run_probe(request_of(tmp_path, planted(rows=40), heads=("mlp",), seeds=1, features=("onehot",)))
+    assert (one.fitted, one.was_there) == (0, 2)
+    assert one.table.row(by_predicate=pl.col("representation") == "onehot", named=True)["sd_seeds"] is None
