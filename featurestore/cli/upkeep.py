@@ -3,6 +3,7 @@
     featurestore verify genome.store --crc
     featurestore repair genome.store
     featurestore seal genome.store
+    featurestore explorer genome.store --genes genes.tsv
     featurestore delete-overlay genome.store --feature-set motif --overlay NA12878/1
     featurestore copy genome.store s3://bucket/genome.store
     featurestore diff genome.store other.store --out changes.tsv
@@ -36,6 +37,7 @@ from featurestore.upkeep.seal import seal as seal_store
 from featurestore.upkeep.transfer import copy as copy_store
 from featurestore.upkeep.verify import repair as repair_store
 from featurestore.upkeep.verify import verify as verify_store
+from featurestore.web.page import publish_explorer
 
 CHECKS = "featurestore.checks"
 """Entry-point group of checks that need more than the store; each takes the store and gives its faults."""
@@ -177,8 +179,8 @@ def seal(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a finished store, then write its consolidated metadata, README.md, catalog.json, croissant.json and last
-    MANIFEST.json, with one top hash.
+    """Verify a finished store, then write its consolidated metadata, README.md, catalog.json, croissant.json,
+    explorer.json and last MANIFEST.json, with one top hash.
     """
     opened = open_store(store)
     with bar("verify", unit="shards") as advance:
@@ -231,6 +233,19 @@ def copy(
         for feature_set, licence in report.licences.items():
             print(f"licence of {plain(feature_set)}: {plain(licence)}")
     raise typer.Exit(0 if report.is_complete else 1)
+
+
+@app.command()
+def explorer(
+    store: StoreUrl,
+    genes: Annotated[
+        Path | None, typer.Option(help="Gene table, for finding genes by name. [default: those put there before]")
+    ] = None,
+) -> None:
+    """Put the explorer, a page that shows values in a browser, into the folder of a sealed store."""
+    published = publish_explorer(open_store(store), genes=genes)
+    found = f", with {published.genes:,} genes" if genes is not None else ""
+    print(f"{plain(published.page)}{found}; open it through a web server that answers ranges (docs/explorer.md)")
 
 
 @app.command()

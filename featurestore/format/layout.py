@@ -15,6 +15,7 @@ Belongs here: pure functions. Does not: any reading or writing.
     commits/<set>/<contig>/<phase>-<shard>.json      exists only for a completely written shard
     failures/<set>/<contig>/<phase>-<shard>.json     why a shard could not be built, until it is
     declared/<set>/<number>.json                     the feature set as builders agreed on it; the newest is valid
+    explorer.json                                    what a web page must know of it; by `seal`
     catalog.json, croissant.json, README.md          what the store is, to catalogs, machines and people; by `seal`
     MANIFEST.json                                    every object with its hash; written last, by `seal`
 

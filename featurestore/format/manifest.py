@@ -28,9 +28,11 @@ from featurestore.format.metadata import (
 from featurestore.objects.objects import Objects
 
 MANIFEST = "MANIFEST.json"
-CATALOG, CROISSANT, README = "catalog.json", "croissant.json", "README.md"
-CARDS = (CATALOG, CROISSANT, README)
-"""Descriptions of a sealed store for catalogs, machines and people."""
+CATALOG, CROISSANT, EXPLORER, README = "catalog.json", "croissant.json", "explorer.json", "README.md"
+CARDS = (CATALOG, CROISSANT, EXPLORER, README)
+"""Descriptions of a sealed store for catalogs, machines, web pages and people."""
+PAGE, PAGE_GENES = "index.html", "explorer_genes.json"
+"""The explorer's page and its genes (`featurestore.web`): beside the contents, not sealed."""
 MARK = b"<!-- Written by `featurestore seal`, which writes it anew: what is changed here is lost. -->"
 """First line of a README written by `seal`, which unsealing removes."""
 

@@ -2,8 +2,8 @@
 
 Belongs here: checking that a store may be sealed, and writing the consolidated metadata, the cards and the manifest.
 Does not: what the manifest says (`featurestore.format.manifest`), what the cards say
-(`featurestore.upkeep.registry_file`, `featurestore.upkeep.data_card`, `featurestore.upkeep.croissant`), the checks
-(`featurestore.upkeep.verify`).
+(`featurestore.upkeep.registry_file`, `featurestore.upkeep.data_card`, `featurestore.upkeep.croissant`,
+`featurestore.upkeep.explorer_file`), the checks (`featurestore.upkeep.verify`).
 
 The root is consolidated first, then the other groups, then the cards; the manifest comes last. Interrupted at any
 moment, the store can be read and built further, and sealing again completes it.
@@ -23,6 +23,7 @@ from featurestore.format.manifest import (
     CARDS,
     CATALOG,
     CROISSANT,
+    EXPLORER,
     MANIFEST,
     README,
     Manifest,
@@ -36,6 +37,7 @@ from featurestore.rows.overlays.describe import read_folder
 from featurestore.store import Store
 from featurestore.upkeep.croissant import croissant
 from featurestore.upkeep.data_card import data_card
+from featurestore.upkeep.explorer_file import explorer_file
 from featurestore.upkeep.findings import Verification
 from featurestore.upkeep.ordered import sha256_of
 from featurestore.upkeep.registry_file import summarise
@@ -81,7 +83,7 @@ def seal(
     before = dict(store.objects.walk(""))
     found = verify(store, crc=crc, progress=progress)
     _refuse_what_is_not_fit(store, found, partial=partial)
-    if found.manifest is not None and CATALOG in found.manifest.objects:  # else an earlier version sealed it
+    if found.manifest is not None and EXPLORER in found.manifest.objects:  # else an earlier version sealed it
         return Sealing(found.manifest, was_sealed=True)
     objects = _consolidate(store, found)
     manifest = _describe(store, objects, is_complete=not found.missing)
@@ -99,6 +101,7 @@ def _describe(store: Store, objects: Mapping[str, SealedObject], *, is_complete:
     lengths = {item.name: {contig: of_assembly[contig] for contig in store.contigs(item.name)} for item in described}
     cards = {
         CATALOG: summary.to_json(),
+        EXPLORER: explorer_file(store, described, top_hash=top_hash(objects), is_complete=is_complete),
         README: data_card(summary, described, lengths, store_format=store.format, version=__version__),
     }
     objects = {**objects, **{key: _as_sealed(data) for key, data in cards.items()}}

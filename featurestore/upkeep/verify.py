@@ -20,7 +20,17 @@ from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, DamagedRecord, NotBuilt
 from featurestore.format.declarations import DECLARED, DeclarationLog, NotAStore, number_of
 from featurestore.format.layout import ArrayLayout, ContigLayout
-from featurestore.format.manifest import CARDS, CATALOG, CROISSANT, MANIFEST, DamagedManifest, Manifest, SealedObject
+from featurestore.format.manifest import (
+    CARDS,
+    CATALOG,
+    CROISSANT,
+    MANIFEST,
+    PAGE,
+    PAGE_GENES,
+    DamagedManifest,
+    Manifest,
+    SealedObject,
+)
 from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
 from featurestore.objects.errors import LinkInStore
 from featurestore.rows.overlays.describe import OverlayMismatch, read_whole
@@ -114,7 +124,7 @@ class _Verifier:
         if self._manifest is not None:
             self._compare_with_manifest(self._manifest)
         self._name_links()
-        known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST}
+        known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST, PAGE, PAGE_GENES}
         unknown = self._listing.keys() - known - {fault.where for fault in self.found.faults}
         self.found.strangers = sorted(key for key in unknown if not key.startswith(f"{layout.FAILURES}/"))
 

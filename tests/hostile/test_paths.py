@@ -55,6 +55,7 @@ READING = {
     "verify": [Use("{}/genome.store --recompute 1 --fasta {}/new/genome.fa --device cpu")],
     "repair": [Use("{}/genome.store")],
     "seal": [Use("{}/genome.store")],
+    "explorer": [Use("{}/genome.store --genes {}/genes.tsv", "genome.store/index.html")],
     "copy": [Use("{}/genome.store {}/copied.store", "copied.store")],
     "export": [Use("{}/genome.store --format bedgraph --channels CTCF --out {}/tracks", "tracks")],
     "diff": [Use("{}/genome.store {}/copied.store --out {}/changes.tsv", "changes.tsv", "genome.store")],

@@ -26,7 +26,7 @@ from builders.testing import CompositionExtractor
 from catalog import Channel, FeatureSet, Grid
 from catalog.registry import KnownSet, StoreSummary
 from featurestore import copy, seal, verify
-from featurestore.format.manifest import CARDS, CATALOG, CROISSANT, MANIFEST, README, SealedObject
+from featurestore.format.manifest import CARDS, CATALOG, CROISSANT, EXPLORER, MANIFEST, README, SealedObject
 from featurestore.testing import built_store, feature_set_of, random_sequences, values_of, write_fasta
 from featurestore.upkeep.croissant import croissant
 from featurestore.upkeep.data_card import PLACE, data_card
@@ -60,7 +60,7 @@ def test_croissant_loads_and_its_hashes_are_those_of_the_files(tmp_path: Path) -
     metadata = loaded(store)
     assert manifest.top_hash in metadata.version
     files = {one.id: one.sha256 for one in metadata.file_objects}
-    assert files.keys() == {MANIFEST, CATALOG, README, "zarr.json"}
+    assert files.keys() == {MANIFEST, CATALOG, EXPLORER, README, "zarr.json"}
     for key, sha256 in files.items():
         assert hashlib.sha256((tmp_path / key).read_bytes()).hexdigest() == sha256
     globs = [pattern for one in metadata.file_sets for pattern in one.includes]

@@ -1,0 +1,315 @@
+"""The explorer in a real browser, on stores served from a plain folder."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from range_server import RangeServer, serve
+
+from catalog import Grid
+from featurestore.format.manifest import EXPLORER
+from featurestore.store import Store, open_store
+from featurestore.testing.fixtures import build_set, built_store
+from featurestore.upkeep.seal import seal
+from featurestore.web import publish_explorer
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is in the extra `dev`")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH"),
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+]
+GRID = Grid(bin_size=10, offsets=(0, 5))
+LENGTHS = {"chr1": 20_000, "chr2": 3_000}
+GENES = "gene_id\tsymbol\tcontig\tstrand\ttss\nG1\tMYC\tchr1\t+\t10003\nG2\tMYCN\tchr2\t-\t40\n"
+NASTY = "gene_id\tsymbol\tcontig\tstrand\ttss\nG3\t<script>window.hit=1</script>\tchr1\t+\t500\n"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed store of a float16, a float32 and a uint8 set, with the page."""
+    folder = tmp_path_factory.mktemp("explorer")
+    store = built_store(folder / "store", LENGTHS, GRID, name="motif", chunk_bins=16, shard_bins=256)
+    build_set(store, GRID, name="wide", chunk_bins=16, shard_bins=256, n_channels=5, dtype="float32")
+    build_set(store, GRID, name="bytes", chunk_bins=16, shard_bins=256, dtype="uint8")
+    seal(store)
+    (folder / "genes.tsv").write_text(GENES + NASTY.splitlines()[1] + "\n")
+    publish_explorer(store, genes=folder / "genes.tsv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1200, "height": 1000}, accept_downloads=True)
+    opened = context.new_page()
+    opened.crashes = []
+    opened.on("pageerror", lambda error: opened.crashes.append(str(error)))
+    opened.set_default_timeout(20_000)
+    yield opened
+    assert opened.crashes == []
+    context.close()
+
+
+@pytest.fixture
+def server(built: Path) -> Iterator[RangeServer]:
+    with serve(built / "store") as served:
+        yield served
+
+
+def opened(page: Any, url: str) -> Any:
+    page.goto(url)
+    page.wait_for_selector("body[data-turn], #problem:not([hidden])")
+    return page
+
+
+def after(page: Any, act: Any) -> None:
+    """Wait for the picture that follows an action."""
+    before = int(page.evaluate("document.body.dataset.turn"))
+    act()
+    page.wait_for_selector(f"body[data-turn='{before + 1}']")
+
+
+def problem(page: Any) -> str:
+    page.wait_for_selector("#problem:not([hidden])")
+    return str(page.inner_text("#problem"))
+
+
+def slide(page: Any, n_bins: int) -> None:
+    page.evaluate(f"b => {{ b.value = {n_bins}; b.dispatchEvent(new Event('input')) }}", page.query_selector("#bins"))
+
+
+def table(page: Any, button: int = 0) -> list[list[str]]:
+    with page.expect_download() as saved:
+        page.locator("button", has_text="TSV").nth(button).click()
+    return [line.split("\t") for line in Path(saved.value.path()).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", ["motif", "wide", "bytes"])
+@pytest.mark.parametrize(("place", "n_bins"), [("chr1:10003", 251), ("chr2:40", 101)])
+def test_the_page_gives_the_values_of_python_to_the_last_digit(
+    page: Any, server: RangeServer, built: Path, name: str, place: str, n_bins: int
+) -> None:
+    opened(page, f"{server.url}/?set={name}&at={place}&bins={n_bins}")
+    contig, centre = place.split(":")
+    window = open_store(built / "store")[name].window(contig, int(centre), n_bins=n_bins)
+    _, *rows = table(page)
+    assert [int(row[1]) for row in rows] == window.starts.tolist()
+    np.testing.assert_array_equal(np.array([row[4:] for row in rows], float), window.values.astype(float))
+    assert f"residual {window.residual} bp" in page.inner_text(".facts")
+
+
+def test_the_line_of_python_gives_the_window_that_is_seen(page: Any, server: RangeServer) -> None:
+    import featurestore
+
+    opened(page, f"{server.url}/?set=motif&at=MYC&bins=51")
+    values = eval(page.inner_text("#python"), {"featurestore": featurestore})
+    np.testing.assert_array_equal(np.array([row[4:] for row in table(page)[1:]], float), values.astype(float))
+
+
+def test_a_gene_is_found_with_completion_and_the_keyboard_reads_its_bins(page: Any, server: RangeServer) -> None:
+    opened(page, server.url)
+    page.fill("#at", "my")
+    assert page.evaluate("[...document.querySelectorAll('#found option')].map(o => o.value)") == ["MYC", "MYCN"]
+    page.fill("#at", "MYC")
+    after(page, lambda: page.press("#at", "Enter"))
+    assert page.inner_text("#title") == "MYC (G1, strand +)"
+    page.focus("canvas")
+    page.keyboard.press("ArrowRight")
+    first = page.inner_text("#readout")
+    page.keyboard.press("ArrowDown")
+    assert "channel0 at chr1:10000-10010" in first or "channel0 at chr1:9995-10005" in first
+    assert "channel1" in page.inner_text("#readout")
+
+
+def test_a_step_of_the_slider_asks_for_new_chunks_only(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr1:10000&bins=101")
+    server.asked.clear()
+    after(page, lambda: slide(page, 151))
+    wider = [path for path, _ in server.asked]
+    assert 0 < len(wider) <= 4  # 25 more bins a side, in chunks of 16
+    assert all("/values/c/" in path for path in wider)
+    server.asked.clear()
+    after(page, lambda: slide(page, 101))
+    assert server.asked == []
+
+
+def test_a_link_restores_everything(page: Any, browser: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=wide&at=MYC&bins=101&find=channel&sort=mean&compare=MYCN")
+    facts, seen = page.inner_text(".facts"), page.text_content("#table")
+    assert "minus chr2:40" in facts
+    other = browser.new_page()
+    opened(other, page.url)
+    assert (other.inner_text(".facts"), other.text_content("#table")) == (facts, seen)
+    assert other.input_value("#sort") == "mean"
+    other.close()
+
+
+def test_a_difference_is_that_of_the_two_windows(page: Any, server: RangeServer, built: Path) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr1:10000&compare=chr1:5000&bins=51")
+    reader = open_store(built / "store")["motif"]
+    one, two = (reader.window("chr1", centre, n_bins=51).values.astype(float) for centre in (10000, 5000))
+    np.testing.assert_array_equal(np.array([row[4:] for row in table(page)[1:]], float), one - two)
+
+
+def test_sets_stand_above_each_other(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&set=wide&at=MYC")
+    assert page.eval_on_selector_all("#panels h2", "all => all.map(one => one.textContent)") == ["motif", "wide"]
+    assert parse_qs(urlsplit(page.url).query)["set"] == ["motif", "wide"]
+
+
+def test_bins_outside_the_contig_are_said_and_not_coloured(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr2:5&bins=101")
+    assert "50 outside the contig (hatched)" in page.inner_text(".facts")
+    states = [row[3] for row in table(page)[1:]]
+    assert states[:50] == ["outside the contig"] * 50
+    assert set(states[50:]) == {"built"}
+
+
+def half_built(built: Path, folder: Path) -> Store:
+    store = built_store(folder, {"chr1": 2_000}, Grid(bin_size=10), name="motif", chunk_bins=8, shard_bins=64)
+    for key in ("commits/motif/chr1/0-1.json", "features/motif/chr1/values/c/0/1/0"):
+        store.objects.delete(key)
+    seal(store, partial=True)
+    publish_explorer(store, genes=None)
+    return store
+
+
+def test_what_was_never_built_is_hatched_and_never_zero(page: Any, built: Path, tmp_path: Path) -> None:
+    half_built(built, tmp_path)
+    with serve(tmp_path) as served:
+        opened(page, f"{served.url}/?set=motif&at=chr1:960&bins=101")
+        assert "64 bins never built (hatched)" in page.inner_text(".facts")
+        rows = [row for row in table(page)[1:] if row[3] == "never built"]
+        assert {value for row in rows for value in row[4:]} == {"NaN"}
+        page.click("#build summary")
+        assert "68.0 %" in page.inner_text("#built")
+
+
+def copied(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built / "store", tmp_path / "copy"))
+
+
+def test_a_flipped_byte_is_an_error_and_never_a_colour(page: Any, built: Path, tmp_path: Path) -> None:
+    folder = copied(built, tmp_path)
+    shard = folder / "features/motif/chr1/values/c/1/3/0"  # rows 768 to 1023 of the phase whose bin centre is 10,000
+    data = bytearray(shard.read_bytes())
+    index = np.frombuffer(data[-16 * 16 - 4 : -4], "<u8").reshape(16, 2)
+    data[int(index[(1000 - 768) // 16, 0]) + 7] ^= 1
+    shard.write_bytes(data)
+    with serve(folder) as served:
+        opened(page, f"{served.url}/?set=motif&at=chr1:10000&bins=51")
+        assert "fail their checksum" in problem(page)
+        assert page.query_selector("canvas") is None
+
+
+def test_a_flipped_byte_in_a_shards_index_is_an_error(page: Any, built: Path, tmp_path: Path) -> None:
+    folder = copied(built, tmp_path)
+    for shard in (folder / "features/motif/chr1/values/c").rglob("*"):
+        if shard.is_file():
+            data = bytearray(shard.read_bytes())
+            data[-10] ^= 1
+            shard.write_bytes(data)
+    with serve(folder) as served:
+        opened(page, f"{served.url}/?set=motif&at=chr1:10000&bins=51")
+        assert "fail their checksum" in problem(page)
+
+
+def test_a_shard_that_was_not_copied_is_an_error(page: Any, built: Path, tmp_path: Path) -> None:
+    folder = copied(built, tmp_path)
+    shutil.rmtree(folder / "features/motif/chr1/values/c")
+    with serve(folder) as served:
+        opened(page, f"{served.url}/?set=motif&at=chr1:10000")
+        assert "on record as built, but it is not there" in problem(page)
+
+
+def test_a_server_without_ranges_is_named(page: Any, built: Path) -> None:
+    with serve(built / "store", ranges=False) as served:
+        opened(page, served.url)
+        assert "ignores ranges" in problem(page)
+
+
+def test_a_store_elsewhere_needs_cors_and_the_page_says_which_header(
+    page: Any, server: RangeServer, built: Path
+) -> None:
+    with serve(built / "store") as closed:
+        opened(page, f"{server.url}/?store={closed.url}")
+        assert "Access-Control-Allow-Origin" in problem(page)
+    with serve(built / "store", cors=True) as shared:
+        opened(page, f"{server.url}/?store={shared.url}&at=MYC")
+        assert page.is_hidden("#problem")
+        assert shared.url in page.inner_text("#python")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        pytest.param("set=gone", "names the feature set", id="a set that is gone"),
+        pytest.param("at=BRCA9", "is not one of 3 genes", id="a gene that is gone"),
+        pytest.param("at=chr7:5", "no contig", id="a contig that is gone"),
+        pytest.param("at=chr1:99999999", "lies outside chr1", id="a position past the end"),
+        pytest.param("store=file:///etc/", "over HTTP", id="a store on disk"),
+        pytest.param("store=nothing/", "no explorer.json", id="no store"),
+    ],
+)
+def test_a_stale_link_says_what_is_not_there(page: Any, server: RangeServer, query: str, said: str) -> None:
+    opened(page, f"{server.url}/?{query}")
+    assert said in problem(page)
+
+
+def test_a_link_to_a_store_that_was_sealed_anew_says_so(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=MYC&sealed=0123456789ab")
+    assert "has changed since this link was made" in page.inner_text("#note")
+
+
+def test_going_offline_in_mid_slide_is_said_and_mended_by_the_next_step(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr1:10000&bins=51")
+    page.context.set_offline(True)
+    after(page, lambda: slide(page, 501))
+    assert "offline" in problem(page)
+    page.context.set_offline(False)
+    after(page, lambda: slide(page, 511))
+    assert page.is_hidden("#problem")
+
+
+def test_markup_in_names_is_text(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=<script>window.hit=1</script>")
+    assert page.inner_text("#title").startswith("<script>")
+    page.fill("#at", "<")
+    assert page.evaluate("window.hit") is None
+
+
+def test_a_damaged_description_is_named(page: Any, built: Path, tmp_path: Path) -> None:
+    folder = copied(built, tmp_path)
+    document = json.loads((folder / EXPLORER).read_text())
+    document["sets"][0]["contigs"][0]["built"] = [[[0, "all"]]]
+    (folder / EXPLORER).write_text(json.dumps(document))
+    with serve(folder) as served:
+        opened(page, served.url)
+        assert "explorer.json is damaged" in problem(page)
+
+
+def test_21_907_channels_are_shown_some_at_a_time_and_found_by_name(page: Any, tmp_path: Path) -> None:
+    store = built_store(
+        tmp_path / "store", {"chr1": 640}, Grid(bin_size=10), n_channels=21_907, chunk_bins=16, shard_bins=64
+    )
+    seal(store)
+    publish_explorer(store)
+    with serve(tmp_path / "store") as served:
+        opened(page, f"{served.url}/?at=chr1:320&bins=51&sort=mean")
+        assert "40 of 21907 channels" in page.inner_text(".facts")
+        after(page, lambda: page.fill("#find", "channel21906"))
+        assert "1 of 1 channels" in page.inner_text(".facts")

@@ -1,0 +1,111 @@
+"""`featurestore explorer`, and what the page finds in `explorer.json`."""
+
+import gzip
+import json
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkout import ROOT
+
+from catalog import Grid
+from featurestore.cli.main import main
+from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, unseal
+from featurestore.store import Store
+from featurestore.testing.fixtures import built_store
+from featurestore.upkeep.seal import seal
+from featurestore.upkeep.verify import verify
+from featurestore.web import NotExplorable, publish_explorer
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return built_store(tmp_path / "store", {"chr1": 100, "chr2": 40}, Grid(bin_size=8, offsets=(0, 4)), name="motif")
+
+
+def document(store: Store) -> dict[str, object]:
+    found: dict[str, object] = json.loads(store.objects.get(EXPLORER))
+    return found
+
+
+def test_sealing_describes_every_set_and_contig_with_the_rows_that_are_built(store: Store) -> None:
+    top_hash = seal(store).manifest.top_hash
+    described = document(store)
+    (found,) = described["sets"]  # type: ignore[misc, attr-defined]
+    assert (described["top_hash"], described["complete"]) == (top_hash, True)
+    assert found["channels"] == list(store["motif"].channel_names)
+    assert [(one["name"], one["built"]) for one in found["contigs"]] == [
+        ("chr1", [[[0, 13]], [[0, 13]]]),
+        ("chr2", [[[0, 5]], [[0, 6]]]),
+    ]
+
+
+def test_rows_of_shards_without_record_are_not_described_as_built(store: Store) -> None:
+    for key in ("commits/motif/chr1/0-1.json", "features/motif/chr1/values/c/0/1/0"):
+        store.objects.delete(key)
+    seal(store, partial=True)
+    (found,) = document(store)["sets"]  # type: ignore[misc, attr-defined]
+    assert found["contigs"][0]["built"] == [[[0, 4], [8, 13]], [[0, 13]]]
+    assert document(store)["complete"] is False
+
+
+def test_the_pad_row_is_described_exactly(store: Store) -> None:
+    seal(store)
+    (found,) = document(store)["sets"]  # type: ignore[misc, attr-defined]
+    outside = store["motif"].window("chr2", 0, n_bins=9).values[0]
+    np.testing.assert_array_equal(np.asarray(found["pad"], outside.dtype), outside)
+
+
+def test_unsealing_takes_the_description_away(store: Store) -> None:
+    seal(store)
+    unseal(store.objects)
+    with pytest.raises(FileNotFoundError):
+        store.objects.get(EXPLORER)
+
+
+def test_the_command_puts_page_and_genes_beside_a_sealed_store_which_stays_sound(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seal(store)
+    table = tmp_path / "genes.tsv"
+    table.write_text("gene_id\tsymbol\tcontig\tstrand\ttss\nG1\tMYC\t1\t+\t50\nG2\tNONE\tchr9\t-\t5\n")
+    assert main(["explorer", store.url, "--genes", str(table)]) == 0
+    assert "1 genes" in capsys.readouterr().out
+    assert json.loads(store.objects.get(PAGE_GENES)) == [["MYC", "G1", "chr1", 50, "+"]]
+    assert store.objects.get(PAGE) == files("featurestore.web").joinpath("static", PAGE).read_bytes()
+    found = verify(store, crc=True)
+    assert found.is_sound
+    assert found.strangers == []
+
+
+def test_a_store_that_is_not_sealed_is_refused_with_the_command_that_helps(store: Store) -> None:
+    with pytest.raises(NotExplorable, match=f"featurestore seal {store.url}"):
+        publish_explorer(store)
+
+
+def test_a_page_of_another_hand_is_left_alone(store: Store) -> None:
+    seal(store)
+    store.objects.put(PAGE, b"<h1>ours</h1>")
+    with pytest.raises(NotExplorable, match="another name"):
+        publish_explorer(store)
+    assert store.objects.get(PAGE) == b"<h1>ours</h1>"
+
+
+def test_the_page_weighs_less_than_150_kb_and_loads_nothing_from_elsewhere() -> None:
+    page = files("featurestore.web").joinpath("static", PAGE).read_bytes()
+    assert len(gzip.compress(page)) < 150_000
+    for forbidden in (b"<link", b"<img", b"https://cdn", b"innerHTML", b"eval("):
+        assert forbidden not in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (ROOT / "web/node_modules").exists(), reason="`npm ci` in web/ needs node"
+)
+def test_the_page_is_what_its_source_builds(tmp_path: Path) -> None:
+    built = tmp_path / PAGE
+    subprocess.run(["node", "build.mjs", str(built)], cwd=ROOT / "web", check=True, capture_output=True)
+    assert built.read_bytes() == files("featurestore.web").joinpath("static", PAGE).read_bytes()

@@ -1,0 +1,102 @@
+/** `explorer.json` and the genes, checked: they come from whoever made the store. */
+import type { HttpObjects } from "./http.js";
+import { Problem } from "./problem.js";
+
+export interface Contig {
+  name: string;
+  length: number;
+  path: string;
+  /** Rows `[first, end)` that are built, one list a phase. */
+  built: [number, number][][];
+}
+export interface FeatureSet {
+  name: string;
+  extractor: string;
+  fingerprint: string;
+  licence: string;
+  citation: string;
+  bin_size: number;
+  offsets: number[];
+  dtype: "float16" | "float32" | "uint8";
+  channels: string[];
+  pad: number[];
+  contigs: Contig[];
+}
+export interface Description {
+  version: string;
+  top_hash: string;
+  complete: boolean;
+  assembly: { name: string; digest: string };
+  sets: FeatureSet[];
+}
+export interface Gene {
+  symbol: string;
+  id: string;
+  contig: string;
+  tss: number;
+  strand: string;
+}
+
+type Fields = Record<string, unknown>;
+
+const isText = (value: unknown): value is string => typeof value === "string";
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+const isList = (value: unknown, test: (item: never) => boolean): boolean =>
+  Array.isArray(value) && value.every(test as (item: unknown) => boolean);
+const isRun = (run: unknown): boolean => isList(run, isWhole) && (run as number[]).length === 2;
+
+function isContig(value: Fields, phases: number): boolean {
+  const runs = value.built;
+  return (
+    isText(value.name) && isWhole(value.length) && isText(value.path) && !value.path.includes("..") &&
+    isList(runs, (of: unknown) => isList(of, isRun)) && (runs as unknown[]).length === phases
+  );
+}
+
+function isSet(value: Fields): boolean {
+  const { offsets, channels, pad, bin_size } = value;
+  return (
+    [value.name, value.extractor, value.fingerprint, value.licence, value.citation].every(isText) &&
+    isWhole(bin_size) && bin_size > 0 && isList(offsets, isWhole) && (offsets as unknown[]).length > 0 &&
+    ["float16", "float32", "uint8"].includes(value.dtype as string) && isList(channels, isText) &&
+    isList(pad, (item: unknown) => typeof item === "number") &&
+    (pad as unknown[]).length === (channels as unknown[]).length &&
+    isList(value.contigs, (one: Fields) => isContig(one, (offsets as unknown[]).length))
+  );
+}
+
+async function json(objects: HttpObjects, name: string): Promise<unknown> {
+  const data = await objects.get(`/${name}`);
+  if (data === undefined) return undefined;
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch (cause) {
+    throw new Problem(`${objects.url.href}${name} is damaged: it is no JSON.`, { cause });
+  }
+}
+
+export async function describe(objects: HttpObjects): Promise<Description> {
+  const found = (await json(objects, "explorer.json")) as (Description & { explorer: number }) | undefined;
+  if (found === undefined) {
+    throw new Problem(
+      `${objects.url.href} has no explorer.json: it is no feature store, or it is still being built. ` +
+        "`featurestore seal STORE` writes it (with --partial while shards are missing).",
+    );
+  }
+  if (found.explorer !== 1) {
+    throw new Problem("explorer.json is of another version than this page; run `featurestore explorer STORE` anew.");
+  }
+  const whole = isText(found.version) && isText(found.top_hash) && isText(found.assembly?.name) &&
+    isList(found.sets, isSet) && found.sets.length > 0;
+  if (!whole) throw new Problem("explorer.json is damaged: fields are missing; `featurestore seal` writes it anew.");
+  return found;
+}
+
+/** The genes beside the store; none if there is no table. */
+export async function genes(objects: HttpObjects): Promise<Gene[]> {
+  const rows = await json(objects, "explorer_genes.json");
+  if (!Array.isArray(rows)) return [];
+  return rows
+    .filter((row) => isText(row?.[0]) && isText(row[1]) && isText(row[2]) && isWhole(row[3]) && isText(row[4]))
+    .map(([symbol, id, contig, tss, strand]) => ({ symbol, id, contig, tss, strand }));
+}

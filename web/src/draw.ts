@@ -1,0 +1,116 @@
+/** Channels x bins on a canvas. Belongs here: colours and pixels. */
+import { BUILT, OUTSIDE } from "./windows.js";
+
+export const ROW = 16;
+export const LABELS = 190;
+
+/** Numbers to draw; of a difference, those of one window minus those of another. */
+export interface Picture {
+  nBins: number;
+  states: Uint8Array;
+  /** Column of the centre, where a line is drawn. */
+  centre: number;
+  isDifference: boolean;
+  value(bin: number, channel: number): number;
+}
+
+type Rgb = readonly [number, number, number];
+// Cividis (Nunez, Anderton & Renslow 2018, PLOS ONE 13:e0199239) and a blue-orange scale: both told apart by the colour-blind.
+const CIVIDIS: Rgb[] = [[0, 34, 78], [53, 69, 108], [102, 105, 112], [148, 142, 119], [200, 184, 102], [254, 232, 56]];
+const DIVERGING: Rgb[] = [[5, 80, 160], [130, 175, 215], [245, 245, 245], [240, 170, 95], [165, 80, 0]];
+
+function colour(scale: Rgb[], part: number): Rgb {
+  const at = Math.min(Math.max(part, 0), 1) * (scale.length - 1);
+  const low = Math.min(Math.floor(at), scale.length - 2);
+  const mix = (index: 0 | 1 | 2) =>
+    Math.round(scale[low]![index] + (at - low) * (scale[low + 1]![index] - scale[low]![index]));
+  return [mix(0), mix(1), mix(2)];
+}
+
+function span(picture: Picture, channel: number): [number, number] {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let bin = 0; bin < picture.nBins; bin++) {
+    if (picture.states[bin] !== BUILT) continue;
+    const value = picture.value(bin, channel);
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  if (!picture.isDifference) return [low, high];
+  const most = Math.max(Math.abs(low), Math.abs(high));
+  return [-most, most];
+}
+
+function pixels(picture: Picture, shown: number[]): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  canvas.width = picture.nBins;
+  canvas.height = shown.length;
+  const image = new ImageData(canvas.width, canvas.height);
+  shown.forEach((channel, row) => {
+    const [low, high] = span(picture, channel);
+    for (let bin = 0; bin < picture.nBins; bin++) {
+      if (picture.states[bin] !== BUILT) continue;
+      const part = high > low ? (picture.value(bin, channel) - low) / (high - low) : picture.isDifference ? 0.5 : 0;
+      const [red, green, blue] = colour(picture.isDifference ? DIVERGING : CIVIDIS, part);
+      image.data.set([red, green, blue, 255], 4 * (row * picture.nBins + bin));
+    }
+  });
+  canvas.getContext("2d")!.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Lines across bins without values: leaning right outside the contig, left where nothing was built. */
+function hatch(context: CanvasRenderingContext2D, picture: Picture, width: number, height: number): void {
+  for (let bin = 0; bin < picture.nBins; bin++) {
+    const state = picture.states[bin];
+    if (state === BUILT) continue;
+    let end = bin + 1;
+    while (end < picture.nBins && picture.states[end] === state) end++;
+    const left = (bin / picture.nBins) * width;
+    const right = (end / picture.nBins) * width;
+    context.save();
+    context.beginPath();
+    context.rect(left, 0, right - left, height);
+    context.clip();
+    context.beginPath();
+    const lean = state === OUTSIDE ? height : -height;
+    for (let x = left - height; x < right + height; x += 8) {
+      context.moveTo(x, height);
+      context.lineTo(x + lean, 0);
+    }
+    context.stroke();
+    context.restore();
+    bin = end - 1;
+  }
+}
+
+export function draw(canvas: HTMLCanvasElement, picture: Picture, names: string[], shown: number[], cursor?: [number, number]): void {
+  const width = canvas.clientWidth || 800;
+  const height = Math.max(shown.length, 1) * ROW;
+  const dense = window.devicePixelRatio || 1;
+  canvas.style.height = `${height}px`;
+  canvas.width = width * dense;
+  canvas.height = height * dense;
+  const context = canvas.getContext("2d")!;
+  context.scale(dense, dense);
+  const style = getComputedStyle(document.body);
+  context.fillStyle = context.strokeStyle = style.color;
+  context.font = "12px system-ui, sans-serif";
+  context.textBaseline = "middle";
+  shown.forEach((channel, row) => context.fillText(clipped(names[channel]!), 2, (row + 0.5) * ROW));
+  const plot = width - LABELS;
+  context.translate(LABELS, 0);
+  context.imageSmoothingEnabled = false;
+  if (shown.length > 0) context.drawImage(pixels(picture, shown), 0, 0, plot, height);
+  hatch(context, picture, plot, height);
+  context.setLineDash([4, 3]);
+  context.strokeStyle = "#d81b60";
+  context.strokeRect((picture.centre / picture.nBins) * plot, -2, 0, height + 4);
+  context.setLineDash([]);
+  if (cursor !== undefined) {
+    context.lineWidth = 2;
+    context.strokeRect((cursor[0] / picture.nBins) * plot, cursor[1] * ROW, Math.max(plot / picture.nBins, 3), ROW);
+  }
+}
+
+const clipped = (name: string): string => (name.length > 28 ? `${name.slice(0, 27)}…` : name);

@@ -1,0 +1,188 @@
+/** The page: from its address to pictures. */
+import { registerCodecs } from "./codecs.js";
+import { describe, genes, type Description, type FeatureSet } from "./describe.js";
+import { byId, element } from "./html.js";
+import { HttpObjects } from "./http.js";
+import { Panel } from "./panel.js";
+import { inWords, Problem } from "./problem.js";
+import { Search, type Place } from "./search.js";
+import { queryOf, SORTS, viewOf, type View } from "./view.js";
+import { Reader } from "./windows.js";
+import { built, provenance } from "./words.js";
+
+const query = new URLSearchParams(location.search);
+const named = query.get("store");
+const at = byId<HTMLInputElement>("at");
+const compare = byId<HTMLInputElement>("compare");
+const bins = byId<HTMLInputElement>("bins");
+const find = byId<HTMLInputElement>("find");
+const sort = byId<HTMLSelectElement>("sort");
+
+function storeUrl(): URL {
+  const url = new URL(named ?? ".", location.href);
+  if (!["http:", "https:"].includes(url.protocol)) {
+    throw new Problem(
+      `The explorer reads stores over HTTP, not ${url.protocol}: open the page through a web server that answers ranges, ` +
+        "or name a store by ?store=https://...",
+    );
+  }
+  url.search = url.hash = "";
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url;
+}
+
+function complain(error: unknown): void {
+  const problem = byId("problem");
+  problem.textContent = error === undefined ? "" : inWords(error);
+  problem.hidden = error === undefined;
+}
+
+function note(text: string): void {
+  byId("note").textContent = text;
+  byId("note").hidden = text === "";
+}
+
+class Explorer {
+  private panels: Panel[] = [];
+  private latest = 0;
+
+  constructor(
+    private readonly objects: HttpObjects,
+    private readonly described: Description,
+    private readonly search: Search,
+    private readonly reader: Reader,
+    private readonly view: View,
+  ) {}
+
+  start(): void {
+    const { view, described } = this;
+    this.listSets();
+    at.value = view.at;
+    compare.value = view.compare;
+    bins.value = String(view.bins);
+    find.value = view.find;
+    sort.value = view.sort;
+    byId("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.change({ at: at.value, compare: compare.value });
+    });
+    bins.addEventListener("input", () => void this.change({ bins: Number(bins.value) }));
+    find.addEventListener("input", () => void this.change({ find: find.value, page: 0 }));
+    sort.addEventListener("change", () => void this.change({ sort: SORTS[sort.selectedIndex]!, page: 0 }));
+    for (const input of [at, compare]) {
+      input.addEventListener("input", () => this.offer(input.value));
+      input.addEventListener("focus", () => this.offer(input.value));
+    }
+    window.addEventListener("resize", () => this.panels.forEach((panel) => panel.redraw()));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.panels.forEach((panel) => panel.redraw()));
+    byId("copy").addEventListener("click", () => void navigator.clipboard?.writeText(location.href));
+    byId("built").append(built(described));
+    byId("words").append(provenance(described));
+  }
+
+  async change(changes: Partial<View>): Promise<void> {
+    Object.assign(this.view, changes);
+    const turn = ++this.latest;
+    try {
+      const panels = await this.read();
+      if (turn !== this.latest) return; // the slider has moved on meanwhile
+      complain(undefined);
+      this.show(panels);
+    } catch (error) {
+      if (turn !== this.latest) return;
+      this.show([]);
+      complain(error);
+    }
+    byId("cost").textContent = `${this.objects.requests} requests, ${this.objects.bytes.toLocaleString("en")} bytes since the page was opened`;
+    document.body.dataset["turn"] = String(turn);
+  }
+
+  private async read(): Promise<Panel[]> {
+    const { view } = this;
+    byId("bins_out").textContent = `${view.bins} bins`;
+    history.replaceState(null, "", `?${queryOf(view, named, this.described.top_hash)}`);
+    const place = this.search.place(view.at);
+    const other = view.compare.trim() ? this.search.place(view.compare) : undefined;
+    const sets = view.sets.map((name) => this.setOf(name));
+    if (sets.length === 0) throw new Problem("No feature set is chosen; tick one.");
+    const tell = (text: string) => (byId("readout").textContent = text);
+    const panels = await Promise.all(
+      sets.map(async (set) => {
+        const windows = [this.window(set, place), ...(other ? [this.window(set, other)] : [])];
+        const [one, two] = await Promise.all(windows);
+        return new Panel(one!, two, view, tell, (page) => void this.change({ page }));
+      }),
+    );
+    byId("python").textContent = this.python(place, other);
+    byId("title").textContent = other ? `${place.label} minus ${other.label}` : place.label;
+    return panels;
+  }
+
+  private window(set: FeatureSet, place: Place) {
+    const contig = set.contigs.find((one) => one.name === place.contig);
+    if (contig === undefined) throw new Problem(`${set.name} was not built on ${place.contig}.`);
+    if (place.centre >= contig.length) {
+      throw new Problem(`${place.label} lies outside ${contig.name}, which has ${contig.length.toLocaleString("en")} bp.`);
+    }
+    return this.reader.window(set, contig, place.centre, this.view.bins);
+  }
+
+  private setOf(name: string): FeatureSet {
+    const found = this.described.sets.find((set) => set.name === name);
+    if (found !== undefined) return found;
+    const there = this.described.sets.map((set) => set.name).join(", ");
+    throw new Problem(`This link names the feature set "${name}", which the store does not have; it has ${there}.`);
+  }
+
+  private python(place: Place, other: Place | undefined): string {
+    const text = JSON.stringify;
+    const store = `featurestore.open(${text(this.objects.url.href.replace(/\/$/, ""))})`;
+    const one = (set: string, of: Place) => `${store}[${text(set)}].window(${text(of.contig)}, ${of.centre}, n_bins=${this.view.bins})`;
+    return this.view.sets
+      .map((set) => (other ? `${one(set, place)}.values - ${one(set, other)}.values` : `${one(set, place)}.values`))
+      .join("\n");
+  }
+
+  private show(panels: Panel[]): void {
+    this.panels = panels;
+    byId("panels").replaceChildren(...panels.map((panel) => panel.node));
+    byId("table").replaceChildren(...panels.map((panel) => panel.table()));
+    if (panels.length === 0) byId("python").textContent = "";
+    panels.forEach((panel) => panel.redraw());
+  }
+
+  private offer(text: string): void {
+    byId("found").replaceChildren(...this.search.offers(text).map((value) => Object.assign(element("option"), { value })));
+  }
+
+  private listSets(): void {
+    const boxes = this.described.sets.map(({ name }) => {
+      const box = Object.assign(element("input"), { type: "checkbox", value: name, checked: this.view.sets.includes(name) });
+      box.addEventListener("change", () => {
+        const sets = boxes.flatMap((label) => [...label.querySelectorAll("input")]).filter((one) => one.checked);
+        void this.change({ sets: sets.map((one) => one.value), page: 0 });
+      });
+      return Object.assign(element("label", box, name), { className: "inline" });
+    });
+    byId("sets").append(...boxes);
+  }
+}
+
+async function open(): Promise<void> {
+  registerCodecs();
+  const objects = new HttpObjects(storeUrl());
+  const [described, table] = await Promise.all([describe(objects), genes(objects)]);
+  const view = viewOf(query);
+  if (view.sets.length === 0) view.sets = [described.sets[0]!.name];
+  const contig = described.sets[0]!.contigs[0];
+  if (!view.at) view.at = table[0]?.symbol ?? (contig ? `${contig.name}:${Math.floor(contig.length / 2)}` : "");
+  byId("about").textContent = `${described.assembly.name}, feature sets ${described.sets.map((set) => set.name).join(", ")}; ${objects.url.href}`;
+  const sealed = query.get("sealed");
+  if (sealed !== null && !described.top_hash.startsWith(sealed)) note("The store has changed since this link was made: values may differ.");
+  else if (!described.complete) note("This store is not complete: bins that were never built are hatched.");
+  const explorer = new Explorer(objects, described, new Search(described, table), new Reader(objects), view);
+  explorer.start();
+  await explorer.change({});
+}
+
+open().catch(complain);

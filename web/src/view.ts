@@ -1,0 +1,43 @@
+/** What is looked at, and the link that restores it. */
+export const SORTS = ["store", "name", "mean", "range", "centre"] as const;
+export type Sort = (typeof SORTS)[number];
+
+export interface View {
+  sets: string[];
+  at: string;
+  compare: string;
+  bins: number;
+  find: string;
+  sort: Sort;
+  page: number;
+}
+
+const whole = (text: string | null, least: number, most: number, otherwise: number): number =>
+  text !== null && /^\d+$/.test(text) ? Math.min(Math.max(Number(text), least), most) : otherwise;
+
+export function viewOf(query: URLSearchParams): View {
+  const sort = query.get("sort") as Sort;
+  return {
+    sets: query.getAll("set"),
+    at: query.get("at") ?? "",
+    compare: query.get("compare") ?? "",
+    bins: whole(query.get("bins"), 1, 4001, 251),
+    find: query.get("find") ?? "",
+    sort: SORTS.includes(sort) ? sort : "store",
+    page: whole(query.get("page"), 0, 1e6, 0),
+  };
+}
+
+export function queryOf(view: View, store: string | null, topHash: string): URLSearchParams {
+  const query = new URLSearchParams();
+  if (store !== null) query.set("store", store);
+  view.sets.forEach((set) => query.append("set", set));
+  query.set("at", view.at);
+  query.set("bins", String(view.bins));
+  if (view.compare) query.set("compare", view.compare);
+  if (view.find) query.set("find", view.find);
+  if (view.sort !== "store") query.set("sort", view.sort);
+  if (view.page > 0) query.set("page", String(view.page));
+  query.set("sealed", topHash.slice(0, 12));
+  return query;
+}
