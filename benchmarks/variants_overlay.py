@@ -2,7 +2,7 @@
 
     python benchmarks/variants_overlay.py
 
-A random genome of 40 Mbp, single-base changes of one haplotype scattered over it so that about a tenth of the bins are
+A random chromosome of 240 Mbp, single-base changes of one haplotype scattered over it so that about a tenth of the bins are
 touched, extractor `motif`, one worker process each. The ratio sets the seconds spent computing an overlay beside the
 touched share of those of the full build; `whole` compares whole runs, with the start of the workers. Medians of three.
 """
@@ -21,14 +21,14 @@ from builders.request import BuildRequest
 from builders.run import run_build
 
 RESULT = Path(__file__).parent / "results" / "variants_overlay.json"
-LENGTH = 40_000_000
-N_VARIANTS = 1000
+LENGTH = 240_000_000
+N_VARIANTS = 6000
 
 
 def write_inputs(folder: Path) -> None:
     """Write a genome and the phased changes of one sample."""
     rng = np.random.default_rng(0)
-    bases = np.frombuffer(b"ACGT", dtype=np.uint8)[rng.integers(0, 4, LENGTH)]
+    bases = np.frombuffer(b"ACGT", dtype=np.uint8)[rng.integers(0, 4, LENGTH, dtype=np.uint8)]
     (folder / "g.fa").write_bytes(b">c\n" + bases.tobytes() + b"\n")
     lines = [
         "##fileformat=VCFv4.2",
