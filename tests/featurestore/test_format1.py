@@ -61,14 +61,17 @@ def test_its_anchored_windows_are_read_as_they_were(
     np.testing.assert_array_equal(reader.windows(reader.names[:5], n_bins), expected[f"anchored_{n_bins}"])
 
 
-def test_it_is_sound_and_stays_sealed(made: Path) -> None:
-    store = featurestore.open(made / "genome.store")
-    found = featurestore.verify(store, crc=True)
+def test_it_is_sound_and_sealing_again_adds_what_the_explorer_reads_and_changes_no_content(store: Path) -> None:
+    opened = featurestore.open(store)
+    found = featurestore.verify(opened, crc=True)
     assert (found.faults, found.strangers, found.orphans, found.missing) == ([], [], [], 0)
-    manifest = store.manifest()
+    manifest = opened.manifest()
     assert manifest is not None
     assert manifest.format == 1
-    assert featurestore.seal(store).was_sealed
+    sealed = featurestore.seal(opened)
+    assert sealed.manifest.top_hash == manifest.top_hash
+    assert (store / "explorer.json").exists()
+    assert featurestore.seal(featurestore.open(store)).was_sealed
 
 
 def test_a_damaged_shard_is_repaired_and_built_again_to_the_same_bytes(store: Path, genome: Path) -> None:
