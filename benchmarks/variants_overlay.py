@@ -3,8 +3,9 @@
     python benchmarks/variants_overlay.py
 
 A random chromosome of 240 Mbp, single-base changes of one haplotype scattered over it so that about a tenth of the bins
-are touched, extractor `motif`, one worker process each. The ratio sets the seconds spent computing an overlay beside the
-touched share of those of the full build; `whole` compares whole runs, with the start of the workers. Medians of three.
+are touched, extractor `motif`, one worker process each. The ratio sets the seconds spent computing an overlay beside
+the touched share of those of the full build; `whole` compares whole runs, with the start of the workers. Medians of
+three.
 """
 
 import json
