@@ -82,7 +82,11 @@ class Manifest(BaseModel):
 
     def to_json(self) -> bytes:
         """Encode the manifest, with a digest of itself."""
-        return json.dumps(signed(self.model_dump(mode="json")), indent=1, ensure_ascii=False).encode()
+        return _encoded(signed(self.model_dump(mode="json")))
+
+
+def _encoded(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
 def top_hash(objects: Mapping[str, SealedObject]) -> str:
@@ -121,6 +125,8 @@ def read_manifest(objects: Objects) -> Manifest | None:
     document = parse_json(data, where=where, mend=mend, raises=DamagedManifest, max_bytes=_MAX_BYTES)
     if not isinstance(document, dict) or DIGEST not in document or not is_whole(document):
         raise DamagedManifest(f"{where} is damaged: its digest is that of another; {mend}")
+    if data != _encoded(document):  # the digest is of the values, and covers no byte between them
+        raise DamagedManifest(f"{where} is damaged: it is not written as `seal` writes it; {mend}")
     try:
         return Manifest.model_validate({name: value for name, value in document.items() if name != DIGEST})
     except ValidationError as error:
