@@ -6,7 +6,7 @@ import { build } from "esbuild";
 
 const here = (path) => new URL(path, import.meta.url).pathname;
 const bundled = await build({
-  entryPoints: [here("src/main.ts")],
+  entryPoints: [here("src/page/main.ts")],
   bundle: true,
   minify: true,
   write: false,
@@ -19,10 +19,10 @@ const bundled = await build({
   banner: { js: "/* With zarrita (c) Trevor Manz, fzstd (c) Arjun Barrett, float16 (c) Kenta Moriuchi: MIT licence */" },
 });
 const script = bundled.outputFiles[0].text;
-const style = readFileSync(here("src/style.css"), "utf8");
+const style = readFileSync(here("src/page/style.css"), "utf8");
 const hash = (text) => `sha256-${createHash("sha256").update(text).digest("base64")}`;
 const parts = { SCRIPT: script, STYLE: style, SCRIPT_HASH: hash(script), STYLE_HASH: hash(style) };
-const page = readFileSync(here("src/page.html"), "utf8").replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
+const page = readFileSync(here("src/page/page.html"), "utf8").replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
 const out = process.argv[2] ?? here("../featurestore/web/static/index.html");
 writeFileSync(out, page);
 console.log(`${out}: ${page.length} characters, ${gzipSync(page).length} bytes gzipped`);

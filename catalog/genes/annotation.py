@@ -58,10 +58,27 @@ def refuse_bad_spans(path: Path, start: pl.Series, end: pl.Series, lines: list[i
             raise TableError(f"{where} {what.format(start[row], end[row])} ({wrong.sum()} such rows); {mend}")
 
 
+def is_gene(kind: bytes) -> bool:
+    """Tell whether the third column names a gene; Ensembl's GFF3 also has `ncRNA_gene` and the like."""
+    return kind in (b"gene", b"pseudogene") or kind.endswith(b"_gene")
+
+
+def parsed_attributes(line: Line, parse: Callable[[str], dict[str, str]], path: Path) -> dict[str, str]:
+    """Parse the ninth column of a row; TableError if a quotation mark in it is not closed."""
+    fields = line.decoded(path).split("\t")
+    try:
+        return parse(fields[8] if len(fields) > 8 else "")
+    except UnclosedValue as error:
+        raise TableError(
+            f"line {line.number} of {path} has a value whose quotation mark is not closed: {error}; close it, or fetch "
+            "the file again if it is truncated"
+        ) from error
+
+
 def _genes(path: Path, parse: Callable[[str], dict[str, str]]) -> pl.DataFrame:
     rows = _gene_rows(path)
     frame = tables.frame_of(path, _COLUMNS, rows, "\t")
-    attributes = [_parsed(line, text or "", parse, path) for line, text in zip(rows, frame["attributes"], strict=True)]
+    attributes = [parsed_attributes(line, parse, path) for line in rows]
     start, end = (tables.whole_numbers(frame, name, path=path) for name in ("start", "end"))
     refuse_bad_spans(path, start, end, [line.number for line in rows])
     strand = tables.strands(frame["strand"])
@@ -96,8 +113,7 @@ def _gene_rows(path: Path) -> list[Line]:
             continue
         fields = line.split(b"\t", 3)
         kind = fields[2] if len(fields) > 2 else b"(no third column)"
-        # Ensembl's GFF3 also has `ncRNA_gene` and the like.
-        if kind in (b"gene", b"pseudogene") or kind.endswith(b"_gene"):
+        if is_gene(kind):
             rows.append(line)
         elif len(kinds) < _MOST_KINDS:
             kinds[kind[:40].decode(errors="replace")] += 1
@@ -108,13 +124,3 @@ def _gene_rows(path: Path) -> list[Line]:
             "Ensembl, RefSeq), or make a table with a header"
         )
     return rows
-
-
-def _parsed(line: Line, text: str, parse: Callable[[str], dict[str, str]], path: Path) -> dict[str, str]:
-    try:
-        return parse(text)
-    except UnclosedValue as error:
-        raise TableError(
-            f"line {line.number} of {path} has a value whose quotation mark is not closed: {error}; close it, or fetch "
-            "the file again if it is truncated"
-        ) from error

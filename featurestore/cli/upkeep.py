@@ -239,7 +239,11 @@ def copy(
 def explorer(
     store: StoreUrl,
     genes: Annotated[
-        Path | None, typer.Option(help="Gene table, for finding genes by name. [default: those put there before]")
+        Path | None,
+        typer.Option(
+            help="Gene table, for finding genes by name; of a GTF or GFF3 the exons are drawn too. "
+            "[default: those put there before]"
+        ),
     ] = None,
 ) -> None:
     """Put the explorer, a page that shows values in a browser, into the folder of a sealed store."""

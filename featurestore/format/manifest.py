@@ -31,8 +31,9 @@ MANIFEST = "MANIFEST.json"
 CATALOG, CROISSANT, EXPLORER, README = "catalog.json", "croissant.json", "explorer.json", "README.md"
 CARDS = (CATALOG, CROISSANT, EXPLORER, README)
 """Descriptions of a sealed store for catalogs, machines, web pages and people."""
-PAGE, PAGE_GENES = "index.html", "explorer_genes.json"
-"""The explorer's page and its genes (`featurestore.web`): beside the contents, not sealed."""
+PAGE, PAGE_GENES, PAGE_MODELS = "index.html", "explorer_genes.json", "explorer_models"
+"""The explorer's page, its genes, and the folder of its gene models (`featurestore.web`): beside the contents, not
+sealed."""
 MARK = b"<!-- Written by `featurestore seal`, which writes it anew: what is changed here is lost. -->"
 """First line of a README written by `seal`, which unsealing removes."""
 

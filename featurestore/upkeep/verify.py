@@ -27,6 +27,7 @@ from featurestore.format.manifest import (
     MANIFEST,
     PAGE,
     PAGE_GENES,
+    PAGE_MODELS,
     DamagedManifest,
     Manifest,
     SealedObject,
@@ -43,6 +44,7 @@ from featurestore.upkeep.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
 _MAX_HELD_BYTES = 1 << 30
 """Memory for shards, in total over all threads (bytes)."""
 _WRITTEN_LAST = (MANIFEST, *CARDS)
+_OF_OTHERS = (f"{layout.FAILURES}/", PAGE, PAGE_GENES, f"{PAGE_MODELS}/")
 _WRITES = "`featurestore repair` writes it anew"
 _UNSEALS = f"`featurestore repair` takes {MANIFEST} away; build what is missing, then `featurestore seal`"
 _WRITES_CARD = f"`featurestore repair` takes it and {MANIFEST} away, then `featurestore seal` writes both anew"
@@ -124,9 +126,9 @@ class _Verifier:
         if self._manifest is not None:
             self._compare_with_manifest(self._manifest)
         self._name_links()
-        known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST, PAGE, PAGE_GENES}
+        known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST}
         unknown = self._listing.keys() - known - {fault.where for fault in self.found.faults}
-        self.found.strangers = sorted(key for key in unknown if not key.startswith(f"{layout.FAILURES}/"))
+        self.found.strangers = sorted(key for key in unknown if not key.startswith(_OF_OTHERS))
 
     def _fault(self, where: str, what: str, mend: str, *remove: str, write: bytes | None = None) -> None:
         self.found.faults.append(Fault(where, what, mend, remove, write))

@@ -1,4 +1,4 @@
-"""Put the explorer's page, and the genes that it finds by name, into the folder of a sealed store.
+"""Put the explorer's page, and the genes that it finds by name and draws, into the folder of a sealed store.
 
 Belongs here: writing both. Does not: `explorer.json`, which sealing writes (`featurestore.upkeep.explorer_file`).
 """
@@ -6,10 +6,15 @@ Belongs here: writing both. Does not: `explorer.json`, which sealing writes (`fe
 import json
 import os
 from importlib.resources import files
+from operator import itemgetter
 from typing import NamedTuple
 
+import polars as pl
+
+from catalog.genes.exons import has_gene_models, read_gene_models
 from catalog.genes.table import place_genes, read_genes
-from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES
+from featurestore.format.layout import contig_key
+from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS
 from featurestore.store import Store
 
 _BUILT_FROM = b'<meta name="generator" content="featurestore explorer">'
@@ -35,7 +40,7 @@ def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = Non
     ----------
     genes
         Gene table (`catalog.genes.table.read_gene_table`), for finding genes by symbol or id; those on other contigs
-        are left out. Without it, those put there before stay.
+        are left out. Of a GTF or GFF3 the exons are drawn too. Without it, those put there before stay.
 
     Raises
     ------
@@ -55,14 +60,51 @@ def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = Non
         found = page
     if _BUILT_FROM not in found[:2048]:
         raise NotExplorable(f"{store.url} has an {PAGE} that is not the explorer's; give that file another name")
-    rows = _rows(store, genes) if genes is not None else []
-    if genes is not None:
-        store.objects.put(PAGE_GENES, json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode())
+    n_genes = _put_genes(store, genes) if genes is not None else 0
     store.objects.put(PAGE, page)
-    return Published(f"{store.url}/{PAGE}", len(rows))
+    return Published(f"{store.url}/{PAGE}", n_genes)
 
 
-def _rows(store: Store, path: str | os.PathLike[str]) -> list[tuple[str, str, str, int, str]]:
-    """Read symbol, id, contig, TSS (0-based bp) and strand of each gene on the store's contigs."""
+def _put_genes(store: Store, path: str | os.PathLike[str]) -> int:
+    """Write the genes on the store's contigs, and their models if the table has any; give the number of genes."""
     placed = place_genes(read_genes(path), store.assembly).genes
-    return placed.select("symbol", "gene_id", "contig", "tss", "strand").rows()
+    models = gene_models(placed, read_gene_models(path)) if has_gene_models(path) else {}
+    wanted = {f"{PAGE_MODELS}/{contig_key(contig)}.json": rows for contig, rows in models.items()}
+    for key in [key for key, _ in store.objects.walk(PAGE_MODELS) if key not in wanted]:
+        store.objects.delete(key)
+    for key, rows in wanted.items():
+        store.objects.put(key, _encoded(rows))
+    # Symbol, id, contig, TSS (0-based bp) and strand of each.
+    store.objects.put(PAGE_GENES, _encoded(placed.select("symbol", "gene_id", "contig", "tss", "strand").rows()))
+    return placed.height
+
+
+def gene_models(genes: pl.DataFrame, models: pl.DataFrame) -> dict[str, list[list[object]]]:
+    """Arrange gene models for the page, by contig.
+
+    Parameters
+    ----------
+    genes
+        With `catalog.genes.table.GENE_SCHEMA`; others are left out.
+    models
+        With `catalog.genes.exons.MODEL_SCHEMA`.
+
+    Returns
+    -------
+    Of each contig `[symbol, strand, start, end, exons, coding]` of each gene, by start. Exons and coding stretches are
+    `start, end, start, end, ...`, counted from the start of the gene (bp).
+    """
+    drawn = models.join(genes.select("gene_id", "symbol", "contig", "strand"), on="gene_id", maintain_order="left")
+    found: dict[str, list[list[object]]] = {}
+    for _, of_gene in drawn.group_by("gene_id", maintain_order=True):
+        gene = of_gene.row(0, named=True)
+        parts: dict[str, list[int]] = {"exon": [], "CDS": []}
+        for part, start, end in of_gene.select("part", "start", "end").rows()[1:]:
+            parts[part] += start - gene["start"], end - gene["start"]
+        row = [gene["symbol"], gene["strand"], gene["start"], gene["end"], *parts.values()]
+        found.setdefault(gene["contig"], []).append(row)
+    return {contig: sorted(rows, key=itemgetter(2, 3)) for contig, rows in found.items()}
+
+
+def _encoded(rows: object) -> bytes:
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()

@@ -2,100 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from explorer_pages import IN_A_BROWSER, after, opened, problem, slide, table
 from range_server import RangeServer, serve
 
 from catalog import Grid
 from featurestore.format.manifest import EXPLORER
 from featurestore.store import Store, open_store
-from featurestore.testing.fixtures import build_set, built_store
+from featurestore.testing.fixtures import built_store
 from featurestore.upkeep.seal import seal
 from featurestore.web import publish_explorer
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is in the extra `dev`")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH"),
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-]
-GRID = Grid(bin_size=10, offsets=(0, 5))
-LENGTHS = {"chr1": 20_000, "chr2": 3_000}
-GENES = "gene_id\tsymbol\tcontig\tstrand\ttss\nG1\tMYC\tchr1\t+\t10003\nG2\tMYCN\tchr2\t-\t40\n"
-NASTY = "gene_id\tsymbol\tcontig\tstrand\ttss\nG3\t<script>window.hit=1</script>\tchr1\t+\t500\n"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sealed store of a float16, a float32 and a uint8 set, with the page."""
-    folder = tmp_path_factory.mktemp("explorer")
-    store = built_store(folder / "store", LENGTHS, GRID, name="motif", chunk_bins=16, shard_bins=256)
-    build_set(store, GRID, name="wide", chunk_bins=16, shard_bins=256, n_channels=5, dtype="float32")
-    build_set(store, GRID, name="bytes", chunk_bins=16, shard_bins=256, dtype="uint8")
-    seal(store)
-    (folder / "genes.tsv").write_text(GENES + NASTY.splitlines()[1] + "\n")
-    publish_explorer(store, genes=folder / "genes.tsv")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1200, "height": 1000}, accept_downloads=True)
-    opened = context.new_page()
-    opened.crashes = []
-    opened.on("pageerror", lambda error: opened.crashes.append(str(error)))
-    opened.set_default_timeout(20_000)
-    yield opened
-    assert opened.crashes == []
-    context.close()
-
-
-@pytest.fixture
-def server(built: Path) -> Iterator[RangeServer]:
-    with serve(built / "store") as served:
-        yield served
-
-
-def opened(page: Any, url: str) -> Any:
-    page.goto(url)
-    page.wait_for_selector("body[data-turn], #problem:not([hidden])")
-    return page
-
-
-def after(page: Any, act: Any) -> None:
-    """Wait for the picture that follows an action."""
-    before = int(page.evaluate("document.body.dataset.turn"))
-    act()
-    page.wait_for_selector(f"body[data-turn='{before + 1}']")
-
-
-def problem(page: Any) -> str:
-    page.wait_for_selector("#problem:not([hidden])")
-    return str(page.inner_text("#problem"))
-
-
-def slide(page: Any, n_bins: int) -> None:
-    page.evaluate(f"b => {{ b.value = {n_bins}; b.dispatchEvent(new Event('input')) }}", page.query_selector("#bins"))
-
-
-def table(page: Any, button: int = 0) -> list[list[str]]:
-    with page.expect_download() as saved:
-        page.locator("button", has_text="TSV").nth(button).click()
-    return [line.split("\t") for line in Path(saved.value.path()).read_text().splitlines()]
+pytestmark = IN_A_BROWSER
 
 
 @pytest.mark.parametrize("name", ["motif", "wide", "bytes"])
@@ -163,6 +86,32 @@ def test_a_difference_is_that_of_the_two_windows(page: Any, server: RangeServer,
     reader = open_store(built / "store")["motif"]
     one, two = (reader.window("chr1", centre, n_bins=51).values.astype(float) for centre in (10000, 5000))
     np.testing.assert_array_equal(np.array([row[4:] for row in table(page)[1:]], float), one - two)
+
+
+def test_genes_are_drawn_with_exons_coding_sequence_and_strand(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=MYC&bins=201")
+    shapes = [(box.get_attribute("height"), box.bounding_box()) for box in page.query_selector_all(".genes rect")]
+    assert [height for height, _ in shapes] == ["5", "5", "11", "11"]
+    per_bp = page.evaluate("(document.querySelector('canvas').clientWidth - 190) / 2010")
+    assert shapes[1][1]["width"] == pytest.approx(300 * per_bp, abs=0.5)
+    assert shapes[1][1]["x"] - shapes[0][1]["x"] == pytest.approx(297 * per_bp, abs=0.5)
+    page.click("#seen summary")
+    assert "MYC, strand +, starts at 10,003; 10,003-10,600, 2 exons" in page.inner_text("#table")
+
+
+def test_gene_models_are_fetched_once_a_contig_and_a_damaged_file_leaves_the_picture(
+    page: Any, built: Path, tmp_path: Path
+) -> None:
+    folder = copied(built, tmp_path)
+    (folder / "explorer_models/chr2.json").write_text("[[")
+    with serve(folder) as served:
+        opened(page, f"{served.url}/?set=motif&at=MYC&bins=51")
+        after(page, lambda: slide(page, 101))
+        assert [path for path, _ in served.asked if "models" in path] == ["/explorer_models/chr1.json"]
+        page.fill("#at", "MYCN")
+        after(page, lambda: page.press("#at", "Enter"))
+        assert "chr2.json is damaged" in problem(page)
+        assert page.query_selector("canvas") is not None
 
 
 def test_sets_stand_above_each_other(page: Any, server: RangeServer) -> None:

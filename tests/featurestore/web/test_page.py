@@ -13,7 +13,7 @@ from checkout import ROOT
 
 from catalog import Grid
 from featurestore.cli.main import main
-from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, unseal
+from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, unseal
 from featurestore.store import Store
 from featurestore.testing.fixtures import built_store
 from featurestore.upkeep.seal import seal
@@ -79,6 +79,21 @@ def test_the_command_puts_page_and_genes_beside_a_sealed_store_which_stays_sound
     found = verify(store, crc=True)
     assert found.is_sound
     assert found.strangers == []
+
+
+def test_an_annotation_gives_the_page_gene_models_which_another_table_takes_away(store: Store, tmp_path: Path) -> None:
+    seal(store)
+    rows = [("gene", 11, 60), ("exon", 11, 20), ("exon", 31, 60), ("CDS", 15, 20), ("exon", 500, 600)]
+    gtf = tmp_path / "genes.gtf"
+    gtf.write_text("".join(f'1\tx\t{kind}\t{start}\t{end}\t.\t-\t.\tgene_id "G1";\n' for kind, start, end in rows))
+    assert publish_explorer(store, genes=gtf).genes == 1
+    key = f"{PAGE_MODELS}/chr1.json"
+    assert json.loads(store.objects.get(key)) == [["G1", "-", 10, 60, [0, 10, 20, 50], [4, 10]]]
+    assert verify(store, crc=True).strangers == []
+    (tmp_path / "genes.tsv").write_text("gene_id\tsymbol\tcontig\tstrand\ttss\nG1\tMYC\t1\t+\t50\n")
+    publish_explorer(store, genes=tmp_path / "genes.tsv")
+    with pytest.raises(FileNotFoundError):
+        store.objects.get(key)
 
 
 def test_a_store_that_is_not_sealed_is_refused_with_the_command_that_helps(store: Store) -> None:

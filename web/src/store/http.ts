@@ -1,6 +1,6 @@
 /** Objects of a store on any web server that answers ranges. Belongs here: requests and what may be wrong with them. */
 import type { AbsolutePath, AsyncReadable, RangeQuery } from "@zarrita/storage";
-import { Problem } from "./problem.js";
+import { Problem } from "../page/problem.js";
 
 const MAX_BYTES = 1 << 28;
 

@@ -3,7 +3,7 @@ import * as zarr from "zarrita";
 import type { Contig, FeatureSet } from "./describe.js";
 import { isBuilt, place, rowsOf, startOf, type Placement } from "./grid.js";
 import type { HttpObjects } from "./http.js";
-import { Problem } from "./problem.js";
+import { Problem } from "../page/problem.js";
 
 export const BUILT = 0;
 export const OUTSIDE = 1;

@@ -1,7 +1,7 @@
 /** What a store holds, in words: how much is built, and where it comes from. */
-import type { Description, FeatureSet } from "./describe.js";
+import type { Description, FeatureSet } from "../store/describe.js";
 import { element, table } from "./html.js";
-import { rowsOf } from "./grid.js";
+import { rowsOf } from "../store/grid.js";
 
 export function built(described: Description): HTMLElement {
   const rows = described.sets.flatMap((set) =>

@@ -1,5 +1,5 @@
 /** From what a person types to a place. */
-import type { Description, Gene } from "./describe.js";
+import type { Description, Gene } from "../store/describe.js";
 import { Problem } from "./problem.js";
 
 export interface Place {

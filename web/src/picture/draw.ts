@@ -1,5 +1,5 @@
 /** Channels x bins on a canvas. Belongs here: colours and pixels. */
-import { BUILT, OUTSIDE } from "./windows.js";
+import { BUILT, OUTSIDE } from "../store/windows.js";
 
 export const ROW = 16;
 export const LABELS = 190;

@@ -1,13 +1,14 @@
 /** The page: from its address to pictures. */
-import { registerCodecs } from "./codecs.js";
-import { describe, genes, type Description, type FeatureSet } from "./describe.js";
+import { registerCodecs } from "../store/codecs.js";
+import { describe, genes, type Description, type FeatureSet } from "../store/describe.js";
 import { byId, element } from "./html.js";
-import { HttpObjects } from "./http.js";
-import { Panel } from "./panel.js";
+import { HttpObjects } from "../store/http.js";
+import { GeneModels } from "../store/models.js";
+import { Panel } from "../picture/panel.js";
 import { inWords, Problem } from "./problem.js";
 import { Search, type Place } from "./search.js";
 import { queryOf, SORTS, viewOf, type View } from "./view.js";
-import { Reader } from "./windows.js";
+import { Reader } from "../store/windows.js";
 import { built, provenance } from "./words.js";
 
 const query = new URLSearchParams(location.search);
@@ -51,6 +52,7 @@ class Explorer {
     private readonly described: Description,
     private readonly search: Search,
     private readonly reader: Reader,
+    private readonly models: GeneModels,
     private readonly view: View,
   ) {}
 
@@ -88,6 +90,8 @@ class Explorer {
       if (turn !== this.latest) return; // the slider has moved on meanwhile
       complain(undefined);
       this.show(panels);
+      await this.showGenes(panels);
+      if (turn !== this.latest) return;
     } catch (error) {
       if (turn !== this.latest) return;
       this.show([]);
@@ -146,9 +150,19 @@ class Explorer {
   private show(panels: Panel[]): void {
     this.panels = panels;
     byId("panels").replaceChildren(...panels.map((panel) => panel.node));
-    byId("table").replaceChildren(...panels.map((panel) => panel.table()));
+    byId("table").replaceChildren(...panels.flatMap((panel) => panel.tables()));
     if (panels.length === 0) byId("python").textContent = "";
     panels.forEach((panel) => panel.redraw());
+  }
+
+  /** After the picture, since those of a contig may weigh more than the window. */
+  private async showGenes(panels: Panel[]): Promise<void> {
+    const all = panels.map(async (panel) => {
+      const { contig, nBins } = panel.window;
+      panel.show(await this.models.within(contig, panel.window.start(0), panel.window.start(nBins)));
+    });
+    await Promise.all(all).catch(complain); // the picture itself is sound
+    byId("table").replaceChildren(...panels.flatMap((panel) => panel.tables()));
   }
 
   private offer(text: string): void {
@@ -180,7 +194,7 @@ async function open(): Promise<void> {
   const sealed = query.get("sealed");
   if (sealed !== null && !described.top_hash.startsWith(sealed)) note("The store has changed since this link was made: values may differ.");
   else if (!described.complete) note("This store is not complete: bins that were never built are hatched.");
-  const explorer = new Explorer(objects, described, new Search(described, table), new Reader(objects), view);
+  const explorer = new Explorer(objects, described, new Search(described, table), new Reader(objects), new GeneModels(objects, table), view);
   explorer.start();
   await explorer.change({});
 }

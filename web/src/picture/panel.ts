@@ -1,22 +1,26 @@
 /** One feature set: its picture, pointer and keys, and its files. */
 import { chosen, PAGE_ROWS, summary } from "./channels.js";
 import { draw, LABELS, ROW, type Picture } from "./draw.js";
-import { download, element, table } from "./html.js";
-import type { View } from "./view.js";
-import { BUILT, NEVER_BUILT, OUTSIDE, type Window } from "./windows.js";
+import { download, element, table } from "../page/html.js";
+import type { View } from "../page/view.js";
+import type { GeneModel } from "../store/models.js";
+import { geneTrack, inWords } from "./gene_track.js";
+import { BUILT, NEVER_BUILT, OUTSIDE, type Window } from "../store/windows.js";
 
 const STATES: Record<number, string> = { [OUTSIDE]: "outside the contig", [NEVER_BUILT]: "never built" };
 
 export class Panel {
   readonly node = element("section");
   private readonly canvas = element("canvas");
+  private readonly track = element("div");
+  private genes: GeneModel[] = [];
   private readonly picture: Picture;
   private readonly found: number[];
   private readonly shown: number[];
   private cursor: [number, number] | undefined;
 
   constructor(
-    private readonly window: Window,
+    readonly window: Window,
     private readonly other: Window | undefined,
     view: View,
     private readonly tell: (text: string) => void,
@@ -32,15 +36,29 @@ export class Panel {
     this.canvas.setAttribute("aria-label", `${window.set.name}: ${this.shown.length} channels, ${window.nBins} bins; values are in the table below`);
     this.canvas.addEventListener("pointermove", (event) => this.point(event.offsetX, event.offsetY));
     this.canvas.addEventListener("keydown", (event) => this.key(event));
-    this.node.append(element("h2", this.title()), Object.assign(element("p", this.facts()), { className: "facts" }), this.canvas);
+    this.node.append(element("h2", this.title()), Object.assign(element("p", this.facts()), { className: "facts" }), this.track, this.canvas);
     this.node.append(...this.buttons(page, pages, turn));
   }
 
+  /** The genes of the window, which come after the first picture. */
+  show(genes: GeneModel[]): void {
+    this.genes = genes;
+    this.redraw();
+  }
+
   redraw(): void {
+    const { window } = this;
+    const tracks = this.genes.length > 0 ? [geneTrack(this.genes, window.start(0), window.start(window.nBins), this.canvas.clientWidth)] : [];
+    this.track.replaceChildren(...tracks);
     draw(this.canvas, this.picture, this.window.set.channels, this.shown, this.cursor);
   }
 
-  table(): HTMLTableElement {
+  tables(): HTMLTableElement[] {
+    const genes = this.genes.map((gene) => [gene.symbol, inWords(gene)]);
+    return [this.table(), ...(genes.length > 0 ? [table(`Genes of ${this.facts()}`, ["gene", "where"], genes)] : [])];
+  }
+
+  private table(): HTMLTableElement {
     const rows = this.shown.map((channel) => {
       const { low, mean, high, centre } = summary(this.picture, channel);
       return [this.window.set.channels[channel]!, ...[low, mean, high, centre].map((value) => (Number.isNaN(value) ? "none" : String(value)))];

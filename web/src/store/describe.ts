@@ -1,6 +1,6 @@
 /** `explorer.json` and the genes, checked: they come from whoever made the store. */
 import type { HttpObjects } from "./http.js";
-import { Problem } from "./problem.js";
+import { Problem } from "../page/problem.js";
 
 export interface Contig {
   name: string;
@@ -39,9 +39,9 @@ export interface Gene {
 
 type Fields = Record<string, unknown>;
 
-const isText = (value: unknown): value is string => typeof value === "string";
-const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isList = (value: unknown, test: (item: never) => boolean): boolean =>
+export const isText = (value: unknown): value is string => typeof value === "string";
+export const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+export const isList = (value: unknown, test: (item: never) => boolean): boolean =>
   Array.isArray(value) && value.every(test as (item: unknown) => boolean);
 const isRun = (run: unknown): boolean => isList(run, isWhole) && (run as number[]).length === 2;
 
@@ -65,7 +65,7 @@ function isSet(value: Fields): boolean {
   );
 }
 
-async function json(objects: HttpObjects, name: string): Promise<unknown> {
+export async function json(objects: HttpObjects, name: string): Promise<unknown> {
   const data = await objects.get(`/${name}`);
   if (data === undefined) return undefined;
   try {

@@ -1,7 +1,7 @@
 /** Which channels are drawn, in which order; and the table of them. */
 import type { Picture } from "./draw.js";
-import type { Sort } from "./view.js";
-import { BUILT } from "./windows.js";
+import type { Sort } from "../page/view.js";
+import { BUILT } from "../store/windows.js";
 
 export const PAGE_ROWS = 40;
 

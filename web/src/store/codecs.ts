@@ -2,7 +2,7 @@
 import { decompress } from "fzstd";
 import { Float16Array as Float16 } from "@petamoriken/float16";
 import { registry } from "zarrita";
-import { Problem } from "./problem.js";
+import { Problem } from "../page/problem.js";
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;

@@ -1,0 +1,69 @@
+"""The explorer in a real browser: its store, and what a person does on the page."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog import Grid
+from featurestore.testing.fixtures import build_set, built_store
+from featurestore.upkeep.seal import seal
+from featurestore.web import publish_explorer
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+IN_A_BROWSER = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH"),
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+]
+GRID = Grid(bin_size=10, offsets=(0, 5))
+LENGTHS = {"chr1": 20_000, "chr2": 3_000}
+GENES = """\
+chr1\tx\tgene\t10004\t10600\t.\t+\t.\tgene_id "G1"; gene_name "MYC";
+chr1\tx\texon\t10004\t10100\t.\t+\t.\tgene_id "G1";
+chr1\tx\texon\t10301\t10600\t.\t+\t.\tgene_id "G1";
+chr1\tx\tCDS\t10051\t10100\t.\t+\t0\tgene_id "G1";
+chr1\tx\tCDS\t10301\t10450\t.\t+\t0\tgene_id "G1";
+chr2\tx\tgene\t11\t41\t.\t-\t.\tgene_id "G2"; gene_name "MYCN";
+chr1\tx\tgene\t501\t700\t.\t+\t.\tgene_id "G3"; gene_name "<script>window.hit=1</script>";
+"""
+
+
+def explored_store(folder: Path) -> Path:
+    """A sealed store of a float16, a float32 and a uint8 set, with the page."""
+    store = built_store(folder / "store", LENGTHS, GRID, name="motif", chunk_bins=16, shard_bins=256)
+    build_set(store, GRID, name="wide", chunk_bins=16, shard_bins=256, n_channels=5, dtype="float32")
+    build_set(store, GRID, name="bytes", chunk_bins=16, shard_bins=256, dtype="uint8")
+    seal(store)
+    (folder / "genes.gtf").write_text(GENES)
+    publish_explorer(store, genes=folder / "genes.gtf")
+    return folder
+
+
+def opened(page: Any, url: str) -> Any:
+    page.goto(url)
+    page.wait_for_selector("body[data-turn], #problem:not([hidden])")
+    return page
+
+
+def after(page: Any, act: Any) -> None:
+    """Wait for the picture that follows an action."""
+    before = int(page.evaluate("document.body.dataset.turn"))
+    act()
+    page.wait_for_selector(f"body[data-turn='{before + 1}']")
+
+
+def problem(page: Any) -> str:
+    page.wait_for_selector("#problem:not([hidden])")
+    return str(page.inner_text("#problem"))
+
+
+def slide(page: Any, n_bins: int) -> None:
+    page.evaluate(f"b => {{ b.value = {n_bins}; b.dispatchEvent(new Event('input')) }}", page.query_selector("#bins"))
+
+
+def table(page: Any, button: int = 0) -> list[list[str]]:
+    with page.expect_download() as saved:
+        page.locator("button", has_text="TSV").nth(button).click()
+    return [line.split("\t") for line in Path(saved.value.path()).read_text().splitlines()]
