@@ -19,10 +19,10 @@ from catalog.runtime.lines import Line, TableError, read_lines
 
 MODEL_SCHEMA = pl.Schema(
     {
-        "gene_id": pl.String,  # in the spelling of `catalog.genes.identifiers`
+        "gene_id": pl.String(),  # in the spelling of `catalog.genes.identifiers`
         "part": pl.Enum(["gene", "exon", "CDS"]),
-        "start": pl.Int64,  # 0-based bp
-        "end": pl.Int64,  # half-open
+        "start": pl.Int64(),  # 0-based bp
+        "end": pl.Int64(),  # half-open
     }
 )
 """Columns of gene models: one row a gene, and one for each stretch of its exons and of its coding sequence."""

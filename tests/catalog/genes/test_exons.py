@@ -73,5 +73,5 @@ def test_a_table_without_exons_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["many", "0", str(1 << 70)])
 def test_a_row_without_positions_is_named(tmp_path: Path, end: str) -> None:
-    with pytest.raises(TableError, match="^line 2 of "):
+    with pytest.raises(TableError, match=r"^line 2 of"):
         models(tmp_path, f'1\tx\tgene\t1\t60\t.\t+\t.\tgene_id "G";\n1\tx\texon\t5\t{end}\t.\t+\t.\tgene_id "G";\n')
