@@ -321,6 +321,10 @@ class FeatureReader(Displayed):
         self._check({(request.contig, request.phase) for request in requests})
         return read_rows(self.source, requests, len(self._pad), self._pad.dtype)
 
+    def is_built(self, request: RowRequest) -> bool:
+        """Tell whether every row of a range is in a committed shard, by the records as they were last listed."""
+        return not self._built.missing([request])
+
     def _check(self, places: Set[tuple[str, int]]) -> None:
         """Check the documents of arrays that are read for the first time."""
         new = sorted({contig for contig, _ in places - self._checked})

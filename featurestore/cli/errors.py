@@ -54,6 +54,7 @@ _EXTRAS = {
     "keras": ("h5py",),
     "tracks": ("pybigtools",),
     "variants": ("cyvcf2",),
+    "web": ("fastapi", "uvicorn"),
     "model": ("lightning", "matplotlib", "peft", "safetensors", "scipy", "torch", "transformers"),
 }
 _EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules}

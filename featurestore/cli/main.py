@@ -30,6 +30,7 @@ from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import DEBUG_VARIABLE, explain, in_one_line, verb_of, warn, warnings_in_one_line
 from featurestore.cli.export import app as export_app
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
+from featurestore.cli.serve import app as serve_app
 from featurestore.cli.tables import print_table
 from featurestore.cli.upkeep import app as upkeep_app
 from featurestore.cli.wrapped import wrap_verbs
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _add_verbs() -> None:
     app.add_typer(upkeep_app)
     app.add_typer(export_app)
+    app.add_typer(serve_app)
     app.add_typer(catalog_app, name="catalog")
     for name, entry in plugins(GROUP).items():
         try:

@@ -66,6 +66,12 @@ class ListedObjects(Objects):
     def _get(self, key: str) -> bytes:
         return self._objects._get(key)
 
+    def _size(self, key: str) -> int:
+        return self._objects._size(key)
+
+    def _get_part(self, key: str, start: int, length: int) -> bytes:
+        return self._objects._get_part(key, start, length)
+
     def _put(self, key: str, data: bytes) -> None:
         self._objects._put(key, data)
 

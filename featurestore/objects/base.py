@@ -54,6 +54,14 @@ class Objects(ABC):
         """Read an object; FileNotFoundError if it is absent."""
         return self._try("read", key, partial(self._get, key))
 
+    def size(self, key: str) -> int:
+        """Return the size of an object (bytes); FileNotFoundError if it is absent."""
+        return self._try("read", key, partial(self._size, key))
+
+    def get_part(self, key: str, start: int, length: int) -> bytes:
+        """Read the bytes `[start, start + length)` of an object, all within it; FileNotFoundError if it is absent."""
+        return self._try("read", key, partial(self._get_part, key, start, length))
+
     def put(self, key: str, data: bytes) -> None:
         """Write a whole object, replacing an existing one."""
         self._try("write", key, partial(self._put, key, data), allowed_s=upload_s(data))
@@ -104,6 +112,12 @@ class Objects(ABC):
 
     @abstractmethod
     def _get(self, key: str) -> bytes: ...
+
+    @abstractmethod
+    def _size(self, key: str) -> int: ...
+
+    @abstractmethod
+    def _get_part(self, key: str, start: int, length: int) -> bytes: ...
 
     @abstractmethod
     def _put(self, key: str, data: bytes) -> None: ...

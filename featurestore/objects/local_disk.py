@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from zarr.abc.store import Store as ZarrStore
 from zarr.storage import LocalStore
@@ -85,15 +85,28 @@ class LocalObjects(Objects):
             return []
 
     def _get(self, key: str) -> bytes:
-        # Not blocking: a named pipe would wait for a writer.
-        handle = os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise FileNotFoundError(errno.ENOENT, "no file", key)
-            if found.st_size > MAX_OBJECT_BYTES:
+        with self._opened(key) as file:
+            if os.fstat(file.fileno()).st_size > MAX_OBJECT_BYTES:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), key)
             return file.read()
+
+    def _size(self, key: str) -> int:
+        with self._opened(key) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def _get_part(self, key: str, start: int, length: int) -> bytes:
+        with self._opened(key) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def _opened(self, key: str) -> BinaryIO:
+        # Not blocking: a named pipe would wait for a writer.
+        handle = os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open(handle, "rb")  # noqa: SIM115  # the caller closes it
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            file.close()
+            raise FileNotFoundError(errno.ENOENT, "no file", key)
+        return file
 
     def _put(self, key: str, data: bytes) -> None:
         path = self._path(key)

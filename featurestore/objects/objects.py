@@ -85,6 +85,12 @@ class _ObstoreObjects(Objects):
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), key)
         return bytes(found.bytes())
 
+    def _size(self, key: str) -> int:
+        return int(obstore.head(self._store, key)["size"])
+
+    def _get_part(self, key: str, start: int, length: int) -> bytes:
+        return bytes(obstore.get_range(self._store, key, start=start, length=length))
+
     def _put(self, key: str, data: bytes) -> None:
         obstore.put(self._store_for(data), key, data, use_multipart=False)
 
@@ -201,6 +207,12 @@ class _FsspecObjects(Objects):
 
     def _get(self, key: str) -> bytes:
         return bytes(self._fs.cat_file(self._path(key)))
+
+    def _size(self, key: str) -> int:
+        return int(self._fs.size(self._path(key)))
+
+    def _get_part(self, key: str, start: int, length: int) -> bytes:
+        return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
 
     def _put(self, key: str, data: bytes) -> None:
         self._fs.makedirs(self._fs._parent(self._path(key)), exist_ok=True)

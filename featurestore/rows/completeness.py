@@ -49,15 +49,18 @@ class BuiltRows:
         return list(found)
 
     def _gaps_of(self, contig: str, phase: int) -> "_Gaps | None":
-        if (contig, phase) in self._gaps:
-            return self._gaps[contig, phase]
-        if self._listed is None:
-            self._listed = self._commits.shards()
-        there = self._listed.get(contig_key(contig), set())
+        # Through local names: another thread may `forget` meanwhile.
+        known = self._gaps
+        if (contig, phase) in known:
+            return known[contig, phase]
+        listed = self._listed
+        if listed is None:
+            listed = self._listed = self._commits.shards()
+        there = listed.get(contig_key(contig), set())
         layout = self._layout(contig)
         is_missing = [(phase, shard) not in there for shard in range(layout.n_shards(phase))]
         gaps = _Gaps(layout.shard_bins, [0, *accumulate(is_missing)]) if any(is_missing) else None
-        self._gaps[contig, phase] = gaps
+        known[contig, phase] = gaps
         return gaps
 
 

@@ -24,7 +24,7 @@ from featurestore.cli import main as cli
 
 PLACES = {
     "option": ("store_too", "beside_store", "catalog", "fasta", "backbone"),
-    "argument": ("store", "source", "destination", "a", "b"),
+    "argument": ("store", "stores", "source", "destination", "a", "b"),
 }
 """Parameters that take a URL as well, so that their type is text."""
 TABLES = (
@@ -56,6 +56,7 @@ READING = {
     "repair": [Use("{}/genome.store")],
     "seal": [Use("{}/genome.store")],
     "explorer": [Use("{}/genome.store --genes {}/genes.tsv", "genome.store/index.html")],
+    "serve": [Use("mine={}/genome.store --genes {}/genes.tsv --dry-run", prints="genome.store")],
     "copy": [Use("{}/genome.store {}/copied.store", "copied.store")],
     "export": [Use("{}/genome.store --format bedgraph --channels CTCF --out {}/tracks", "tracks")],
     "diff": [Use("{}/genome.store {}/copied.store --out {}/changes.tsv", "changes.tsv", "genome.store")],
