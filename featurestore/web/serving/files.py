@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from featurestore.format import layout
 from featurestore.format.declarations import DECLARED
-from featurestore.format.manifest import CARDS, MANIFEST, PAGE, PAGE_GENES
+from featurestore.format.manifest import CARDS, MANIFEST, PAGE, PAGE_GENES, PAGE_MODELS
 from featurestore.format.metadata import GROUP
 from featurestore.objects.errors import LinkInStore
 from featurestore.objects.objects import Objects
@@ -31,7 +31,7 @@ from featurestore.web.serving.genes import UnknownName
 from featurestore.web.serving.problems import documented
 from featurestore.web.serving.stores import Served, ServedStore
 
-_FOLDERS = {layout.FEATURES, layout.ANCHORED, layout.OVERLAYS, layout.COMMITS, layout.FAILURES, DECLARED}
+_FOLDERS = {layout.FEATURES, layout.ANCHORED, layout.OVERLAYS, layout.COMMITS, layout.FAILURES, DECLARED, PAGE_MODELS}
 _FILES = {GROUP, MANIFEST, PAGE_GENES, *CARDS}
 _PART_BYTES = 1 << 20
 _BINARY = "application/octet-stream"
