@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.probes.kept import HeadShape, ProbeHead, of_linear, of_network
 from model.probes.linear import fit_linear
 from model.probes.networks import LEAST_PIECES, NETWORKS
 from model.probes.neural import Recipe, fit_network
@@ -95,6 +96,8 @@ class Fitted(NamedTuple):
     chosen: dict[str, Any]
     """What the validation rows chose."""
     seconds: float
+    head: ProbeHead
+    """The fitted head itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +125,10 @@ class HeadSpec:
         train = some_of(task.rows(0), self.share)
         validation, test = task.rows(1), task.rows(2)
         fit = self._linear if self.head in _LINEAR else self._network
-        predictions, chosen = fit(task, values, train, validation, test)
+        predictions, chosen, head = fit(task, values, train, validation, test)
         if not np.isfinite(predictions).all():
             raise ValueError(f"{self.head} on {self.representation} diverged: a prediction is not finite")
-        return Fitted(predictions, chosen, time.perf_counter() - began)
+        return Fitted(predictions, chosen, time.perf_counter() - began, head)
 
     def _linear(
         self,
@@ -134,7 +137,7 @@ class HeadSpec:
         train: NDArray[np.int64],
         validation: NDArray[np.int64],
         test: NDArray[np.int64],
-    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    ) -> tuple[NDArray[np.float64], dict[str, Any], ProbeHead]:
         def part(rows: NDArray[np.int64]) -> NDArray[np.float64]:
             return np.asarray(values[rows], dtype=np.float64).reshape(len(rows), -1)
 
@@ -146,7 +149,8 @@ class HeadSpec:
             is_binary=task.is_binary,
             standardise=not is_paper,
         )
-        return fitted(part(test)), {"penalties": list(fitted.penalties)}
+        head = of_linear(self.head, fitted, pieces=values.shape[1])
+        return fitted(part(test)), {"penalties": list(fitted.penalties)}, head
 
     def _network(
         self,
@@ -155,7 +159,7 @@ class HeadSpec:
         train: NDArray[np.int64],
         validation: NDArray[np.int64],
         test: NDArray[np.int64],
-    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    ) -> tuple[NDArray[np.float64], dict[str, Any], ProbeHead]:
         recipe = recipe_of(self.head, self.representation, self.preset)
         tried = []
         for width in recipe.widths:
@@ -180,9 +184,19 @@ class HeadSpec:
                     device=self.device,
                 )
             )
-        best = int(np.argmin([loss for _, loss in tried]))
-        predict, loss = tried[best]
-        return predict(test), {"width": recipe.widths[best], "validation_loss": loss}
+        best = int(np.argmin([one.loss for one in tried]))
+        trained, width = tried[best], recipe.widths[best]
+        predictions = trained.predict(test)
+        shape = HeadShape(
+            head=self.head,
+            pieces=values.shape[1],
+            channels=values.shape[2],
+            targets=task.targets.shape[1],
+            width=width,
+            reduce=recipe.reduce,
+        )
+        head = of_network(shape, trained.network, centre=trained.centre, deviation=trained.deviation)
+        return predictions, {"width": width, "validation_loss": trained.loss}, head
 
 
 def some_of(rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ Belongs here: one fit, with its early stop. Does not: layers (`model.probes.netw
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,20 @@ class Recipe:
     """Deviation of first weights, by the normal distribution; None for torch's own."""
 
 
+class Trained(NamedTuple):
+    """A trained network."""
+
+    predict: Callable[[NDArray[np.int64]], NDArray[np.float64]]
+    """Predicts rows `(n,)`, shape `(n, targets)`."""
+    loss: float
+    """The least on validation rows."""
+    network: nn.Module
+    centre: NDArray[np.float64]
+    """Mean of each target that the network's outputs are counted from, shape `(targets,)`."""
+    deviation: NDArray[np.float64]
+    """What a unit of each output is."""
+
+
 def fit_network(
     make: Callable[[], nn.Module],
     values: NDArray[np.floating],
@@ -46,7 +61,7 @@ def fit_network(
     is_binary: bool,
     seed: int,
     device: str,
-) -> tuple[Callable[[NDArray[np.int64]], NDArray[np.float64]], float]:
+) -> Trained:
     """Train one network, stopping 10 epochs after the least validation loss.
 
     Parameters
@@ -57,10 +72,6 @@ def fit_network(
         Shape `(rows, targets)`; numbers that are NaN count in no loss.
     train, validation
         Rows.
-
-    Returns
-    -------
-    What predicts rows `(n,)`, shape `(n, targets)`, and the validation loss.
     """
     chosen = choose_device(device)
     scale = _Scale.of(targets[train]) if not is_binary else _Scale.none(targets.shape[1])
@@ -75,7 +86,7 @@ def fit_network(
     def predict(rows: NDArray[np.int64]) -> NDArray[np.float64]:
         return scale.off(fit.outputs(rows).double().numpy())
 
-    return predict, loss
+    return Trained(predict, loss, network, scale.centre, scale.deviation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
     run_probe(ProbeRequest(task=Path("t.tsv"), features=("kmer:5", "hf:FOLDER"), heads=("ridge",), out=Path("probe")))
 
 Belongs here: the list of fits, what is done already, carrying them out. Does not: one fit (`model.probes.heads`), the
-table (`model.probes.table`), the page (`model.probes.report`).
+table (`model.probes.results.table`), the page (`model.probes.results.report`).
 
 Stopped or killed, the same command goes on; it may name more representations, heads or seeds.
 """
@@ -12,25 +12,25 @@ Stopped or killed, the same command goes on; it may name more representations, h
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from catalog.runtime.documents import read_object
 from catalog.runtime.files import write_atomic
 from catalog.runtime.locations import required_path
 from catalog.runtime.tables import write_table
 from model.probes.features import FeaturePlan, Features, plan_features
-from model.probes.heads import DEVIATIONS, HeadSpec, form_of, is_random, require_suited, some_of
-from model.probes.report import write_probe_report
+from model.probes.heads import DEVIATIONS, Fitted, HeadSpec, form_of, is_random, require_suited, some_of
+from model.probes.kept import save_head
 from model.probes.representations import representations
 from model.probes.request import Preset, ProbeRequest
-from model.probes.table import CONSTANT, Result, curve_table, score_table, target_table
+from model.probes.results.report import write_probe_report
+from model.probes.results.table import CONSTANT, Result, curve_table, score_table, target_table
 from model.probes.task import Task, read_task
 
 Progress = Callable[[int, int], None]
@@ -59,10 +59,23 @@ class Fit(NamedTuple):
     spec: HeadSpec
 
     @property
-    def file(self) -> str:
-        """Name of what it found."""
+    def digest(self) -> str:
+        """What decides it, in short."""
         decisive = [self.plan.name, self.spec.head, self.spec.preset, self.spec.seed, self.spec.share]
-        return f"{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:24]}.npz"
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:24]
+
+    def found_in(self, out: Path) -> Path:
+        """Name the file of its predictions, in the folder of a run."""
+        return out / "fits" / f"{self.digest}.npz"
+
+    def head_in(self, out: Path) -> Path:
+        """Name the file of its head."""
+        label = self.plan.name.rpartition("-")[0]
+        return out / "heads" / f"{label}-{self.spec.head}-seed{self.spec.seed}-{self.digest[:8]}.safetensors"
+
+    def is_in(self, out: Path) -> bool:
+        """Whether it is done; heads of the learning curve are not kept."""
+        return self.found_in(out).exists() and (self.spec.share < 1 or self.head_in(out).exists())
 
 
 def run_probe(
@@ -85,7 +98,7 @@ def run_probe(
         request, task, out if request.cache is None else required_path(request.cache), own=request.cache is None
     )
     _begin(out, task, request)
-    done, was_there = _carry_out(fits, task, out / "fits", progress=progress, stage=stage)
+    done, was_there = _carry_out(fits, task, out, progress=progress, stage=stage)
     results = [_constant(task, request.preset), *done]
     stage("drawing test rows")
     table = score_table(task, [result for result in results if result.share == 1], draws=request.draws)
@@ -164,31 +177,40 @@ def _begin(out: Path, task: Task, request: ProbeRequest) -> None:
 def _carry_out(
     fits: list[Fit],
     task: Task,
-    folder: Path,
+    out: Path,
     *,
     progress: Progress | None,
     stage: Callable[[str], None],
 ) -> tuple[list[Result], int]:
-    folder.mkdir(parents=True, exist_ok=True)
     found, was_there = [], 0
     held: tuple[FeaturePlan, Features] | None = None
     for fit in fits:
         if held is None or held[0] is not fit.plan:
             held = fit.plan, fit.plan.compute(progress=progress, stage=stage)
-        path = folder / fit.file
-        if path.exists():
+        if fit.is_in(out):
             was_there += 1
         else:
             stage(f"{fit.spec.head} on {fit.plan.representation.label}, seed {fit.spec.seed}, {fit.spec.share:.0%}")
-            fitted = fit.spec.fit(task, held[1].values)
-            _write(path, fitted.predictions, {"chosen": fitted.chosen, "seconds": fitted.seconds})
-        found.append(_result(fit, held[1], path))
+            _write(fit, fit.spec.fit(task, held[1].values), task, out)
+        found.append(_result(fit, held[1], fit.found_in(out)))
     return found, was_there
 
 
-def _write(path: Path, predictions: NDArray[np.float64], told: Mapping[str, Any]) -> None:
+def _write(fit: Fit, fitted: Fitted, task: Task, out: Path) -> None:
+    """Keep a fit: its head first, since its predictions say that it is done."""
+    if fit.spec.share == 1:
+        told = {
+            "representation": fit.plan.representation.label,
+            "fingerprint": fit.plan.extractor.fingerprint,
+            "seed": fit.spec.seed,
+            "target_names": task.target_names,
+        }
+        save_head(fit.head_in(out), fitted.head, told)
     data = io.BytesIO()
-    np.savez(data, predictions=predictions, told=np.array(json.dumps(told)))
+    found = {"chosen": fitted.chosen, "seconds": fitted.seconds}
+    np.savez(data, predictions=fitted.predictions, told=np.array(json.dumps(found)))
+    path = fit.found_in(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data.getbuffer())
 
 

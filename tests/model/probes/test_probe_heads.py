@@ -9,7 +9,7 @@ from model.probes.heads import recipe_of
 from model.probes.linear import fit_linear
 from model.probes.networks import NETWORKS
 from model.probes.neural import Recipe, fit_network
-from model.probes.scores import aupr, auroc
+from model.probes.results.scores import aupr, auroc
 
 RNG = np.random.default_rng(0)
 

@@ -1,6 +1,7 @@
 """The tables of a probe: scores of representations and heads, of each target, and by number of training rows.
 
-Belongs here: from predictions to tables. Does not: scores (`model.probes.scores`), pages (`model.probes.report`).
+Belongs here: from predictions to tables. Does not: scores (`model.probes.results.scores`), pages
+(`model.probes.results.report`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.probes.heads import some_of
 from model.probes.representations import ONEHOT
-from model.probes.scores import OF_CLASSES, OF_NUMBERS, sampled, score, sign_of
+from model.probes.results.scores import OF_CLASSES, OF_NUMBERS, sampled, score, sign_of
 from model.probes.task import Task
 
 CONSTANT = "constant"

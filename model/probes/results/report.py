@@ -1,6 +1,6 @@
 """The page of a probe: its table, bars by representation and head, the learning curve, and what it cost.
 
-Belongs here: figures and HTML from tables. Does not: numbers (`model.probes.table`), pages in general
+Belongs here: figures and HTML from tables. Does not: numbers (`model.probes.results.table`), pages in general
 (`model.evaluation.page`).
 """
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from model.evaluation.figures import COLOURS, STYLE, save
 from model.evaluation.page import picture_html, table_html, write_page
 from model.probes.request import ProbeRequest
-from model.probes.scores import sign_of
+from model.probes.results.scores import sign_of
 from model.probes.task import Task
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")

@@ -1,7 +1,7 @@
 """Scores of probes on test rows, with bootstrap draws that are the same for all of them.
 
 Belongs here: pure functions of predictions and targets. Does not: fits (`model.probes.heads`), the table
-(`model.probes.table`).
+(`model.probes.results.table`).
 """
 
 from typing import NamedTuple

@@ -1,0 +1,1 @@
+"""What fits are worth: scores of test rows, their tables, and the page."""
