@@ -15,8 +15,7 @@ from builders.request import BuildRequest
 from builders.source import Source, notes_of
 from catalog import Assembly, Channel, FeatureSet, Grid
 from catalog.value_type import Dtype, value_type
-from featurestore import ContigLayout, StorageOptions, Store, last_run_speed
-from featurestore import open as open_store
+from featurestore import ContigLayout, StorageOptions, Store, last_run_speed, open_store
 from featurestore.format import layout
 
 DEFAULT_SHARD_BINS = 16_384

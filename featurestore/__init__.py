@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from featurestore.rows.source import DamagedChunk, HeldRowSource, RowSource, ZarrRows, read_rows
     from featurestore.rows.tensorstore_source import TensorStoreRows
     from featurestore.rows.windows import Window, Windows
-    from featurestore.store import FingerprintMismatch, Store, create
-    from featurestore.store import open_store as open
+    from featurestore.store import FingerprintMismatch, Store, create, open_store
     from featurestore.upkeep.diff import Difference, diff
     from featurestore.upkeep.findings import Fault, Verification
     from featurestore.upkeep.registry_file import (
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
     from featurestore.upkeep.status import StoreStatus, last_run_speed, status_of
     from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
     from featurestore.upkeep.verify import Repair, repair, verify
+    from featurestore.web.client import RemoteReader, RemoteStore
+    from featurestore.web.client import open_store as open
 
 __all__ = [
     "AnchoredReader",
@@ -67,6 +68,8 @@ __all__ = [
     "Objects",
     "Origin",
     "RegistryLocked",
+    "RemoteReader",
+    "RemoteStore",
     "Repair",
     "RowRequest",
     "RowSource",
@@ -91,6 +94,7 @@ __all__ = [
     "last_run_speed",
     "open",
     "open_anchored",
+    "open_store",
     "parse_place",
     "read_registry",
     "read_rows",
@@ -113,7 +117,7 @@ _DOOR = {
     "copy": "featurestore.upkeep.transfer",
     "create": "featurestore.store",
     "diff": "featurestore.upkeep.diff",
-    "open": "featurestore.store:open_store",
+    "open": "featurestore.web.client:open_store",
     "open_anchored": "featurestore.anchored.reader",
     "repair": "featurestore.upkeep.verify",
     "seal": "featurestore.upkeep.seal",
@@ -143,6 +147,8 @@ _MORE = {
     "Objects": "featurestore.objects.objects",
     "Origin": "featurestore.format.writer",
     "RegistryLocked": "featurestore.upkeep.registry_file",
+    "RemoteReader": "featurestore.web.client",
+    "RemoteStore": "featurestore.web.client",
     "Repair": "featurestore.upkeep.verify",
     "RowRequest": "featurestore.rows.row_requests",
     "RowSource": "featurestore.rows.source",
@@ -158,6 +164,7 @@ _MORE = {
     "default_place": "featurestore.upkeep.registry_file",
     "describe": "featurestore.upkeep.registry_file",
     "last_run_speed": "featurestore.upkeep.status",
+    "open_store": "featurestore.store",
     "parse_place": "featurestore.reader",
     "read_registry": "featurestore.upkeep.registry_file",
     "read_rows": "featurestore.rows.source",

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from featurestore import open as open_store
+from featurestore import open_store
 from featurestore.cli.derived import takes
 from featurestore.cli.options import FeatureSetName, OldSet, chosen_set
 from loaders.bench import measure_reading

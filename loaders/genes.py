@@ -23,8 +23,7 @@ from catalog.genes.frames import Table, as_polars
 from catalog.ncbi import annotations as ncbi
 from catalog.ncbi.prompts import PromptSettings, write_prompt
 from catalog.runtime.whole_numbers import whole_number
-from featurestore import Store
-from featurestore import open as open_store
+from featurestore import Store, open_store
 from featurestore.display import Display, Displayed, heading, some
 from featurestore.store import StorePlace
 from loaders.gene_windows import windows_of_genes

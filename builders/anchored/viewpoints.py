@@ -26,8 +26,7 @@ from catalog.genes.anchors import read_anchors
 from catalog.runtime.tables import TableError, listed
 from catalog.runtime.weight_files import sha256_of_file
 from catalog.value_type import Values, value_type
-from featurestore import Origin, Store, create, write_shard
-from featurestore import open as open_store
+from featurestore import Origin, Store, create, open_store, write_shard
 from featurestore.anchored.declare import declare_anchored, present_anchored
 from featurestore.anchored.layout import AnchorLayout, describe_anchored
 from featurestore.format import layout

@@ -20,8 +20,7 @@ from builders.execution.tasks import Task
 from builders.source import Rows, Source, calls_made, compute, fetch
 from catalog import FeatureSet
 from catalog.value_type import Values
-from featurestore import FingerprintMismatch, Origin, Store
-from featurestore import open as open_store
+from featurestore import FingerprintMismatch, Origin, Store, open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

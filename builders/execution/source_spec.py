@@ -25,7 +25,7 @@ from catalog.assembly import read_genome
 from catalog.runtime.locations import absolute
 from catalog.runtime.plugins import plugins, require_members
 from catalog.runtime.settings import settings_table
-from featurestore import open as open_store
+from featurestore import open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

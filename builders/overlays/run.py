@@ -26,8 +26,7 @@ from builders.request import FeaturesRequest
 from builders.run import Started, Work, carry_out, silent, start_job
 from builders.variants.read import VariantFile
 from catalog import Fasta, FeatureSet
-from featurestore import FingerprintMismatch, Store
-from featurestore import open as open_store
+from featurestore import FingerprintMismatch, Store, open_store
 from featurestore.rows.overlays.declare import declare_overlay, require_agreement
 from featurestore.rows.overlays.layout import Overlay, touched_of
 

@@ -1,8 +1,16 @@
-"""The explorer beside a store: a page that reads its values over HTTP, with no server of ours.
+"""The explorer beside a store, a server before it, and the client of that server.
 
-Belongs here: putting the page and a table of genes there. Does not: what the page does (`web/`, in TypeScript).
+The page reads values over HTTP with no server of ours; `featurestore.web.serving` answers other programs.
 """
 
-from featurestore.web.page import NotExplorable, Published, publish_explorer
+from typing import TYPE_CHECKING
+
+from catalog.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from featurestore.web.page import NotExplorable, Published, publish_explorer
 
 __all__ = ["NotExplorable", "Published", "publish_explorer"]
+
+if not TYPE_CHECKING:  # the client needs nothing of what the page imports
+    __getattr__, __dir__ = lazy_names(__name__, door=dict.fromkeys(__all__, "featurestore.web.page"), more={})

@@ -18,8 +18,7 @@ from catalog.runtime.folders import cache_directory
 from catalog.runtime.locations import required_path
 from catalog.runtime.whole_numbers import MOST_BYTES, whole_number
 from catalog.value_type import Values
-from featurestore import FeatureReader, RowRequest, RowSource, StorageOptions
-from featurestore import open as open_store
+from featurestore import FeatureReader, RowRequest, RowSource, StorageOptions, open_store
 from featurestore.anchored.reader import AnchoredReader, open_anchored
 from featurestore.rows.overlays.rows import OverlayRows
 from featurestore.rows.window_plan import WindowPlan

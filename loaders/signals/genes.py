@@ -15,8 +15,7 @@ from catalog.expression.covariates import covariates_of
 from catalog.genes import table as gene_tables
 from catalog.genes.frames import Table, as_polars
 from catalog.runtime.tables import listed
-from featurestore import Store
-from featurestore import open as open_store
+from featurestore import Store, open_store
 from featurestore.store import StorePlace
 from loaders.gene_windows import windows_of_genes
 from loaders.joining import join_genes

@@ -295,8 +295,7 @@ def plot(
     title: Annotated[str | None, typer.Option(help="Title. [default: the place]")] = None,
 ) -> None:
     """Draw the features of one window: channels down, genome across."""
-    from featurestore import open as open_store
-    from featurestore import parse_place
+    from featurestore import open_store, parse_place
     from model.evaluation.figures import save, window_heatmap
 
     *once, where = place  # the feature set was once named before the place

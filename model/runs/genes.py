@@ -17,7 +17,7 @@ from catalog import read_annotations, read_gene_table, read_targets
 from catalog.expression.targets import TargetSettings
 from catalog.ncbi.prompts import PromptSettings
 from catalog.runtime.settings import apply_settings
-from featurestore import open as open_store
+from featurestore import open_store
 from loaders import GeneDataset, WindowSettings, WindowSource, gene_dataset
 from loaders.settings import Orientation
 from model.runs.signal_inputs import SignalInputs

@@ -195,4 +195,5 @@ class ServiceInfo(BaseModel):
     organization: Organization
     version: str = Field(description="Of genomic-featurestore.")
     stores: list[str] = Field(description="Names of the stores.")
+    max_values: int = Field(description="Most values (windows x bins x channels) of one reply.")
     routes: list[str] = Field(description="What is served beside stores, such as `predict`.")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from catalog.runtime.locations import absolute
 
 TOKEN_VARIABLE = "FEATURESTORE_TOKEN"  # noqa: S105  # a name, and no token
-"""Environment variable with the token that a server demands, and that `featurestore.open` sends."""
+"""Environment variable with the token that a server demands."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 

@@ -134,17 +134,19 @@ def data_routes(served: Served, budgets: Budgets, *, extra_routes: Sequence[str]
     """Make the routes below `/v1`."""
     router = APIRouter(prefix="/v1", tags=["data"])
     documents = Documents(router, budgets)
-    _add_service(documents, served, extra_routes)
+    _add_service(documents, served, budgets, extra_routes)
     _add_sets(documents, served)
     _add_windows(router, served, budgets)
     return router
 
 
-def _add_service(documents: Documents, served: Served, extra_routes: Sequence[str]) -> None:
+def _add_service(documents: Documents, served: Served, budgets: Budgets, extra_routes: Sequence[str]) -> None:
     @documents.route("/service-info", doc.ServiceInfo)
     async def service_info(request: Request) -> Response:
         """Say what this server is, in the words of GA4GH service-info 1.0."""
-        return await documents.reply(request, doc.ServiceInfo, partial(info_of, served, extra_routes))
+        return await documents.reply(
+            request, doc.ServiceInfo, partial(info_of, served, budgets.max_values, extra_routes)
+        )
 
     @documents.route("/stores", list[doc.StoreEntry])
     async def stores(request: Request) -> Response:
@@ -201,7 +203,7 @@ def _operation(router: APIRouter, path: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", f"{router.prefix}{path}").strip("_")
 
 
-def info_of(served: Served, extra_routes: Sequence[str]) -> dict[str, Any]:
+def info_of(served: Served, max_values: int, extra_routes: Sequence[str]) -> dict[str, Any]:
     """Describe the service."""
     return {
         "id": GROUP,
@@ -211,6 +213,7 @@ def info_of(served: Served, extra_routes: Sequence[str]) -> dict[str, Any]:
         "organization": {"name": "The genomic-featurestore authors", "url": "urn:genomic-featurestore"},
         "version": __version__,
         "stores": list(served.stores),
+        "max_values": max_values,
         "routes": list(extra_routes),
     }
 

@@ -69,6 +69,19 @@ def test_a_process_serves_the_windows_of_the_store(url: str, store: Store) -> No
     np.testing.assert_array_equal(found, store["motif"].window("chr1", 2000, n_bins=9).values)
 
 
+def test_the_client_reads_windows_and_imports_neither_zarr_nor_torch(url: str, store: Store) -> None:
+    lines = [
+        "import sys, featurestore",
+        f"window = featurestore.open({url!r})['motif'].window('chr1', 2000, n_bins=9)",
+        "print(window.values.ravel().tolist())",
+        "print(sorted({'zarr', 'tensorstore', 'obstore', 'torch', 'polars'} & set(sys.modules)))",
+    ]
+    run = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True, capture_output=True, text=True)
+    values, imported = run.stdout.splitlines()
+    assert json.loads(values) == store["motif"].window("chr1", 2000, n_bins=9).values.ravel().tolist()
+    assert imported == "[]"
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_lines_of_the_documentation_do_what_they_say(url: str, store: Store, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "api.md").read_text()
