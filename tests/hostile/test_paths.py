@@ -154,6 +154,13 @@ MODELLING = {
         Use("--predictions {}/predictions.csv --targets {}/targets.tsv --draws 20"),
         Use("--predictions {}/predicted.parquet --targets {}/targets.parquet --draws 20"),
     ],
+    "serve": [
+        Use(
+            "{}/genome.store --genes {}/genes.tsv --model {}/runs/split --annotations {}/annotations.tsv --device cpu "
+            "--dry-run",
+            prints="genome.store",
+        )
+    ],
     "plot": [Use("{}/genome.store sim1:300000 --out {}/window.png --n-bins 11", "window.png")],
 }
 LONG = {

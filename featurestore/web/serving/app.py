@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
+from catalog.runtime.plugins import load_plugin, plugins
 from catalog.runtime.retry import RETRY_VARIABLE
 from featurestore.distribution.version import __version__
 from featurestore.store import open_store
@@ -28,9 +29,11 @@ from featurestore.web.serving.guard import Guard
 from featurestore.web.serving.problems import MEDIA_TYPE, Problem, add_handlers
 from featurestore.web.serving.request import TOKEN_VARIABLE, NamedPlace, ServeRequest
 from featurestore.web.serving.rnaget import rnaget_routes
-from featurestore.web.serving.routes import data_routes
+from featurestore.web.serving.routes import Extension, data_routes
 from featurestore.web.serving.stores import Served, ServedStore
 
+GROUP = "featurestore.model_routes"
+"""Entry-point group; each entry takes an `Extension` and gives an APIRouter. Loaded only where a model is served."""
 _RETRY_S = "15"
 """How long a read of a store is retried: a client waits less patiently than a build."""
 _STOP_S = 10
@@ -48,7 +51,7 @@ def make_app(places: Sequence[NamedPlace], request: ServeRequest, *, token: str 
     Raises
     ------
     OSError, ValueError
-        If a store cannot be opened, or no gene of the table lies on any.
+        If a store cannot be opened, no gene of the table lies on any, or the model reads none of them.
     """
     served = _opened(places, request)
     budgets = Budgets(
@@ -61,7 +64,10 @@ def make_app(places: Sequence[NamedPlace], request: ServeRequest, *, token: str 
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )
-    app.include_router(data_routes(served, budgets, extra_routes=()))
+    extensions = _extensions(Extension(served=served, budgets=budgets, request=request))
+    app.include_router(data_routes(served, budgets, extra_routes=tuple(extensions)))
+    for router in extensions.values():
+        app.include_router(router)
     app.include_router(rnaget_routes(served, budgets))
     app.include_router(file_routes(served, budgets))
     add_handlers(app, {store.url: name for name, store in served.stores.items()})
@@ -156,6 +162,16 @@ def _opened(places: Sequence[NamedPlace], request: ServeRequest) -> Served:
         ServedStore(place.name, store, genes=genes, cache_bytes=request.cache_bytes // n_sets)
         for place, store, genes in zip(places, stores, given, strict=True)
     )
+
+
+def _extensions(extension: Extension) -> dict[str, APIRouter]:
+    """Make the routes of a model, by the names of their entry points; without a model nothing is imported."""
+    if extension.request.model is None:
+        return {}
+    found = plugins(GROUP)
+    if not found:
+        raise ValueError("nothing that is installed adds routes for `model=`; install genomic-featurestore anew")
+    return {name: load_plugin(entry)(extension) for name, entry in found.items()}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

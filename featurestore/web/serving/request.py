@@ -6,7 +6,7 @@ Belongs here: the request that the command line is derived from, and checks that
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -25,6 +25,13 @@ class ServeRequest:
 
     genes: Path | None = None
     """Gene table, to find windows by symbol or gene id. [default: the genes that `featurestore explorer` put there]"""
+    model: Path | None = field(default=None, metadata={"metavar": "RUN"})
+    """Folder that `featurestore train` wrote: predictions, attention and occlusion at /v1/predict. Needs the extra
+    model."""
+    annotations: Path | None = None
+    """NCBI gene_info or a table of annotations, for the prompts of --model. [default: symbols alone]"""
+    device: str = "auto"
+    """Where --model runs: auto, cpu or cuda."""
     host: str = "127.0.0.1"
     """Address to listen on. Other machines reach another than a loopback address; it then demands the token that the
     environment's FEATURESTORE_TOKEN holds."""
@@ -52,6 +59,8 @@ class ServeRequest:
             raise ValueError(f"`cache_bytes=` is a number of bytes, or 0 for no cache; got {self.cache_bytes}")
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"`port=` is a number from 0 to 65535, got {self.port}")
+        if self.annotations is not None and self.model is None:
+            raise ValueError("`annotations=` are for the prompts of a model: give `model=` with them")
         for origin in self.cors:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(

@@ -7,6 +7,7 @@ Belongs here: what each path takes and gives. Does not: reading (`featurestore.w
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ from featurestore.web.serving.encoding import (
     window_headers,
 )
 from featurestore.web.serving.problems import documented
+from featurestore.web.serving.request import ServeRequest
 from featurestore.web.serving.stores import Served, ServedStore
 from featurestore.web.serving.windows import Place, Wanted
 
@@ -65,22 +67,26 @@ def document_answer(request: Request, document: Any, kind: Any) -> Answer:
     return answer(Preferences.of(request.headers, (JSON,)), tag, lambda: body, {})
 
 
-def wanted_of(store: ServedStore, query: doc.WindowQuery | doc.WindowsQuery) -> Wanted:
-    """Read a query for windows.
-
-    Raises
-    ------
-    UnknownName, ValueError
-        If it names no gene or place, a wrong one, or too many.
-    """
-    ats = [query.at] if isinstance(query.at, str) else query.at or []
-    names = [query.gene] if isinstance(query.gene, str) else query.gene or []
-    if isinstance(query, doc.WindowQuery) and len(ats) + len(names) != 1:
+def place_of(store: ServedStore, at: str | None, gene: str | None) -> Place:
+    """Read the one place of a query: ValueError if it names none or two, UnknownName for a gene that is not known."""
+    if (at is None) is (gene is None):
         raise ValueError("name one place: `at=chr1:1000000` (0-based bp) or `gene=SYMBOL`")
-    if not 1 <= len(ats) + len(names) <= MOST_WINDOWS:
-        raise ValueError(f"name 1 to {MOST_WINDOWS:,} places with `at=` and `gene=`; got {len(ats) + len(names)}")
+    return _places_of(store, [] if at is None else [at], [] if gene is None else [gene])[0]
+
+
+def _places_of(store: ServedStore, ats: Sequence[str], genes: Sequence[str]) -> list[Place]:
     places = [Place(*parse_place(at)) for at in ats]
-    places += [Place(gene.contig, gene.tss, gene) for gene in map(store.genes.get, names)]
+    return places + [Place(gene.contig, gene.tss, gene) for gene in map(store.genes.get, genes)]
+
+
+def _wanted_of(store: ServedStore, query: doc.WindowQuery | doc.WindowsQuery) -> Wanted:
+    if isinstance(query, doc.WindowQuery):
+        places = [place_of(store, query.at, query.gene)]
+    else:
+        n_places = len(query.at) + len(query.gene)
+        if not 1 <= n_places <= MOST_WINDOWS:
+            raise ValueError(f"name 1 to {MOST_WINDOWS:,} places with `at=` and `gene=`; got {n_places}")
+        places = _places_of(store, query.at, query.gene)
     listed = [] if query.channels is None else [name.strip() for name in query.channels.split(",") if name.strip()]
     return Wanted(
         places=places,
@@ -97,7 +103,7 @@ async def window_reply(
     """Answer a query for windows."""
     preferences = Preferences.of(request.headers, WINDOW_TYPES)
     store = served.get(query.store)
-    wanted = wanted_of(store, query)
+    wanted = _wanted_of(store, query)
     n_values = await budgets.work(partial(store.values_of, wanted))
     budgets.check_values(n_values, what=f"{len(wanted.places):,} windows of {wanted.n_bins:,} bins")
     is_single = isinstance(query, doc.WindowQuery)
@@ -111,6 +117,16 @@ async def window_reply(
         return answer(preferences, tag_of(reading.etag, media_type), encode, window_headers(reading))
 
     return await budgets.reply(make, n_bytes=n_values * BYTES_A_VALUE[preferences.media_type])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What an entry of the group `featurestore.model_routes` is called with; it returns an APIRouter."""
+
+    served: Served
+    budgets: Budgets
+    request: ServeRequest
+    """`request.model` is the run that the routes are of."""
 
 
 class Documents:
