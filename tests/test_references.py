@@ -18,7 +18,10 @@ OF_A_CLASS = re.compile(r"([A-Z]\w*[a-z]\w*)\.([a-z_]\w*)")
 NOT_OURS = (
     *("catalog.json", "featurestore/catalog.json", "model.safetensors"),  # objects and files
     "featurestore.build",  # a logger
-    *(f"featurestore.{kind}" for kind in ("checks", "commands", "extractors", "gene_formats", "models", "sources")),
+    *(
+        f"featurestore.{kind}"
+        for kind in ("checks", "commands", "extractors", "gene_formats", "model_routes", "models", "sources")
+    ),
     "featurestore.models",  # an entry-point group
     *("model/sei.py", "model/seqclass.names"),  # in the repository of Sei
 )
