@@ -7,6 +7,8 @@ Belongs here: requests, their output arrays, and pure functions of both. Does no
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from catalog.value_type import Values
 
 
@@ -29,9 +31,9 @@ class Block(list[Values]):
     def __init__(self, windows: Values) -> None:
         super().__init__(windows)
         self.window_bytes = windows[0].nbytes
-        self.rows = windows.view()
+        self.rows = windows.reshape(-1, windows.shape[2])
         """All their rows, shape `(windows * rows, channels)`."""
-        self.rows.shape = (-1, windows.shape[2])  # unlike `reshape` never a copy
+        assert not windows.size or np.may_share_memory(self.rows, windows), "what is written to rows must reach windows"
 
 
 def merged(requests: Sequence[RowRequest]) -> list[MergedRange]:

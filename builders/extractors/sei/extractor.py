@@ -39,6 +39,7 @@ try:
         load_sei,
         read_checkpoint,
     )
+    from builders.extractors.sei.pointwise import can_fuse
     from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, TOLERANCES, checked_precision
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"the sei extractor needs torch: {how_to_install('torch')}") from error
@@ -81,8 +82,8 @@ class SeiExtractor:
     device
         `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one.
     fused
-        Whether to do what lies between convolutions in one Triton kernel each, on a GPU: the same values, not measured
-        yet. On a CPU it is refused.
+        Whether to do what lies between convolutions in one Triton kernel each, on a GPU: the same values, 1.13 times as
+        fast in bf16 on an H100. None for wherever it can be done; True is refused on a CPU.
     results
         `float16` or `float32`: the type of what a call returns. None for float16 from a GPU, as stores keep it, which
         halves what crosses the bus; and float32 from a CPU.
@@ -116,7 +117,7 @@ class SeiExtractor:
         names: Path | None = None,
         device: str = "auto",
         results: str | None = None,
-        fused: bool = False,
+        fused: bool | None = None,
     ) -> None:
         self.outputs = _known_outputs(outputs)
         self.device = _known_device(device)
@@ -136,7 +137,7 @@ class SeiExtractor:
         self.batch_size = 1024 if is_gpu else 8
         if fused and not is_gpu:
             raise ValueError("fused steps are kernels for GPUs, and the device is a CPU; use fused=False")
-        self._fused = fused
+        self._fused = is_gpu and can_fuse() if fused is None else fused
         self._results = RESULTS[results or ("float16" if is_gpu else "float32")]
         for path in (weights, projector, names):
             if path is not None and path.is_file():

@@ -4,11 +4,20 @@ Belongs here: these steps as the library's own operations, each a pass over memo
 (`builders.extractors.sei.fused`), the convolutions (`builders.extractors.sei.tiled_conv`).
 """
 
+import os
+import shutil
+from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 import torch
 
 from builders.extractors.sei.tiled_conv import Buffer, Conv, Layout
+
+
+def can_fuse() -> bool:
+    """Say whether Triton is here, and the C compiler with which it builds what launches its kernels."""
+    compilers = (os.environ.get("CC"), "gcc", "clang")
+    return find_spec("triton") is not None and any(shutil.which(name) for name in compilers if name)
 
 
 class Onward(NamedTuple):

@@ -25,5 +25,6 @@ class SeiSettings:
     results: Literal["float16", "float32"] | None = None
     """Type in which features leave the device. By default float16 from a GPU, which halves what crosses the bus, and
     float32 from a CPU; a store of --dtype float32 that is built on GPUs wants float32."""
-    fused: bool = False
-    """Do what lies between convolutions in one Triton kernel each, on a GPU: the same values with less traffic."""
+    fused: bool | None = None
+    """Do what lies between convolutions in one Triton kernel each, on a GPU: the same values with less traffic. By
+    default where there is a GPU and Triton."""

@@ -1,6 +1,7 @@
 """What Sei can be set to: its fingerprint, its precision, and settings that do not fit."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from builders.extractors.sei.network import (
     SeiCheckpointError,
     SeiNetwork,
 )
+from builders.extractors.sei.pointwise import can_fuse
 from builders.extractors.sei.precision import ERROR_SOURCE, MEASURED_ERRORS, PRECISIONS, arithmetic
 from builders.testing import ExtractorTests
 
@@ -199,3 +201,14 @@ class TestSei(ExtractorTests):
     @pytest.fixture
     def chosen(self, files: Path) -> Mapping[str, Any]:
         return {"weights": files / "sei.pth", "projector": str(files / "projvec_targets.npy")}
+
+
+def test_steps_are_fused_by_default_only_where_kernels_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builders.extractors.sei.pointwise.find_spec", lambda name: object())
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert not can_fuse()  # no compiler
+    monkeypatch.setenv("CC", sys.executable)
+    assert can_fuse()
+    monkeypatch.setattr("builders.extractors.sei.pointwise.find_spec", lambda name: None)
+    assert not can_fuse()  # no Triton
