@@ -70,7 +70,8 @@ class AttributionRequest(ExplainedRequest):
     """Or a BED file of such regions, each by itself."""
     method: Method = "mutagenesis"
     """mutagenesis: change of the output by each other base; gradient: gradient x input, less the gradients' mean over
-    the four bases; entropy: what a masked language model expects in place of each token (bits)."""
+    the four bases; entropy: what a language model expects in place of each token, a masked one from all others, a
+    causal one from those before it (bits)."""
     out: Path
     """File to write: a table (.parquet), or arrays (.npz)."""
     figure: Path | None = None

@@ -130,8 +130,8 @@ def _ways(
     if request.method == "entropy":
         if not isinstance(extractor, MaskedExtractor):
             raise ValueError(
-                f"{extractor.name} predicts no masked tokens, which `method=entropy` needs: that is for masked "
-                "language models, hf; use `method=mutagenesis`"
+                f"{extractor.name} predicts no tokens, which `method=entropy` needs: that is for language "
+                "models, hf; use `method=mutagenesis`"
             )
         return (f"{extractor.name}:entropy",), [partial(_by_entropy, extractor)] * len(regions)
     laid = [Bins.over(region, extractor, bin_size=request.bin_size, channels=request.channels) for region in regions]

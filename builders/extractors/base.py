@@ -97,7 +97,7 @@ class ExtractorOfMutants(Protocol):
 
 @runtime_checkable
 class MaskedExtractor(Protocol):
-    """An extractor whose model predicts masked tokens of a sequence of any length."""
+    """An extractor whose model predicts tokens that it does not see, of a sequence of any length."""
 
     @property
     def context_bp(self) -> int:
@@ -107,7 +107,8 @@ class MaskedExtractor(Protocol):
     def masked_entropy(self, sequence: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Give the entropy of each base's token, hidden from the model, in bits.
 
-        ASCII `(length,)` to `(length,)`; NaN for a base that no token covers. A ValueError if the model masks none.
+        ASCII `(length,)` to `(length,)`; NaN for a base that no token covers. A causal model reads the tokens before
+        it alone; NaN for those of the first. A ValueError if the model predicts none.
         """
         ...
 

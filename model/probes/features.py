@@ -70,6 +70,11 @@ class FeaturePlan:
         """What the values are decided by, in short."""
         return self.place.name
 
+    @property
+    def context_bp(self) -> int:
+        """Bases of the genome that are read on either side of a row (bp); of sequences alone there are none."""
+        return _context_bp(self.task, self.extractor)
+
     def compute(self, *, progress: Progress | None = None, stage: Stage = lambda name: None) -> Features:
         """Compute what is missing, and open them; the errors are those of `run_anchor_build`."""
         if not (self.place / "made.json").exists():
@@ -129,7 +134,7 @@ def _context_bp(task: Task, extractor: Extractor) -> int:
 def _build(plan: FeaturePlan, *, progress: Progress | None, stage: Stage) -> None:
     place, bins, rows = plan.place, plan.bins, len(plan.task.sequences)
     place.mkdir(parents=True, exist_ok=True)
-    _write_rows(plan.task, place, context_bp=_context_bp(plan.task, plan.extractor), centre=bins.centre)
+    _write_rows(plan.task, place, context_bp=plan.context_bp, centre=bins.centre)
     request = AnchorRequest(
         anchors=place / "anchors.tsv",
         name=_ANCHORS,

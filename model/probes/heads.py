@@ -16,7 +16,7 @@ from model.probes.kept import HeadShape, ProbeHead, of_linear, of_network
 from model.probes.linear import fit_linear
 from model.probes.networks import LEAST_PIECES, NETWORKS
 from model.probes.neural import Recipe, fit_network
-from model.probes.representations import ONEHOT, Form
+from model.probes.representations import ONEHOT, Form, Layout
 from model.probes.request import Preset
 from model.probes.task import Task
 
@@ -50,7 +50,7 @@ def is_random(head: str) -> bool:
     return head not in _LINEAR
 
 
-def require_suited(head: str, task: Task, *, resolution: int) -> None:
+def require_suited(head: str, task: Task) -> None:
     """Refuse, with a ValueError, a head that cannot read the rows of a task."""
     if head == "logistic" and not task.is_binary:
         raise ValueError("`heads=logistic` is for targets of 0 and 1, and these are numbers; take ridge")
@@ -62,11 +62,15 @@ def require_suited(head: str, task: Task, *, resolution: int) -> None:
             f"`heads={head}` reads along sequences of one length, and these have {shortest:,} to {task.length:,} bp; "
             "cut or pad them with N, or take a head on pooled features: ridge, mlp"
         )
-    pieces = -(-task.length // resolution)
-    if pieces < LEAST_PIECES:
+
+
+def require_pieces(head: str, label: str, bins: Layout, task: Task) -> None:
+    """Refuse, with a ValueError, a representation of too few bins for the pools of a head along the sequence."""
+    if form_of(head) == "along" and bins.pieces < LEAST_PIECES:
+        size = bins.bin_size if bins.n_bins > 1 else bins.bin_size // bins.pieces
         raise ValueError(
-            f"`heads={head}` needs at least {LEAST_PIECES} bins along a sequence, and {task.length} bases in bins of "
-            f"{resolution} are {pieces}; take a smaller `resolution=`"
+            f"`heads={head}` needs at least {LEAST_PIECES} bins along a sequence, and {task.length} bases are "
+            f"{bins.pieces} of {size} bp of {label}; take a smaller `resolution=`, or shorter words"
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from builders.attribution.request import LEAST_BACKGROUNDS
 from catalog.runtime.settings import library_options
 from catalog.value_type import Dtype
 
@@ -16,7 +17,7 @@ Metric = Literal["pearson", "spearman", "mse", "auroc", "aupr"]
 Split = Literal["column", "contig", "random", "folds"]
 Preset = Literal["default", "paper"]
 HEADS = ("ridge", "logistic", "mlp", "cnn", "resnet", "mprann")
-_DISTINCT = ("features", "heads", "targets", "fractions")
+_DISTINCT = ("features", "heads", "targets", "fractions", "motifs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,14 @@ class ProbeRequest:
     """Type of the stored features: float16 or float32."""
     draws: int = 1000
     """Bootstrap draws of the test rows."""
+    explain: int = 0
+    """Test rows whose bases are explained, those of the highest first target: maps of each head (first seed), and how
+    far they agree; 0 for none."""
+    motifs: tuple[str, ...] | None = None
+    """Motifs (A, C, G, T), comma-separated: what each adds to the output of each head, in the middle of shuffled test
+    rows."""
+    backgrounds: int = 300
+    """Shuffles of test rows that motifs are put into."""
     cache: Path | None = None
     """Folder that keeps features for other runs. [default: features, in the folder of the run]"""
     device: str = "auto"
@@ -72,6 +81,7 @@ class ProbeRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fasta_options", library_options(self.fasta_options))
+        object.__setattr__(self, "motifs", _motifs(self.motifs))
         for name in _DISTINCT:
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) != len(values)):
@@ -80,13 +90,21 @@ class ProbeRequest:
             raise ValueError(f"`heads=` are of {', '.join(HEADS)}; got {unknown[0]!r}")
         if {"ridge", "logistic"} <= set(self.heads):
             raise ValueError("`heads=` are ridge, which is logistic for classes, or logistic; got both")
-        for name, least in {"seeds": 1, "resolution": 1, "draws": 20}.items():
+        least_of = {"seeds": 1, "resolution": 1, "draws": 20, "explain": 0, "backgrounds": LEAST_BACKGROUNDS}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}=` is at least {least}; got {getattr(self, name)}")
         if not all(0 < share <= 1 for share in self.fractions) or max(self.fractions) != 1:
             raise ValueError(f"`fractions=` are above 0, and the largest is 1; got {self.fractions}")
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"`dtype=` of features to probe is float16 or float32; got {self.dtype}")
+
+
+def _motifs(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    motifs = None if texts is None else tuple(text.strip().upper() for text in texts)
+    if wrong := [motif for motif in motifs or () if not motif or not set(motif) <= set("ACGT")]:
+        raise ValueError(f"`motifs=` are of the letters A, C, G, T; got {wrong[0]!r}")
+    return motifs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,10 @@ from catalog.runtime.documents import read_object
 from catalog.runtime.files import write_atomic
 from catalog.runtime.locations import required_path
 from catalog.runtime.tables import write_table
+from model.probes.attribution.figures import attribution_html
+from model.probes.attribution.run import Explained, explain, require_explicable
 from model.probes.features import FeaturePlan, Features, plan_features
-from model.probes.heads import DEVIATIONS, Fitted, HeadSpec, form_of, is_random, require_suited, some_of
+from model.probes.heads import DEVIATIONS, Fitted, HeadSpec, form_of, is_random, require_pieces, require_suited, some_of
 from model.probes.kept import save_head
 from model.probes.representations import representations
 from model.probes.request import Preset, ProbeRequest
@@ -91,7 +93,8 @@ def run_probe(
     stage(f"reading {request.task}")
     task = read_task(request)
     for head in request.heads:
-        require_suited(head, task, resolution=request.resolution)
+        require_suited(head, task)
+    require_explicable(task, request)
     out = required_path(request.out)
     stage("making the extractors")
     fits = _fits(
@@ -103,12 +106,26 @@ def run_probe(
     stage("drawing test rows")
     table = score_table(task, [result for result in results if result.share == 1], draws=request.draws)
     curve = curve_table(task, results)
-    notes = _notes(task, [fit.plan for fit in fits], request.preset)
+    heads = [
+        Explained(fit.plan, fit.spec.head, fit.head_in(out))
+        for fit in fits
+        if fit.spec.seed == 0 and fit.spec.share == 1
+    ]
+    found = explain(heads, task, request, out, progress=progress, stage=stage)
+    notes = (*_notes(task, [fit.plan for fit in fits], request.preset), *found.notes)
     write_table(table, out / "scores.tsv")
     write_table(target_table(task, [result for result in results if result.share == 1]), out / "targets.tsv")
     write_table(curve, out / "curve.tsv")
     stage("writing the page")
-    write_probe_report(out, task=task, request=request, table=table, curve=curve, notes=notes)
+    write_probe_report(
+        out,
+        task=task,
+        request=request,
+        table=table,
+        curve=curve,
+        notes=notes,
+        explained=attribution_html(found, out, target=task.target_names[0]),
+    )
     return ProbeReport(out=str(out), table=table, notes=notes, fitted=len(fits) - was_there, was_there=was_there)
 
 
@@ -127,12 +144,10 @@ def _fits(request: ProbeRequest, task: Task, folder: Path, *, own: bool) -> list
                 dtype=request.dtype,
                 device=request.device,
             )
-            found += [
-                Fit(plan, spec)
-                for head in request.heads
-                if form_of(head) == form
-                for spec in _specs(request, task, head, representation.extractor)
-            ]
+            for head in request.heads:
+                if form_of(head) == form:
+                    require_pieces(head, representation.label, plan.bins, task)
+                    found += [Fit(plan, spec) for spec in _specs(request, task, head, representation.extractor)]
     return found
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BertConfig,
     BertModel,
     EsmConfig,
@@ -30,6 +32,15 @@ def write_model(folder: Path, kind: str, *, seed: int = 0) -> Path:
     with torch.random.fork_rng(), quiet_transformers():
         torch.manual_seed(seed)
         KINDS[kind](folder)
+    return folder
+
+
+def write_causal(folder: Path, kind: str) -> Path:
+    """Write one of `KINDS` with a head that predicts the next token."""
+    write_model(folder, kind)
+    with torch.random.fork_rng(), quiet_transformers():
+        torch.manual_seed(3)
+        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
     return folder
 
 

@@ -37,7 +37,13 @@ try:
         load_tokenizer,
         most_tokens,
     )
-    from builders.extractors.hf.likelihood import MaskedScores, load_masked_model
+    from builders.extractors.hf.likelihood import (
+        MaskedScores,
+        is_causal,
+        load_causal_model,
+        load_masked_model,
+        next_entropy,
+    )
     from builders.extractors.hf.tokens import DnaTokenizer, Tokens
     from builders.extractors.networks.torch_device import usable_device
 except ModuleNotFoundError as error:
@@ -195,24 +201,44 @@ class HfExtractor:
     def masked_entropy(self, sequence: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Give the entropy of each base's token in bits, `(length,)`; of both strands the mean, if they are asked for.
 
+        A masked model expects a token from all others, a causal one from those before it.
+
         Raises
         ------
         ValueError
-            If the model masks no tokens, its weights are random, or the sequence has more tokens than it reads.
+            If the model has no head of either kind, its weights are random, or the sequence has more tokens than it
+            reads.
         """
-        self._require_mask("`method=entropy`")
-        forward = self._masked.entropy(sequence.tobytes().decode("ascii").upper())
+        forward = self._entropy(sequence)
         if self.settings.strands == "forward":
             return forward
-        reverse = self._masked.entropy(reverse_complement(sequence).tobytes().decode("ascii").upper())
-        mean: NDArray[np.float64] = (forward + reverse[::-1]) / 2
+        mean: NDArray[np.float64] = (forward + self._entropy(reverse_complement(sequence))[::-1]) / 2
         return mean
+
+    def _entropy(self, sequence: NDArray[np.uint8]) -> NDArray[np.float64]:
+        text = sequence.tobytes().decode("ascii").upper()
+        if is_causal(self.config):
+            self._require_trained("`method=entropy`")
+            return next_entropy(self._causal, self.tokenizer, text, most_tokens=self.most_tokens)
+        self._require_mask("`method=entropy`")
+        return self._masked.entropy(text)
 
     def _require_mask(self, what: str) -> None:
         if self.tokenizer.mask_id is None:
             raise ValueError(f"{what} masks tokens, and the tokenizer of {self.settings.model} has no mask")
+        self._require_trained(what)
+
+    def _require_trained(self, what: str) -> None:
         if self.settings.random_seed is not None:
             raise ValueError(f"{what} is of trained weights; leave random_seed out")
+
+    @cached_property
+    def _causal(self) -> nn.Module:
+        settings = self.settings
+        model = load_causal_model(
+            self.place.folder, self.config, precision=settings.precision, trusted=settings.trust_remote_code
+        )
+        return model.to(usable_device(self.device))
 
     @cached_property
     def _masked(self) -> MaskedScores:

@@ -1,6 +1,7 @@
-"""What a masked language model expects of tokens that it does not see: likelihoods of variants, entropy.
+"""What a language model expects of tokens that it does not see: likelihoods of variants, entropy.
 
-Belongs here: log-likelihood ratio and pseudo-log-likelihood of two sequences, entropy of one. Does not: hidden states
+Belongs here: log-likelihood ratio and pseudo-log-likelihood of two sequences, entropy of one, by masked tokens; of a
+causal model the entropy of each next token. Does not: hidden states
 (`builders.extractors.hf.extractor`), windows of alleles (`builders.variants.windows`).
 """
 
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from builders.extractors.hf.files import read_weights
 from builders.extractors.hf.tokens import DnaTokenizer
@@ -18,6 +19,14 @@ from builders.extractors.hf.tokens import DnaTokenizer
 _Ids = tuple[int, ...]
 _Masked = tuple[_Ids, tuple[int, ...]]
 """Tokens with some of them masked, and the places of those."""
+
+
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+
+
+def is_causal(config: Any) -> bool:
+    """Tell whether a model was trained to predict the next token, by what its configuration says."""
+    return any(name.endswith(_CAUSAL) for name in getattr(config, "architectures", None) or ())
 
 
 def load_masked_model(folder: Any, config: Any, *, precision: str, trusted: bool) -> torch.nn.Module:
@@ -38,6 +47,43 @@ def load_masked_model(folder: Any, config: Any, *, precision: str, trusted: bool
         spared=("pooler",),
     )
     return model.eval().requires_grad_(False)
+
+
+def load_causal_model(folder: Any, config: Any, *, precision: str, trusted: bool) -> torch.nn.Module:
+    """Load a model with its head of a causal language model; an HfModelError as of `load_masked_model`."""
+    model = read_weights(
+        AutoModelForCausalLM,
+        folder,
+        config,
+        what="a causal language model with its head",
+        precision=precision,
+        trusted=trusted,
+        spared=(),
+    )
+    return model.eval().requires_grad_(False)
+
+
+def next_entropy(
+    model: torch.nn.Module, tokenizer: DnaTokenizer, sequence: str, *, most_tokens: int
+) -> NDArray[np.float64]:
+    """Give the entropy of what a causal model expects in place of each token, from those before it, for each base.
+
+    Returns
+    -------
+    Shape `(bases,)`, float64, in bits; NaN for a base that no token covers, or whose token is the first: nothing is
+    before it. One pass.
+    """
+    tokens = tokenizer(sequence)
+    _require_room(len(tokens.ids), most_tokens, mend="a smaller region")
+    device = next(model.parameters()).device
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        logits = model(input_ids=torch.from_numpy(tokens.ids[None]).to(device)).logits[0, :-1].double()
+        logs = logits.log_softmax(-1)
+        entropy = (-(logs.exp() * logs).sum(-1) / np.log(2)).cpu().numpy()
+    found = np.full(len(sequence), np.nan)
+    for start, end, value in zip(tokens.starts[1:], tokens.ends[1:], entropy, strict=True):
+        found[start:end] = value
+    return found
 
 
 class MaskedScores:
@@ -69,7 +115,7 @@ class MaskedScores:
         itself (pseudo-log-likelihood; a pass a token).
         """
         ids = [tuple(self._tokenizer(text).ids.tolist()) for text in sequences]
-        self._require_room(max(map(len, ids), default=0), mend="a smaller `bin_size=`")
+        _require_room(max(map(len, ids), default=0), self._most_tokens, mend="a smaller `bin_size=`")
         wanted = [
             [self._masked(ids[ref], ids[alt], kind), self._masked(ids[alt], ids[ref], kind)] for ref, alt in pairs
         ]
@@ -91,19 +137,12 @@ class MaskedScores:
         Shape `(bases,)`, in bits; NaN for a base that no token covers. A pass a token.
         """
         tokens = self._tokenizer(sequence)
-        self._require_room(len(tokens.ids), mend="a smaller region")
+        _require_room(len(tokens.ids), self._most_tokens, mend="a smaller region")
         masked = [one for one, _ in self._masked(tuple(tokens.ids.tolist()), (), "pll")]
         found = np.full(len(sequence), np.nan)
         for (_, (place,)), logs in zip(masked, self._log_probabilities(masked), strict=True):
             found[tokens.starts[place] : tokens.ends[place]] = -(np.exp(logs) * logs).sum() / np.log(2)
         return found
-
-    def _require_room(self, longest: int, *, mend: str) -> None:
-        if longest > self._most_tokens:
-            raise ValueError(
-                f"a window has {longest:,} tokens, and the model reads {self._most_tokens:,} at once; give {mend}, or "
-                "less context_bp"
-            )
 
     def _log_probabilities(self, masked: Sequence[_Masked]) -> list[NDArray[np.float64]]:
         """Compute the log-probabilities of all tokens at the masked places of each input, `(places, vocabulary)`."""
@@ -143,3 +182,11 @@ class MaskedScores:
                 hidden[place] = self._mask_id
             made.append(((tuple(hidden), places), [ids[place] for place in places]))
         return made
+
+
+def _require_room(longest: int, most_tokens: int, *, mend: str) -> None:
+    if longest > most_tokens:
+        raise ValueError(
+            f"a window has {longest:,} tokens, and the model reads {most_tokens:,} at once; give {mend}, or less "
+            "context_bp"
+        )

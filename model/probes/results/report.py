@@ -23,9 +23,16 @@ _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def write_probe_report(
-    out: Path, *, task: Task, request: ProbeRequest, table: pl.DataFrame, curve: pl.DataFrame, notes: Sequence[str]
+    out: Path,
+    *,
+    task: Task,
+    request: ProbeRequest,
+    table: pl.DataFrame,
+    curve: pl.DataFrame,
+    notes: Sequence[str],
+    explained: str = "",
 ) -> Path:
-    """Write `report.html`, and its figures as PNG in `figures`."""
+    """Write `report.html`, and its figures as PNG in `figures`; `explained` is HTML of what heads read."""
     pictures = [
         (
             save(bars(table, task.metric), out / "figures" / "scores.png"),
@@ -46,11 +53,13 @@ def write_probe_report(
             "<h2>Scores</h2>",
             _scores_html(table, task.metric),
             *(picture_html(path, caption) for path, caption in pictures),
+            explained,
             "<h2>Cost</h2>",
             _cost_html(table),
             "<h2>Do it again</h2>",
             f"<p>featurestore probe of {len(request.features)} representations; tables: scores.tsv, targets.tsv, "
-            "curve.tsv; predictions of each fit: fits.</p>",
+            "curve.tsv, and of what heads read agreement.tsv, importance.tsv; predictions of each fit: fits; fitted "
+            "heads: heads; maps: attributions.</p>",
         ]
     )
     return write_page(

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hf_models import POSITIONS, WIDTH, write_model
+from hf_models import POSITIONS, WIDTH, write_causal, write_model
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
@@ -183,6 +184,32 @@ def test_the_entropy_of_a_base_is_that_of_its_token_masked_by_itself(kind: str, 
     np.testing.assert_allclose(both, np.mean([expected, reverse], axis=0), atol=1e-5)
 
 
+def test_the_entropy_of_a_causal_model_is_of_each_next_token(tmp_path: Path) -> None:
+    folder, text = write_causal(tmp_path, "llama, letters"), REF + "NAC"
+    extractor = made(folder, strands="both")
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+
+    def by_hand(read: str) -> list[float]:
+        found = []
+        for place in range(1, len(read) + 1):  # token 0 is the one before the first base
+            ids = extractor.tokenizer(read).ids[:place]
+            with torch.no_grad():
+                shares = model(input_ids=torch.tensor(ids[None])).logits[0, -1].double().softmax(-1).numpy()
+            found.append(-sum(share * np.log2(share) for share in shares))
+        return found
+
+    turned = text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    expected = np.mean([by_hand(text), by_hand(turned)[::-1]], axis=0)
+    np.testing.assert_allclose(extractor.masked_entropy(windows(text)[0]), expected, atol=1e-5)
+
+
+def test_a_causal_model_says_nothing_of_the_bases_of_its_first_token(tmp_path: Path) -> None:
+    extractor = made(write_causal(tmp_path, "gpt-neox, BPE"))
+    found = extractor.masked_entropy(windows(REF)[0])
+    tokens = extractor.tokenizer(REF)
+    assert np.isnan(found).tolist() == [place < tokens.ends[0] for place in range(len(REF))]
+
+
 def test_the_verb_writes_a_row_a_base_with_the_context_that_the_model_is_given(tmp_path: Path) -> None:
     folder = write_masked(tmp_path / "model", "bert, letters")
     (tmp_path / "g.fa").write_text(f">c\n{REF}\n")
@@ -213,7 +240,7 @@ def test_entropy_is_refused_where_nothing_is_masked_or_too_much_is_asked(tmp_pat
         made(folder, piece_tokens=12).masked_entropy(windows(REF)[0])
     (tmp_path / "g.fa").write_text(f">c\n{REF}\n")
     words = {"fasta": str(tmp_path / "g.fa"), "region": "c:3-7", "out": tmp_path / "o.npz", "method": "entropy"}
-    with pytest.raises(ValueError, match="motif predicts no masked tokens"):
+    with pytest.raises(ValueError, match="motif predicts no tokens"):
         attribute(AttributionRequest(**words))
     with pytest.raises(ValueError, match="of tokens, not of channels"):
         AttributionRequest(**words, channels=("entropy",))

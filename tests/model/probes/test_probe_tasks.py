@@ -42,6 +42,7 @@ FAULTS = {
         "31 to 40 bp",
     ),
     "too few bins": (changed(), {"heads": ("cnn",), "resolution": 4}, "at least 20 bins"),
+    "words longer than bins": (changed(), {"heads": ("cnn",)}, "40 bases are 14 of 3 bp of kmer:3"),
     "letters": (changed(sequence=lambda lines: ["ACGX", *lines["sequence"][1:]]), {}, "no bases, 'X'"),
     "unknown targets": (changed(activity=lambda lines: ["NA"] * 120), {}, "not known of any row"),
     "metric of classes": (changed(), {"metric": "auroc"}, "targets of 0 and 1"),

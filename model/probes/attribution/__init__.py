@@ -1,0 +1,1 @@
+"""What the heads of a probe read: maps of bases, how far they agree, and what a motif adds."""
