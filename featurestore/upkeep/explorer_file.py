@@ -13,8 +13,10 @@ from typing import Any
 from catalog import FeatureSet
 from featurestore.distribution.version import __version__
 from featurestore.format import layout
+from featurestore.format.array_key import ArrayKey
 from featurestore.format.layout import ContigLayout
 from featurestore.format.metadata import signed
+from featurestore.rows.overlays.describe import read_whole
 from featurestore.store import Store
 
 FORMAT = 1
@@ -65,6 +67,27 @@ def _set_of(store: Store, described: FeatureSet) -> dict[str, Any]:
                 "length": array.length,
                 "path": layout.values_path(described.name, contig),
                 "built": _built(array, committed.get(layout.contig_key(contig), set())),
+            }
+            for contig, array in arrays.items()
+        ],
+        "overlays": [_overlay_of(store, described, name) for name in store.overlays(described.name)],
+    }
+
+
+def _overlay_of(store: Store, described: FeatureSet, name: str) -> dict[str, Any]:
+    """Describe an overlay; as for `featurestore.reader`, it is built where all of its shards and phases are."""
+    folder = layout.overlay_folder(name)
+    whole = read_whole(store.objects, store.assembly, described, folder)
+    committed = store.commits(ArrayKey(described.name, overlay=folder)).shards()
+    arrays = whole.arrays if whole is not None and whole.overlay.offsets == described.offsets else {}
+    return {
+        "name": name,
+        "contigs": [
+            {
+                "name": contig,
+                "path": f"{layout.overlay_path(described.name, folder)}/{layout.contig_key(contig)}",
+                "rows": list(array.rows),
+                "complete": array.shards() <= committed.get(layout.contig_key(contig), set()),
             }
             for contig, array in arrays.items()
         ],

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkout import ROOT
+from overlay_stores import SPELLED, build_overlay_in_process, spelled_store, write_vcf
 
+from builders.overlays.request import OverlayRequest
 from catalog import Grid
 from featurestore.cli.main import main
 from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, unseal
-from featurestore.store import Store
-from featurestore.testing.fixtures import built_store
+from featurestore.store import Store, open_store
+from featurestore.testing.fixtures import built_store, random_sequences, write_fasta
 from featurestore.upkeep.seal import seal
 from featurestore.upkeep.verify import verify
 from featurestore.web import NotExplorable, publish_explorer
@@ -57,6 +59,24 @@ def test_the_pad_row_is_described_exactly(store: Store) -> None:
     (found,) = document(store)["sets"]  # type: ignore[misc, attr-defined]
     outside = store["motif"].window("chr2", 0, n_bins=9).values[0]
     np.testing.assert_array_equal(np.asarray(found["pad"], outside.dtype), outside)
+
+
+def test_an_overlay_is_described_with_how_many_bins_differ_and_whether_all_are_there(tmp_path: Path) -> None:
+    pytest.importorskip("cyvcf2")
+    sequences = random_sequences({"chr1": 600})
+    fasta = write_fasta(tmp_path / "g.fa", sequences)
+    url = spelled_store(str(tmp_path / "store"), fasta).url
+    other = "A" if sequences["chr1"][299] != "A" else "C"
+    vcf = write_vcf(tmp_path / "s.vcf", [f"chr1 300 {sequences['chr1'][299]} {other} 1|0"])
+    request = OverlayRequest(feature_set="spelled", vcf=vcf, fasta=str(fasta), extractor=SPELLED)
+    for shards, is_complete in ((0, False), (None, True)):
+        open_store(url).unseal()  # as a build does
+        plan = build_overlay_in_process(url, request, most_shards=shards)
+        seal(open_store(url), partial=True)
+        ((overlay,),) = (one["overlays"] for one in document(open_store(url))["sets"])  # type: ignore[attr-defined]
+        path = "overlays/spelled/S+1/chr1"
+        on = {"name": "chr1", "path": path, "rows": [plan.n_touched], "complete": is_complete}
+        assert overlay == {"name": "S/1", "contigs": [on]}
 
 
 def test_unsealing_takes_the_description_away(store: Store) -> None:

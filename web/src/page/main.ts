@@ -1,9 +1,10 @@
 /** The page: from its address to pictures. */
 import { registerCodecs } from "../store/codecs.js";
-import { describe, genes, type Description, type FeatureSet } from "../store/describe.js";
+import { describe, genes, type Description } from "../store/describe.js";
 import { byId, element } from "./html.js";
 import { HttpObjects } from "../store/http.js";
 import { GeneModels } from "../store/models.js";
+import { layerOf, layersOf, type Layer } from "../store/layers.js";
 import { Panel } from "../picture/panel.js";
 import { inWords, Problem } from "./problem.js";
 import { Search, type Place } from "./search.js";
@@ -15,6 +16,7 @@ const query = new URLSearchParams(location.search);
 const named = query.get("store");
 const at = byId<HTMLInputElement>("at");
 const compare = byId<HTMLInputElement>("compare");
+const minus = byId<HTMLSelectElement>("minus");
 const bins = byId<HTMLInputElement>("bins");
 const find = byId<HTMLInputElement>("find");
 const sort = byId<HTMLSelectElement>("sort");
@@ -46,6 +48,7 @@ function note(text: string): void {
 class Explorer {
   private panels: Panel[] = [];
   private latest = 0;
+  private readonly layers: Layer[];
 
   constructor(
     private readonly objects: HttpObjects,
@@ -54,19 +57,24 @@ class Explorer {
     private readonly reader: Reader,
     private readonly models: GeneModels,
     private readonly view: View,
-  ) {}
+  ) {
+    this.layers = layersOf(described);
+  }
 
   start(): void {
     const { view, described } = this;
     this.listSets();
     at.value = view.at;
     compare.value = view.compare;
+    minus.append(...this.layers.map(({ key }) => Object.assign(element("option", key), { value: key })));
+    minus.value = view.minus;
+    minus.addEventListener("change", () => void this.change({ minus: minus.value }));
     bins.value = String(view.bins);
     find.value = view.find;
     sort.value = view.sort;
     byId("form").addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.change({ at: at.value, compare: compare.value });
+      void this.change({ at: at.value, compare: compare.value, select: undefined });
     });
     bins.addEventListener("input", () => void this.change({ bins: Number(bins.value) }));
     find.addEventListener("input", () => void this.change({ find: find.value, page: 0 }));
@@ -104,54 +112,59 @@ class Explorer {
   private async read(): Promise<Panel[]> {
     const { view } = this;
     byId("bins_out").textContent = `${view.bins} bins`;
-    history.replaceState(null, "", `?${queryOf(view, named, this.described.top_hash)}`);
+    this.address();
     const place = this.search.place(view.at);
     const other = view.compare.trim() ? this.search.place(view.compare) : undefined;
-    const sets = view.sets.map((name) => this.setOf(name));
-    if (sets.length === 0) throw new Problem("No feature set is chosen; tick one.");
-    const tell = (text: string) => (byId("readout").textContent = text);
+    const layers = view.sets.map((key) => layerOf(this.layers, key));
+    const less = view.minus ? layerOf(this.layers, view.minus) : undefined;
+    if (layers.length === 0) throw new Problem("No feature set is chosen; tick one.");
+    const page = {
+      tell: (text: string) => void (byId("readout").textContent = text),
+      turn: (page: number) => void this.change({ page }),
+      select: (bases: [number, number] | undefined) => this.select(bases),
+    };
     const panels = await Promise.all(
-      sets.map(async (set) => {
-        const windows = [this.window(set, place), ...(other ? [this.window(set, other)] : [])];
+      layers.map(async (layer) => {
+        const isLess = other !== undefined || (less !== undefined && less !== layer);
+        const windows = [this.window(layer, place), ...(isLess ? [this.window(less ?? layer, other ?? place)] : [])];
         const [one, two] = await Promise.all(windows);
-        return new Panel(one!, two, view, tell, (page) => void this.change({ page }));
+        return new Panel(one!, two, view, page);
       }),
     );
-    byId("python").textContent = this.python(place, other);
     byId("title").textContent = other ? `${place.label} minus ${other.label}` : place.label;
     return panels;
   }
 
-  private window(set: FeatureSet, place: Place) {
-    const contig = set.contigs.find((one) => one.name === place.contig);
-    if (contig === undefined) throw new Problem(`${set.name} was not built on ${place.contig}.`);
+  private window(layer: Layer, place: Place) {
+    const contig = layer.set.contigs.find((one) => one.name === place.contig);
+    if (contig === undefined) throw new Problem(`${layer.set.name} was not built on ${place.contig}.`);
     if (place.centre >= contig.length) {
       throw new Problem(`${place.label} lies outside ${contig.name}, which has ${contig.length.toLocaleString("en")} bp.`);
     }
-    return this.reader.window(set, contig, place.centre, this.view.bins);
+    return this.reader.window(layer, contig, place.centre, this.view.bins);
   }
 
-  private setOf(name: string): FeatureSet {
-    const found = this.described.sets.find((set) => set.name === name);
-    if (found !== undefined) return found;
-    const there = this.described.sets.map((set) => set.name).join(", ");
-    throw new Problem(`This link names the feature set "${name}", which the store does not have; it has ${there}.`);
+  private select(bases: [number, number] | undefined): void {
+    this.view.select = bases;
+    this.address();
+    this.panels.forEach((panel) => panel.redraw());
+    this.python();
   }
 
-  private python(place: Place, other: Place | undefined): string {
-    const text = JSON.stringify;
-    const store = `featurestore.open(${text(this.objects.url.href.replace(/\/$/, ""))})`;
-    const one = (set: string, of: Place) => `${store}[${text(set)}].window(${text(of.contig)}, ${of.centre}, n_bins=${this.view.bins})`;
-    return this.view.sets
-      .map((set) => (other ? `${one(set, place)}.values - ${one(set, other)}.values` : `${one(set, place)}.values`))
-      .join("\n");
+  private address(): void {
+    history.replaceState(null, "", `?${queryOf(this.view, named, this.described.top_hash)}`);
+  }
+
+  private python(): void {
+    const url = this.objects.url.href.replace(/\/$/, "");
+    byId("python").textContent = this.panels.map((panel) => panel.python(url)).join("\n");
   }
 
   private show(panels: Panel[]): void {
     this.panels = panels;
     byId("panels").replaceChildren(...panels.map((panel) => panel.node));
     byId("table").replaceChildren(...panels.flatMap((panel) => panel.tables()));
-    if (panels.length === 0) byId("python").textContent = "";
+    this.python();
     panels.forEach((panel) => panel.redraw());
   }
 
@@ -170,13 +183,13 @@ class Explorer {
   }
 
   private listSets(): void {
-    const boxes = this.described.sets.map(({ name }) => {
-      const box = Object.assign(element("input"), { type: "checkbox", value: name, checked: this.view.sets.includes(name) });
+    const boxes = this.layers.map(({ key }) => {
+      const box = Object.assign(element("input"), { type: "checkbox", value: key, checked: this.view.sets.includes(key) });
       box.addEventListener("change", () => {
         const sets = boxes.flatMap((label) => [...label.querySelectorAll("input")]).filter((one) => one.checked);
         void this.change({ sets: sets.map((one) => one.value), page: 0 });
       });
-      return Object.assign(element("label", box, name), { className: "inline" });
+      return Object.assign(element("label", box, key), { className: "inline" });
     });
     byId("sets").append(...boxes);
   }

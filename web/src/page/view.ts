@@ -6,6 +6,10 @@ export interface View {
   sets: string[];
   at: string;
   compare: string;
+  /** The layer that is subtracted; none if empty. */
+  minus: string;
+  /** Selected bases `[start, end)`. */
+  select: [number, number] | undefined;
   bins: number;
   find: string;
   sort: Sort;
@@ -15,12 +19,19 @@ export interface View {
 const whole = (text: string | null, least: number, most: number, otherwise: number): number =>
   text !== null && /^\d+$/.test(text) ? Math.min(Math.max(Number(text), least), most) : otherwise;
 
+function spanOf(text: string | null): [number, number] | undefined {
+  const found = /^(-?\d{1,12})_(-?\d{1,12})$/.exec(text ?? ""); // bins may begin left of a contig
+  return found === null ? undefined : [Number(found[1]), Number(found[2])];
+}
+
 export function viewOf(query: URLSearchParams): View {
   const sort = query.get("sort") as Sort;
   return {
     sets: query.getAll("set"),
     at: query.get("at") ?? "",
     compare: query.get("compare") ?? "",
+    minus: query.get("minus") ?? "",
+    select: spanOf(query.get("select")),
     bins: whole(query.get("bins"), 1, 4001, 251),
     find: query.get("find") ?? "",
     sort: SORTS.includes(sort) ? sort : "store",
@@ -35,6 +46,8 @@ export function queryOf(view: View, store: string | null, topHash: string): URLS
   query.set("at", view.at);
   query.set("bins", String(view.bins));
   if (view.compare) query.set("compare", view.compare);
+  if (view.minus) query.set("minus", view.minus);
+  if (view.select) query.set("select", view.select.join("_"));
   if (view.find) query.set("find", view.find);
   if (view.sort !== "store") query.set("sort", view.sort);
   if (view.page > 0) query.set("page", String(view.page));

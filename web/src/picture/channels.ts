@@ -1,5 +1,5 @@
 /** Which channels are drawn, in which order; and the table of them. */
-import type { Picture } from "./draw.js";
+import type { Picture } from "./picture.js";
 import type { Sort } from "../page/view.js";
 import { BUILT } from "../store/windows.js";
 
@@ -33,7 +33,8 @@ const KEYS: Record<Exclude<Sort, "store" | "name">, (one: Summary) => number> = 
 };
 
 /** Numbers of all channels that contain a text, sorted. */
-export function chosen(picture: Picture, names: string[], find: string, sort: Sort): number[] {
+export function chosen(picture: Picture, find: string, sort: Sort): number[] {
+  const { names } = picture;
   const wanted = find.trim().toLowerCase();
   const found = names.flatMap((name, index) => (name.toLowerCase().includes(wanted) ? [index] : []));
   if (sort === "name") return found.sort((one, two) => (names[one]! < names[two]! ? -1 : 1));

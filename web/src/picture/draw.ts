@@ -1,18 +1,9 @@
 /** Channels x bins on a canvas. Belongs here: colours and pixels. */
 import { BUILT, OUTSIDE } from "../store/windows.js";
+import type { Picture } from "./picture.js";
 
 export const ROW = 16;
 export const LABELS = 190;
-
-/** Numbers to draw; of a difference, those of one window minus those of another. */
-export interface Picture {
-  nBins: number;
-  states: Uint8Array;
-  /** Column of the centre, where a line is drawn. */
-  centre: number;
-  isDifference: boolean;
-  value(bin: number, channel: number): number;
-}
 
 type Rgb = readonly [number, number, number];
 // Cividis (Nunez, Anderton & Renslow 2018, PLOS ONE 13:e0199239) and a blue-orange scale: both told apart by the colour-blind.
@@ -84,8 +75,18 @@ function hatch(context: CanvasRenderingContext2D, picture: Picture, width: numbe
   }
 }
 
-export function draw(canvas: HTMLCanvasElement, picture: Picture, names: string[], shown: number[], cursor?: [number, number]): void {
-  const width = canvas.clientWidth || 800;
+/** What is marked in a picture. */
+export interface Marks {
+  /** Bin and row. */
+  cursor?: [number, number] | undefined;
+  /** Bins `[first, end)`. */
+  selected?: [number, number] | undefined;
+  /** Bins of an overlay. */
+  touched?: ReadonlySet<number>;
+}
+
+/** @param shown channels, from the top */
+export function draw(canvas: HTMLCanvasElement, picture: Picture, shown: number[], marks: Marks, width = canvas.clientWidth || 800): void {
   const height = Math.max(shown.length, 1) * ROW;
   const dense = window.devicePixelRatio || 1;
   canvas.style.height = `${height}px`;
@@ -97,20 +98,33 @@ export function draw(canvas: HTMLCanvasElement, picture: Picture, names: string[
   context.fillStyle = context.strokeStyle = style.color;
   context.font = "12px system-ui, sans-serif";
   context.textBaseline = "middle";
-  shown.forEach((channel, row) => context.fillText(clipped(names[channel]!), 2, (row + 0.5) * ROW));
+  shown.forEach((channel, row) => context.fillText(clipped(picture.names[channel]!), 2, (row + 0.5) * ROW));
   const plot = width - LABELS;
   context.translate(LABELS, 0);
   context.imageSmoothingEnabled = false;
   if (shown.length > 0) context.drawImage(pixels(picture, shown), 0, 0, plot, height);
   hatch(context, picture, plot, height);
+  drawMarks(context, picture, marks, plot, height);
+}
+
+function drawMarks(context: CanvasRenderingContext2D, picture: Picture, marks: Marks, plot: number, height: number): void {
+  const bin = plot / picture.nBins;
+  context.strokeStyle = context.fillStyle = "#d81b60";
   context.setLineDash([4, 3]);
-  context.strokeStyle = "#d81b60";
-  context.strokeRect((picture.centre / picture.nBins) * plot, -2, 0, height + 4);
+  context.strokeRect(picture.centre * bin, -2, 0, height + 4);
   context.setLineDash([]);
-  if (cursor !== undefined) {
-    context.lineWidth = 2;
-    context.strokeRect((cursor[0] / picture.nBins) * plot, cursor[1] * ROW, Math.max(plot / picture.nBins, 3), ROW);
+  for (const one of marks.touched ?? []) context.fillRect(one * bin, 0, Math.max(bin, 1), 2);
+  context.lineWidth = 2;
+  if (marks.selected !== undefined) {
+    const [left, right] = [marks.selected[0] * bin, marks.selected[1] * bin];
+    context.globalAlpha = 0.6;
+    context.fillStyle = getComputedStyle(document.body).backgroundColor;
+    context.fillRect(0, 0, left, height);
+    context.fillRect(right, 0, plot - right, height);
+    context.globalAlpha = 1;
+    context.strokeRect(left, 1, right - left, height - 2);
   }
+  if (marks.cursor !== undefined) context.strokeRect(marks.cursor[0] * bin, marks.cursor[1] * ROW, Math.max(bin, 3), ROW);
 }
 
 const clipped = (name: string): string => (name.length > 28 ? `${name.slice(0, 27)}…` : name);

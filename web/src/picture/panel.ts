@@ -1,43 +1,58 @@
-/** One feature set: its picture, pointer and keys, and its files. */
+/** One feature set: its picture, its genes, and its files. */
 import { chosen, PAGE_ROWS, summary } from "./channels.js";
-import { draw, LABELS, ROW, type Picture } from "./draw.js";
+import { draw, LABELS, ROW } from "./draw.js";
+import { png, STATES, tsv } from "./files.js";
+import { geneTrack, inWords } from "./gene_track.js";
+import { cropped, pictureOf, type Picture } from "./picture.js";
+import { pythonOf } from "./python.js";
+import { follow, type Span } from "./pointer.js";
 import { download, element, table } from "../page/html.js";
 import type { View } from "../page/view.js";
 import type { GeneModel } from "../store/models.js";
-import { geneTrack, inWords } from "./gene_track.js";
 import { BUILT, NEVER_BUILT, OUTSIDE, type Window } from "../store/windows.js";
 
-const STATES: Record<number, string> = { [OUTSIDE]: "outside the contig", [NEVER_BUILT]: "never built" };
+/** What a panel asks of the page. */
+export interface Page {
+  tell(text: string): void;
+  turn(page: number): void;
+  /** Bases `[start, end)` of the contig, or none. */
+  select(bases: Span | undefined): void;
+}
 
 export class Panel {
   readonly node = element("section");
   private readonly canvas = element("canvas");
   private readonly track = element("div");
-  private genes: GeneModel[] = [];
+  private readonly files = element("span");
   private readonly picture: Picture;
   private readonly found: number[];
   private readonly shown: number[];
-  private cursor: [number, number] | undefined;
+  private genes: GeneModel[] = [];
+  private cursor: Span | undefined;
 
   constructor(
     readonly window: Window,
     private readonly other: Window | undefined,
-    view: View,
-    private readonly tell: (text: string) => void,
-    turn: (page: number) => void,
+    private readonly view: View,
+    private readonly page: Page,
   ) {
     this.picture = pictureOf(window, other);
-    this.found = chosen(this.picture, window.set.channels, view.find, view.sort);
+    this.found = chosen(this.picture, view.find, view.sort);
     const pages = Math.max(Math.ceil(this.found.length / PAGE_ROWS), 1);
-    const page = Math.min(view.page, pages - 1);
-    this.shown = this.found.slice(page * PAGE_ROWS, (page + 1) * PAGE_ROWS);
+    const turned = Math.min(view.page, pages - 1);
+    this.shown = this.found.slice(turned * PAGE_ROWS, (turned + 1) * PAGE_ROWS);
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", `${window.set.name}: ${this.shown.length} channels, ${window.nBins} bins; values are in the table below`);
-    this.canvas.addEventListener("pointermove", (event) => this.point(event.offsetX, event.offsetY));
-    this.canvas.addEventListener("keydown", (event) => this.key(event));
-    this.node.append(element("h2", this.title()), Object.assign(element("p", this.facts()), { className: "facts" }), this.track, this.canvas);
-    this.node.append(...this.buttons(page, pages, turn));
+    this.canvas.setAttribute("aria-label", `${window.layer.key}: ${this.shown.length} channels, ${window.nBins} bins; values are in the table below`);
+    follow(this.canvas, {
+      nBins: window.nBins,
+      nRows: this.shown.length,
+      at: (x, y) => this.at(x, y),
+      go: (bin, row) => this.go(bin, row),
+      select: (bins) => this.page.select(bins && [window.start(bins[0]), window.start(bins[1])]),
+    });
+    this.node.append(element("h2", this.title()), Object.assign(element("p", this.facts()), { className: "facts" }));
+    this.node.append(this.track, this.canvas, this.files, ...this.turns(turned, pages));
   }
 
   /** The genes of the window, which come after the first picture. */
@@ -47,10 +62,12 @@ export class Panel {
   }
 
   redraw(): void {
-    const { window } = this;
-    const tracks = this.genes.length > 0 ? [geneTrack(this.genes, window.start(0), window.start(window.nBins), this.canvas.clientWidth)] : [];
+    const { window, canvas, cursor, selected } = this;
+    const tracks = this.genes.length > 0 ? [geneTrack(this.genes, window.start(0), window.start(window.nBins), canvas.clientWidth)] : [];
     this.track.replaceChildren(...tracks);
-    draw(this.canvas, this.picture, this.window.set.channels, this.shown, this.cursor);
+    draw(canvas, this.picture, this.shown, { cursor, selected, touched: window.touched });
+    const of = selected ? ` of ${selected[1] - selected[0]} selected bins` : "";
+    this.files.replaceChildren(button(`TSV${of}`, () => this.takeNumbers()), button(`PNG${of}`, () => void this.takePicture()));
   }
 
   tables(): HTMLTableElement[] {
@@ -58,76 +75,84 @@ export class Panel {
     return [this.table(), ...(genes.length > 0 ? [table(`Genes of ${this.facts()}`, ["gene", "where"], genes)] : [])];
   }
 
+  /** Selected bins `[first, end)`: those of this grid that begin within the selected bases. */
+  get selected(): Span | undefined {
+    const bases = this.view.select;
+    if (bases === undefined) return undefined;
+    const { window } = this;
+    const bin = (base: number) => Math.min(Math.max(Math.ceil((base - window.start(0)) / window.set.bin_size), 0), window.nBins);
+    const [first, end] = [bin(bases[0]), bin(bases[1])];
+    return end > first ? [first, end] : undefined;
+  }
+
+  /** The line of Python that gives what is seen. */
+  python(url: string): string {
+    const { window, other, picture } = this;
+    const isAll = !this.view.find.trim() && (other === undefined || other.set === window.set);
+    const side = (one: Window, numbers: number[]) =>
+      pythonOf(url, one, this.selected, isAll ? undefined : this.found.map((channel) => numbers[channel]!));
+    if (other === undefined) return side(window, picture.channels);
+    return `${side(window, picture.channels)}.astype(float) - ${side(other, picture.others)}.astype(float)`;
+  }
+
   private table(): HTMLTableElement {
     const rows = this.shown.map((channel) => {
       const { low, mean, high, centre } = summary(this.picture, channel);
-      return [this.window.set.channels[channel]!, ...[low, mean, high, centre].map((value) => (Number.isNaN(value) ? "none" : String(value)))];
+      return [this.picture.names[channel]!, ...[low, mean, high, centre].map((value) => (Number.isNaN(value) ? "none" : String(value)))];
     });
     return table(`${this.title()}, ${this.facts()}`, ["channel", "lowest", "mean", "highest", "at the centre"], rows);
   }
 
   private title(): string {
-    return this.other === undefined ? this.window.set.name : `${this.window.set.name}: difference`;
+    const { window, other } = this;
+    if (other === undefined) return window.layer.key;
+    return other.layer === window.layer ? `${window.layer.key}: difference` : `${window.layer.key} minus ${other.layer.key}`;
   }
 
   private facts(): string {
-    const { set, nBins, contig, at } = this.window;
+    const { set, nBins, contig, at, touched } = this.window;
     const span = `${contig.name}:${this.window.start(0).toLocaleString("en")}-${this.window.start(nBins).toLocaleString("en")}`;
-    const from = this.other === undefined ? "" : ` minus ${this.other.contig.name}:${this.other.centre.toLocaleString("en")}`;
-    const states = this.picture.states;
-    const never = states.filter((state) => state === NEVER_BUILT).length;
-    const outside = states.filter((state) => state === OUTSIDE).length;
+    const isElsewhere = this.other !== undefined && (this.other.contig.name !== contig.name || this.other.centre !== this.window.centre);
+    const from = isElsewhere ? ` minus ${this.other.contig.name}:${this.other.centre.toLocaleString("en")}` : "";
+    const count = (wanted: number) => this.picture.states.filter((state) => state === wanted).length;
+    const [never, outside] = [count(NEVER_BUILT), count(OUTSIDE)];
     const gaps = (never ? `, ${never} bins never built (hatched)` : "") + (outside ? `, ${outside} outside the contig (hatched)` : "");
+    const own = this.window.layer.overlay ? `, ${touched.size} bins differ from the reference (marked)` : "";
     return (
       `${span}${from}, ${nBins} bins of ${set.bin_size.toLocaleString("en")} bp, residual ${at.residual} bp; ` +
-      `${this.shown.length} of ${this.found.length} channels, each on its own scale${gaps}`
+      `${this.shown.length} of ${this.found.length} channels, each on its own scale${gaps}${own}`
     );
   }
 
-  private buttons(page: number, pages: number, turn: (page: number) => void): HTMLElement[] {
-    const make = (text: string, act: () => void) => {
-      const button = Object.assign(element("button", text), { type: "button" });
-      button.addEventListener("click", act);
-      return button;
-    };
-    const name = `${this.window.set.name}_${this.window.contig.name}_${this.window.centre}`;
-    const made = [
-      make("TSV", () => download(`${name}.tsv`, new Blob([this.tsv()], { type: "text/tab-separated-values" }))),
-      make("PNG", () => this.canvas.toBlob((blob) => blob && download(`${name}.png`, blob))),
+  private turns(page: number, pages: number): HTMLElement[] {
+    if (pages === 1) return [];
+    return [
+      button("Previous channels", () => this.page.turn(Math.max(page - 1, 0))),
+      button("Next channels", () => this.page.turn(Math.min(page + 1, pages - 1))),
     ];
-    if (pages > 1) {
-      made.push(make("Previous channels", () => turn(Math.max(page - 1, 0))), make("Next channels", () => turn(Math.min(page + 1, pages - 1))));
-    }
-    return made;
   }
 
-  /** The bins and the channels that were chosen, all of them, as exact as they are stored. */
-  private tsv(): string {
-    const clean = (text: string) => text.replaceAll(/[\t\r\n]/g, " ");
-    const { set, contig, nBins } = this.window;
-    const head = ["contig", "start", "end", "state", ...this.found.map((channel) => clean(set.channels[channel]!))];
-    const lines = Array.from({ length: nBins }, (_, bin) => {
-      const state = STATES[this.picture.states[bin]!] ?? "built";
-      const values = this.found.map((channel) => String(this.picture.value(bin, channel)));
-      return [clean(contig.name), this.window.start(bin), this.window.start(bin + 1), state, ...values].join("\t");
-    });
-    return [head.join("\t"), ...lines, ""].join("\n");
+  private get fileName(): string {
+    return `${this.window.layer.key.replaceAll("/", "_")}_${this.window.contig.name}_${this.window.centre}`;
   }
 
-  private point(x: number, y: number): void {
+  private takeNumbers(): void {
+    const text = tsv(this.window, this.picture, this.found, this.selected ?? [0, this.window.nBins]);
+    download(`${this.fileName}.tsv`, new Blob([text], { type: "text/tab-separated-values" }));
+  }
+
+  private async takePicture(): Promise<void> {
+    const drawn = element("canvas");
+    const all: Span = [0, this.window.nBins];
+    draw(drawn, cropped(this.picture, this.selected ?? all), this.shown, {}, this.canvas.clientWidth);
+    download(`${this.fileName}.png`, await png(drawn));
+  }
+
+  private at(x: number, y: number): Span | undefined {
     const bin = Math.floor(((x - LABELS) / (this.canvas.clientWidth - LABELS)) * this.picture.nBins);
     const row = Math.floor(y / ROW);
-    if (bin >= 0 && bin < this.picture.nBins && row >= 0 && row < this.shown.length) this.go(bin, row);
-  }
-
-  private key(event: KeyboardEvent): void {
-    const steps: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const step = steps[event.key];
-    if (step === undefined || this.shown.length === 0) return;
-    event.preventDefault();
-    const [bin, row] = this.cursor ?? [Math.floor(this.picture.nBins / 2) - step[0], -step[1]];
-    const inside = (at: number, end: number) => Math.min(Math.max(at, 0), end - 1);
-    this.go(inside(bin + step[0], this.picture.nBins), inside(row + step[1], this.shown.length));
+    const isInside = bin >= 0 && bin < this.picture.nBins && row >= 0 && row < this.shown.length;
+    return isInside ? [bin, row] : undefined;
   }
 
   private go(bin: number, row: number): void {
@@ -137,21 +162,16 @@ export class Panel {
     const state = this.picture.states[bin]!;
     const value = this.picture.value(bin, channel);
     const said = state === BUILT ? String(value) : STATES[state] + (state === OUTSIDE ? `, where Python gives ${value}` : "");
-    const { contig, set, at } = this.window;
-    this.tell(`${set.name} ${set.channels[channel]} at ${contig.name}:${this.window.start(bin)}-${this.window.start(bin + 1)}: ${said} (residual ${at.residual} bp)`);
+    const { contig, layer, at, touched } = this.window;
+    const own = touched.has(bin) ? ", not the reference's" : "";
+    this.page.tell(
+      `${layer.key} ${this.picture.names[channel]} at ${contig.name}:${this.window.start(bin)}-${this.window.start(bin + 1)}: ${said}${own} (residual ${at.residual} bp)`,
+    );
   }
 }
 
-function pictureOf(window: Window, other: Window | undefined): Picture {
-  const centre = window.nBins / 2;
-  if (other === undefined) {
-    return { nBins: window.nBins, states: window.states, centre, isDifference: false, value: (bin, channel) => window.value(bin, channel) };
-  }
-  return {
-    nBins: window.nBins,
-    states: window.states.map((state, bin) => Math.max(state, other.states[bin]!)),
-    centre,
-    isDifference: true,
-    value: (bin, channel) => window.value(bin, channel) - other.value(bin, channel),
-  };
+function button(text: string, act: () => void): HTMLButtonElement {
+  const made = Object.assign(element("button", text), { type: "button" });
+  made.addEventListener("click", act);
+  return made;
 }

@@ -21,6 +21,19 @@ export interface FeatureSet {
   channels: string[];
   pad: number[];
   contigs: Contig[];
+  overlays: Overlay[];
+}
+/** Bins of one haplotype that differ from the set's. */
+export interface Overlay {
+  name: string;
+  contigs: OverlayContig[];
+}
+export interface OverlayContig {
+  name: string;
+  path: string;
+  /** How many bins of each phase differ. */
+  rows: number[];
+  complete: boolean;
 }
 export interface Description {
   version: string;
@@ -45,12 +58,21 @@ export const isList = (value: unknown, test: (item: never) => boolean): boolean 
   Array.isArray(value) && value.every(test as (item: unknown) => boolean);
 const isRun = (run: unknown): boolean => isList(run, isWhole) && (run as number[]).length === 2;
 
+const isPath = (value: unknown): boolean => isText(value) && !value.includes("..");
+
 function isContig(value: Fields, phases: number): boolean {
   const runs = value.built;
   return (
-    isText(value.name) && isWhole(value.length) && isText(value.path) && !value.path.includes("..") &&
+    isText(value.name) && isWhole(value.length) && isPath(value.path) &&
     isList(runs, (of: unknown) => isList(of, isRun)) && (runs as unknown[]).length === phases
   );
+}
+
+function isOverlay(value: Fields, phases: number): boolean {
+  const isOn = (on: Fields) =>
+    isText(on.name) && isPath(on.path) && isList(on.rows, isWhole) && (on.rows as unknown[]).length === phases &&
+    typeof on.complete === "boolean";
+  return isText(value.name) && isList(value.contigs, isOn);
 }
 
 function isSet(value: Fields): boolean {
@@ -61,7 +83,8 @@ function isSet(value: Fields): boolean {
     ["float16", "float32", "uint8"].includes(value.dtype as string) && isList(channels, isText) &&
     isList(pad, (item: unknown) => typeof item === "number") &&
     (pad as unknown[]).length === (channels as unknown[]).length &&
-    isList(value.contigs, (one: Fields) => isContig(one, (offsets as unknown[]).length))
+    isList(value.contigs, (one: Fields) => isContig(one, (offsets as unknown[]).length)) &&
+    isList(value.overlays ??= [], (one: Fields) => isOverlay(one, (offsets as unknown[]).length)) // none before 0.1
   );
 }
 
