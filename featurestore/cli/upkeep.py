@@ -4,6 +4,7 @@
     featurestore repair genome.store
     featurestore seal genome.store
     featurestore explorer genome.store --genes genes.tsv
+    featurestore explorer genome.store --watch 10
     featurestore delete-overlay genome.store --feature-set motif --overlay NA12878/1
     featurestore copy genome.store s3://bucket/genome.store
     featurestore diff genome.store other.store --out changes.tsv
@@ -13,6 +14,7 @@ Belongs here: parsing and printing. Does not: logic that a Python user could not
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,16 +30,16 @@ from featurestore.cli.errors import in_one_line
 from featurestore.cli.options import AsJson, OldSet, StoreUrl, names_in
 from featurestore.display import plain
 from featurestore.format import layout
-from featurestore.format.manifest import MANIFEST
+from featurestore.format.manifest import MANIFEST, PAGE
 from featurestore.rows.overlays.declare import delete_overlay as delete_from
-from featurestore.store import open_store
+from featurestore.store import Store, open_store
 from featurestore.upkeep.diff import diff as diff_stores
 from featurestore.upkeep.findings import Fault, Verification
 from featurestore.upkeep.seal import seal as seal_store
 from featurestore.upkeep.transfer import copy as copy_store
 from featurestore.upkeep.verify import repair as repair_store
 from featurestore.upkeep.verify import verify as verify_store
-from featurestore.web.page import publish_explorer
+from featurestore.web.page import publish_explorer, publish_status
 
 CHECKS = "featurestore.checks"
 """Entry-point group of checks that need more than the store; each takes the store and gives its faults."""
@@ -245,11 +247,37 @@ def explorer(
             "[default: those put there before]"
         ),
     ] = None,
+    watch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Of a store that is being built: show contigs, phases, bins/s, time left and failed shards, "
+            "read anew this often until the build is complete.",
+        ),
+    ] = None,
 ) -> None:
     """Put the explorer, a page that shows values in a browser, into the folder of a sealed store."""
+    if watch is not None:
+        if genes is not None:
+            raise ValueError(
+                "`watch=` shows a build, which has no use for `genes=`: give them once the store is sealed"
+            )
+        _watch(open_store(store), watch)
+        return
     published = publish_explorer(open_store(store), genes=genes)
     found = f", with {published.genes:,} genes" if genes is not None else ""
     print(f"{plain(published.page)}{found}; open it through a web server that answers ranges (docs/explorer.md)")
+
+
+def _watch(store: Store, seconds: int) -> None:
+    """Write the status of a build again and again, until it is complete."""
+    print(f"{plain(store.url)}/{PAGE} shows the build; open it through a web server (docs/explorer.md)")
+    while not (found := publish_status(store)).is_complete:
+        done, shards = (sum(getattr(row, name) for row in found.phases) for name in ("committed", "shards"))
+        print(f"{done} of {shards} shards, {len(found.failures)} failed", flush=True)
+        time.sleep(seconds)
+    print(f"complete; `featurestore seal {plain(store.url)}` is next")
 
 
 @app.command()

@@ -34,6 +34,8 @@ CARDS = (CATALOG, CROISSANT, EXPLORER, README)
 PAGE, PAGE_GENES, PAGE_MODELS = "index.html", "explorer_genes.json", "explorer_models"
 """The explorer's page, its genes, and the folder of its gene models (`featurestore.web`): beside the contents, not
 sealed."""
+PAGE_STATUS = "explorer_status.json"
+"""How far a build is, for the same page."""
 MARK = b"<!-- Written by `featurestore seal`, which writes it anew: what is changed here is lost. -->"
 """First line of a README written by `seal`, which unsealing removes."""
 

@@ -28,6 +28,7 @@ from featurestore.format.manifest import (
     PAGE,
     PAGE_GENES,
     PAGE_MODELS,
+    PAGE_STATUS,
     DamagedManifest,
     Manifest,
     SealedObject,
@@ -44,7 +45,7 @@ from featurestore.upkeep.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
 _MAX_HELD_BYTES = 1 << 30
 """Memory for shards, in total over all threads (bytes)."""
 _WRITTEN_LAST = (MANIFEST, *CARDS)
-_OF_OTHERS = (f"{layout.FAILURES}/", PAGE, PAGE_GENES, f"{PAGE_MODELS}/")
+_OF_OTHERS = (f"{layout.FAILURES}/", PAGE, PAGE_GENES, PAGE_STATUS, f"{PAGE_MODELS}/")
 _WRITES = "`featurestore repair` writes it anew"
 _UNSEALS = f"`featurestore repair` takes {MANIFEST} away; build what is missing, then `featurestore seal`"
 _WRITES_CARD = f"`featurestore repair` takes it and {MANIFEST} away, then `featurestore seal` writes both anew"

@@ -5,6 +5,7 @@ Belongs here: writing both. Does not: `explorer.json`, which sealing writes (`fe
 
 import json
 import os
+from datetime import UTC, datetime
 from importlib.resources import files
 from operator import itemgetter
 from typing import NamedTuple
@@ -14,8 +15,9 @@ import polars as pl
 from catalog.genes.exons import has_gene_models, read_gene_models
 from catalog.genes.table import place_genes, read_genes
 from featurestore.format.layout import contig_key
-from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS
+from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, PAGE_STATUS
 from featurestore.store import Store
+from featurestore.upkeep.status import StoreStatus, status_of
 
 _BUILT_FROM = b'<meta name="generator" content="featurestore explorer">'
 
@@ -51,8 +53,34 @@ def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = Non
     manifest = store.manifest()
     if manifest is None or EXPLORER not in manifest.objects:
         raise NotExplorable(
-            f"{store.url} has no {EXPLORER}, which the page reads first; `featurestore seal {store.url}` writes it"
+            f"{store.url} has no {EXPLORER}, which the page reads first; `featurestore seal {store.url}` writes it; "
+            f"while it is being built, `featurestore explorer {store.url} --watch 10` shows how far it is"
         )
+    page = _page_for(store)
+    n_genes = _put_genes(store, genes) if genes is not None else 0
+    store.objects.put(PAGE, page)
+    return Published(f"{store.url}/{PAGE}", n_genes)
+
+
+def publish_status(store: Store) -> StoreStatus:
+    """Put the page beside a store that is being built, with the status of the build, which it then shows.
+
+    Reads every commit record: one small object a shard.
+
+    Raises
+    ------
+    NotExplorable
+        If the store has an `index.html` of another hand.
+    """
+    page = _page_for(store)
+    status = status_of(store)
+    store.objects.put(PAGE_STATUS, _encoded(status.to_json() | {"when": datetime.now(UTC).isoformat()}))
+    store.objects.put(PAGE, page)
+    return status
+
+
+def _page_for(store: Store) -> bytes:
+    """Read the page of this distribution; refuse to replace one of another hand."""
     page = files("featurestore.web").joinpath("static", PAGE).read_bytes()
     try:
         found = store.objects.get(PAGE)
@@ -60,9 +88,7 @@ def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = Non
         found = page
     if _BUILT_FROM not in found[:2048]:
         raise NotExplorable(f"{store.url} has an {PAGE} that is not the explorer's; give that file another name")
-    n_genes = _put_genes(store, genes) if genes is not None else 0
-    store.objects.put(PAGE, page)
-    return Published(f"{store.url}/{PAGE}", n_genes)
+    return page
 
 
 def _put_genes(store: Store, path: str | os.PathLike[str]) -> int:

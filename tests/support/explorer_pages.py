@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from catalog import Grid
+from featurestore.store import Store
 from featurestore.testing.fixtures import build_set, built_store
 from featurestore.upkeep.seal import seal
 from featurestore.web import publish_explorer
@@ -39,6 +40,16 @@ def explored_store(folder: Path) -> Path:
     (folder / "genes.gtf").write_text(GENES)
     publish_explorer(store, genes=folder / "genes.gtf")
     return folder
+
+
+def half_built(folder: Path) -> Store:
+    """A sealed store that lacks rows 64 to 127 of chr1."""
+    store = built_store(folder, {"chr1": 2_000}, Grid(bin_size=10), name="motif", chunk_bins=8, shard_bins=64)
+    for key in ("commits/motif/chr1/0-1.json", "features/motif/chr1/values/c/0/1/0"):
+        store.objects.delete(key)
+    seal(store, partial=True)
+    publish_explorer(store, genes=None)
+    return store
 
 
 def opened(page: Any, url: str) -> Any:

@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from featurestore.format import layout
 from featurestore.format.declarations import DECLARED
-from featurestore.format.manifest import CARDS, MANIFEST, PAGE, PAGE_GENES, PAGE_MODELS
+from featurestore.format.manifest import CARDS, MANIFEST, PAGE, PAGE_GENES, PAGE_MODELS, PAGE_STATUS
 from featurestore.format.metadata import GROUP
 from featurestore.objects.errors import LinkInStore
 from featurestore.objects.objects import Objects
@@ -32,7 +32,7 @@ from featurestore.web.serving.problems import documented
 from featurestore.web.serving.stores import Served, ServedStore
 
 _FOLDERS = {layout.FEATURES, layout.ANCHORED, layout.OVERLAYS, layout.COMMITS, layout.FAILURES, DECLARED, PAGE_MODELS}
-_FILES = {GROUP, MANIFEST, PAGE_GENES, *CARDS}
+_FILES = {GROUP, MANIFEST, PAGE_GENES, PAGE_STATUS, *CARDS}
 _PART_BYTES = 1 << 20
 _BINARY = "application/octet-stream"
 _INLINE = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
@@ -95,8 +95,9 @@ def file_routes(served: Served, budgets: Budgets) -> APIRouter:
 async def _object(store: ServedStore, key: str, request: Request, budgets: Budgets) -> Response:
     objects = store.store.objects
     if key == PAGE_GENES and len(store.genes):
-        rows = [list(gene) for gene in store.genes]
-        return Response(json.dumps(rows, separators=(",", ":"), ensure_ascii=False), media_type="application/json")
+        return _json([list(gene) for gene in store.genes])
+    if key == PAGE_STATUS:  # as it is now, rather than as somebody wrote it
+        return _json((await budgets.work(store.status)).to_json())
     try:
         size = await budgets.work(partial(objects.size, key))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LinkInStore) as error:
@@ -112,6 +113,10 @@ async def _object(store: ServedStore, key: str, request: Request, budgets: Budge
     if request.method == "HEAD":
         return Response(None, status, headers=headers, media_type=media_type)
     return StreamingResponse(_parts(objects, key, start, end, budgets), status, headers=headers, media_type=media_type)
+
+
+def _json(document: object) -> Response:
+    return Response(json.dumps(document, separators=(",", ":"), ensure_ascii=False), media_type="application/json")
 
 
 async def _parts(objects: Objects, key: str, start: int, end: int, budgets: Budgets) -> AsyncIterator[bytes]:

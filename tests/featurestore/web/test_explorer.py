@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from explorer_pages import IN_A_BROWSER, after, opened, problem, slide, table
+from explorer_pages import IN_A_BROWSER, after, half_built, opened, problem, slide, table
+from matplotlib import image
 from range_server import RangeServer, serve
 
 from catalog import Grid
@@ -58,16 +59,50 @@ def test_a_gene_is_found_with_completion_and_the_keyboard_reads_its_bins(page: A
     assert "channel1" in page.inner_text("#readout")
 
 
-def test_a_step_of_the_slider_asks_for_new_chunks_only(page: Any, server: RangeServer) -> None:
+def chunks_of(store: Store, n_bins: int) -> dict[tuple[Path, int], int]:
+    """Stored bytes of each inner chunk that a window of `motif` at chr1:10000 touches, by shard and number."""
+    window = store["motif"].window("chr1", 10_000, n_bins=n_bins)
+    phase = int(window.starts[0] % 10 != 0)
+    found = {}
+    for row in (window.starts + 5 * phase) // 10:
+        shard = Path(store.url) / f"features/motif/chr1/values/c/{phase}/{row // 256}/0"
+        index = np.frombuffer(shard.read_bytes()[-16 * 16 - 4 : -4], "<u8").reshape(16, 2)
+        found[shard, int(row % 256 // 16)] = int(index[row % 256 // 16, 1])
+    return found
+
+
+def test_a_step_of_the_slider_asks_for_new_chunks_only(page: Any, server: RangeServer, built: Path) -> None:
+    store = open_store(built / "store")
     opened(page, f"{server.url}/?set=motif&at=chr1:10000&bins=101")
     server.asked.clear()
     after(page, lambda: slide(page, 151))
-    wider = [path for path, _ in server.asked]
-    assert 0 < len(wider) <= 4  # 25 more bins a side, in chunks of 16
-    assert all("/values/c/" in path for path in wider)
+    before, touched = chunks_of(store, 101), chunks_of(store, 151)
+    ranges = [wanted.removeprefix("bytes=").split("-") for _, wanted in server.asked if wanted]
+    assert len(server.asked) == len(ranges) == len(touched.keys() - before.keys()) > 0
+    assert sum(int(last) - int(first) + 1 for first, last in ranges) == sum(
+        size for chunk, size in touched.items() if chunk not in before
+    )
     server.asked.clear()
     after(page, lambda: slide(page, 101))
     assert server.asked == []
+
+
+def test_the_png_has_the_pixels_of_the_picture(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr2:5&bins=101")
+    with page.expect_download() as saved:
+        page.click("text=PNG")
+    saved_pixels = np.rint(255 * image.imread(saved.value.path(), format="png")).astype(int)
+    seen = page.evaluate(
+        "c => [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]",
+        page.query_selector("canvas"),
+    )
+    width, height, flat = seen
+    pixels = np.array(flat).reshape(height, width, 4)
+    assert saved_pixels.shape[:2] == (height, width)
+    opaque = pixels[..., 3] == 255
+    assert opaque.mean() > 0.4
+    np.testing.assert_array_equal(saved_pixels[opaque][:, :3], pixels[opaque][:, :3])
+    assert (saved_pixels[..., 3:] == 255).all()
 
 
 def test_a_link_restores_everything(page: Any, browser: Any, server: RangeServer) -> None:
@@ -128,17 +163,8 @@ def test_bins_outside_the_contig_are_said_and_not_coloured(page: Any, server: Ra
     assert set(states[50:]) == {"built"}
 
 
-def half_built(built: Path, folder: Path) -> Store:
-    store = built_store(folder, {"chr1": 2_000}, Grid(bin_size=10), name="motif", chunk_bins=8, shard_bins=64)
-    for key in ("commits/motif/chr1/0-1.json", "features/motif/chr1/values/c/0/1/0"):
-        store.objects.delete(key)
-    seal(store, partial=True)
-    publish_explorer(store, genes=None)
-    return store
-
-
-def test_what_was_never_built_is_hatched_and_never_zero(page: Any, built: Path, tmp_path: Path) -> None:
-    half_built(built, tmp_path)
+def test_what_was_never_built_is_hatched_and_never_zero(page: Any, tmp_path: Path) -> None:
+    half_built(tmp_path)
     with serve(tmp_path) as served:
         opened(page, f"{served.url}/?set=motif&at=chr1:960&bins=101")
         assert "64 bins never built (hatched)" in page.inner_text(".facts")

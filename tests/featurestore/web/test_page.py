@@ -15,7 +15,7 @@ from overlay_stores import SPELLED, build_overlay_in_process, spelled_store, wri
 from builders.overlays.request import OverlayRequest
 from catalog import Grid
 from featurestore.cli.main import main
-from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, unseal
+from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, PAGE_STATUS, unseal
 from featurestore.store import Store, open_store
 from featurestore.testing.fixtures import built_store, random_sequences, write_fasta
 from featurestore.upkeep.seal import seal
@@ -114,6 +114,29 @@ def test_an_annotation_gives_the_page_gene_models_which_another_table_takes_away
     publish_explorer(store, genes=tmp_path / "genes.tsv")
     with pytest.raises(FileNotFoundError):
         store.objects.get(key)
+
+
+def test_a_build_is_watched_until_it_is_complete(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "commits/motif/chr1/0-1.json"
+    record = store.objects.get(key)
+    store.objects.delete(key)
+    seen: list[object] = []
+
+    def build_the_rest(seconds: float) -> None:
+        seen.append((seconds, json.loads(store.objects.get(PAGE_STATUS))["complete"]))
+        store.objects.put(key, record)
+
+    monkeypatch.setattr("featurestore.cli.upkeep.time.sleep", build_the_rest)
+    assert main(["explorer", store.url, "--watch", "7"]) == 0
+    assert seen == [(7, False)]
+    assert json.loads(store.objects.get(PAGE_STATUS))["complete"] is True
+    printed = capsys.readouterr().out
+    assert "11 of 12 shards, 0 failed" in printed
+    assert f"featurestore seal {store.url}" in printed
+    assert seal(store).manifest.complete
+    assert verify(store, crc=True).strangers == []
 
 
 def test_a_store_that_is_not_sealed_is_refused_with_the_command_that_helps(store: Store) -> None:

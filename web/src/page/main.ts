@@ -1,6 +1,7 @@
 /** The page: from its address to pictures. */
 import { registerCodecs } from "../store/codecs.js";
-import { describe, genes, type Description } from "../store/describe.js";
+import { describe, genes, isDescribed, type Description } from "../store/describe.js";
+import { buildOf, readStatus } from "./build.js";
 import { byId, element } from "./html.js";
 import { HttpObjects } from "../store/http.js";
 import { GeneModels } from "../store/models.js";
@@ -20,6 +21,8 @@ const minus = byId<HTMLSelectElement>("minus");
 const bins = byId<HTMLInputElement>("bins");
 const find = byId<HTMLInputElement>("find");
 const sort = byId<HTMLSelectElement>("sort");
+
+const REFRESH_MS = 5000;
 
 function storeUrl(): URL {
   const url = new URL(named ?? ".", location.href);
@@ -87,6 +90,7 @@ class Explorer {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.panels.forEach((panel) => panel.redraw()));
     byId("copy").addEventListener("click", () => void navigator.clipboard?.writeText(location.href));
     byId("built").append(built(described));
+    byId("build").addEventListener("toggle", () => void this.showBuild(), { once: true });
     byId("words").append(provenance(described));
   }
 
@@ -178,6 +182,16 @@ class Explorer {
     byId("table").replaceChildren(...panels.flatMap((panel) => panel.tables()));
   }
 
+  /** Speed and failures of the build, if somebody has them on record beside the store. */
+  private async showBuild(): Promise<void> {
+    try {
+      const status = await readStatus(this.objects);
+      if (status !== undefined) byId("built").append(...buildOf(status));
+    } catch (error) {
+      complain(error);
+    }
+  }
+
   private offer(text: string): void {
     byId("found").replaceChildren(...this.search.offers(text).map((value) => Object.assign(element("option"), { value })));
   }
@@ -195,10 +209,37 @@ class Explorer {
   }
 }
 
+/** A store that is not sealed yet: how far its build is, read again and again; the explorer as soon as it is sealed. */
+async function watch(objects: HttpObjects): Promise<boolean> {
+  const status = await readStatus(objects);
+  if (status === undefined) return false;
+  byId("title").textContent = "Build of a feature store";
+  byId("about").textContent = objects.url.href;
+  for (const id of ["form", "readout", "line", "seen", "provenance"]) byId(id).hidden = true;
+  byId<HTMLDetailsElement>("build").open = true;
+  byId("built").replaceChildren(...buildOf(status));
+  if (status.complete) note("The build is complete; `featurestore seal STORE` makes it a store that can be looked at.");
+  setTimeout(() => void again(objects).catch(complain), REFRESH_MS);
+  return true;
+}
+
+async function again(objects: HttpObjects): Promise<void> {
+  if (await isDescribed(objects)) location.reload();
+  else await watch(objects);
+}
+
 async function open(): Promise<void> {
   registerCodecs();
   const objects = new HttpObjects(storeUrl());
   const [described, table] = await Promise.all([describe(objects), genes(objects)]);
+  if (described === undefined) {
+    if (await watch(objects)) return;
+    throw new Problem(
+      `${objects.url.href} has no explorer.json: it is no feature store, or it is still being built. ` +
+        "`featurestore seal STORE` writes it (with --partial while shards are missing), and " +
+        "`featurestore explorer STORE --watch 10` shows how far a build is.",
+    );
+  }
   const view = viewOf(query);
   if (view.sets.length === 0) view.sets = [described.sets[0]!.name];
   const contig = described.sets[0]!.contigs[0];

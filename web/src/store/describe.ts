@@ -50,6 +50,8 @@ export interface Gene {
   strand: string;
 }
 
+const NAME = "explorer.json";
+
 type Fields = Record<string, unknown>;
 
 export const isText = (value: unknown): value is string => typeof value === "string";
@@ -98,14 +100,12 @@ export async function json(objects: HttpObjects, name: string): Promise<unknown>
   }
 }
 
-export async function describe(objects: HttpObjects): Promise<Description> {
-  const found = (await json(objects, "explorer.json")) as (Description & { explorer: number }) | undefined;
-  if (found === undefined) {
-    throw new Problem(
-      `${objects.url.href} has no explorer.json: it is no feature store, or it is still being built. ` +
-        "`featurestore seal STORE` writes it (with --partial while shards are missing).",
-    );
-  }
+export const isDescribed = async (objects: HttpObjects): Promise<boolean> => (await objects.get(`/${NAME}`)) !== undefined;
+
+/** What the store says of itself; undefined if it is not sealed. */
+export async function describe(objects: HttpObjects): Promise<Description | undefined> {
+  const found = (await json(objects, NAME)) as (Description & { explorer: number }) | undefined;
+  if (found === undefined) return undefined;
   if (found.explorer !== 1) {
     throw new Problem("explorer.json is of another version than this page; run `featurestore explorer STORE` anew.");
   }

@@ -129,6 +129,11 @@ def test_genes_that_were_given_are_those_of_the_page(store: Store, tmp_path: Pat
         assert client.get("/stores/a/explorer_genes.json").status_code == 404
 
 
+def test_the_page_of_a_build_has_its_status_as_it_is_now(store: Store) -> None:
+    with client_of(store) as client:
+        assert client.get("/stores/a/explorer_status.json").json() == client.get("/v1/status").json()
+
+
 def test_genes_beside_a_store_are_read_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     store = built_store(tmp_path / "store", {"chr1": 100}, Grid(bin_size=8))
     store.objects.put("explorer_genes.json", json.dumps([["MYC", "G1", "chr1", 50, "+"]]).encode())
