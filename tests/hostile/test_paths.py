@@ -206,11 +206,11 @@ MEASURING = {
 
 
 def merged(*parts: dict[str, list[Use]]) -> dict[str, list[Use]]:
-    """Put together uses of the same verb, in the order of the verbs."""
+    """Put together uses of the same verb, which comes where it is named last: what it needs is there by then."""
     found: dict[str, list[Use]] = {}
     for part in parts:
         for name, uses in part.items():
-            found[name] = [*found.get(name, []), *uses]
+            found[name] = [*found.pop(name, []), *uses]
     return found
 
 
