@@ -128,7 +128,7 @@ def put_igv(store: Store, folder: Path, length: int) -> None:
     shutil.copy(IGV, folder)
     (folder / "genome.sizes").write_text(f"chr1\t{length}\n")
     config = {
-        "reference": {"id": "made", "name": "made", "chromSizesURL": "genome.sizes"},
+        "reference": {"id": "made", "name": "made", "format": "chromsizes", "fastaURL": "genome.sizes"},
         "locus": locus(FIRST),
         "tracks": [
             {"name": path.stem, "url": f"tracks/{path.name}", "format": "bigwig", "type": "wig", "height": 20}

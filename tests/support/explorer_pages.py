@@ -1,10 +1,12 @@
 """The explorer in a real browser: its store, and what a person does on the page."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import ROOT
 
 from catalog import Grid
 from featurestore.store import Store
@@ -13,6 +15,8 @@ from featurestore.upkeep.seal import seal
 from featurestore.web import publish_explorer
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
+"""Comes with `npm ci` in web/."""
 IN_A_BROWSER = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH"),
@@ -29,6 +33,27 @@ chr1\tx\tCDS\t10301\t10450\t.\t+\t0\tgene_id "G1";
 chr2\tx\tgene\t11\t41\t.\t-\t.\tgene_id "G2"; gene_name "MYCN";
 chr1\tx\tgene\t501\t700\t.\t+\t.\tgene_id "G3"; gene_name "<script>window.hit=1</script>";
 """
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is in the extra `dev`")
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1200, "height": 1000}, accept_downloads=True)
+    opened = context.new_page()
+    opened.crashes = []
+    opened.on("pageerror", lambda error: opened.crashes.append(str(error)))
+    opened.set_default_timeout(20_000)
+    yield opened
+    assert opened.crashes == []
+    context.close()
 
 
 def explored_store(folder: Path) -> Path:
@@ -78,3 +103,15 @@ def table(page: Any, button: int = 0) -> list[list[str]]:
     with page.expect_download() as saved:
         page.locator("button", has_text="TSV").nth(button).click()
     return [line.split("\t") for line in Path(saved.value.path()).read_text().splitlines()]
+
+
+def violations(page: Any) -> list[str]:
+    """Say what axe-core calls serious or critical."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{one['id']}: {node['html']} {node['failureSummary']}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

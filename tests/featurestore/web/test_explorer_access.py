@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT
-from explorer_pages import IN_A_BROWSER, half_built, opened
+from explorer_pages import AXE, IN_A_BROWSER, half_built, opened, violations
 from range_server import RangeServer, serve
 
 from featurestore.web import publish_status
 
-AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 pytestmark = [*IN_A_BROWSER, pytest.mark.skipif(not AXE.exists(), reason="axe-core comes with `npm ci` in web/")]
 VIEWS = {
     "a gene": "set=motif&at=MYC&bins=101",
@@ -26,18 +24,6 @@ def visible(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     context = browser.new_context(color_scheme=request.param)
     yield context.new_page()
     context.close()
-
-
-def violations(page: Any) -> list[str]:
-    """Say what axe-core calls serious or critical."""
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    return [
-        f"{one['id']}: {node['html']} {node['failureSummary']}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("query", VIEWS.values(), ids=VIEWS.keys())

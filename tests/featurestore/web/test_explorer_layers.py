@@ -22,7 +22,7 @@ OVERLAY = "spelled+S/1"
 
 @pytest.fixture(scope="module")
 def personal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
-    """Serve a store with an overlay on chr1 alone."""
+    """Serve a store with the overlays of two haplotypes on chr1 alone; both have the insertion."""
     pytest.importorskip("cyvcf2")
     folder = tmp_path_factory.mktemp("personal")
     sequences = random_sequences({"chr1": 4_000, "chr2": 800})
@@ -30,11 +30,17 @@ def personal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
     store = spelled_store(str(folder / "store"), fasta, offsets=(0, 8))
     bases = sequences["chr1"]
     changes = [f"chr1 {at} {bases[at - 1]} {'A' if bases[at - 1] != 'A' else 'C'} 1|0" for at in (1001, 1990, 3000)]
-    vcf = write_vcf(folder / "s.vcf", [*changes, f"chr1 2500 {bases[2499]} {bases[2499]}TTT 1|0"])
-    build_overlay_in_process(
-        store.url,
-        OverlayRequest(feature_set="spelled", vcf=vcf, fasta=str(fasta), extractor=SPELLED, contigs=("chr1",)),
-    )
+    vcf = write_vcf(folder / "s.vcf", [*changes, f"chr1 2500 {bases[2499]} {bases[2499]}TTT 1|1"])
+    for haplotype in (1, 2):
+        request = OverlayRequest(
+            feature_set="spelled",
+            vcf=vcf,
+            fasta=str(fasta),
+            haplotype=haplotype,
+            extractor=SPELLED,
+            contigs=("chr1",),
+        )
+        build_overlay_in_process(store.url, request)
     store = featurestore.open(store.url)
     seal(store)
     publish_explorer(store)
@@ -74,6 +80,15 @@ def test_an_overlay_minus_the_reference_is_zero_but_where_variants_are(page: Any
     own, reference = (reader.window("chr1", 2000, n_bins=101).values for reader in (store.with_overlay("S/1"), store))
     np.testing.assert_array_equal(found, own.astype(float) - reference.astype(float))
     assert set(found.any(axis=1)) == {True, False}
+
+
+def test_two_overlays_are_subtracted(page: Any, personal: RangeServer) -> None:
+    opened(page, f"{personal.url}/?set={OVERLAY.replace('+', '%2B')}&minus=spelled%2BS/2&at=chr1:2000&bins=101")
+    store = featurestore.open(personal.url)["spelled"]
+    one, two = (store.with_overlay(f"S/{n}").window("chr1", 2000, n_bins=101).values.astype(float) for n in (1, 2))
+    assert (one != two).any()
+    np.testing.assert_array_equal(values_of(table(page)), one - two)
+    np.testing.assert_array_equal(run_python(page), one - two)
 
 
 def test_an_overlay_that_is_not_built_on_a_contig_is_an_error(page: Any, personal: RangeServer) -> None:

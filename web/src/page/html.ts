@@ -27,3 +27,9 @@ export function download(name: string, content: Blob): void {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
+
+export function button(text: string, act: () => void): HTMLButtonElement {
+  const made = Object.assign(element("button", text), { type: "button" });
+  made.addEventListener("click", act);
+  return made;
+}

@@ -4,6 +4,8 @@ import { describe, genes, isDescribed, type Description } from "../store/describ
 import { buildOf, readStatus } from "./build.js";
 import { byId, element } from "./html.js";
 import { HttpObjects } from "../store/http.js";
+import { Predictor } from "../model/predict.js";
+import { ModelSection } from "../model/section.js";
 import { GeneModels } from "../store/models.js";
 import { layerOf, layersOf, type Layer } from "../store/layers.js";
 import { Panel } from "../picture/panel.js";
@@ -48,9 +50,16 @@ function note(text: string): void {
   byId("note").hidden = text === "";
 }
 
+/** Browsers give pages the clipboard over https and on this machine only. */
+async function copyLink(): Promise<void> {
+  const isCopied = await (navigator.clipboard?.writeText(location.href) ?? Promise.reject()).then(() => true, () => false);
+  byId("readout").textContent = isCopied ? "The link is copied." : `This browser does not let the page copy; the link is ${location.href}`;
+}
+
 class Explorer {
   private panels: Panel[] = [];
   private latest = 0;
+  private model: ModelSection | undefined;
   private readonly layers: Layer[];
 
   constructor(
@@ -77,7 +86,7 @@ class Explorer {
     sort.value = view.sort;
     byId("form").addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.change({ at: at.value, compare: compare.value, select: undefined });
+      void this.change({ at: at.value, compare: compare.value, select: undefined, hide: [] });
     });
     bins.addEventListener("input", () => void this.change({ bins: Number(bins.value) }));
     find.addEventListener("input", () => void this.change({ find: find.value, page: 0 }));
@@ -86,9 +95,9 @@ class Explorer {
       input.addEventListener("input", () => this.offer(input.value));
       input.addEventListener("focus", () => this.offer(input.value));
     }
-    window.addEventListener("resize", () => this.panels.forEach((panel) => panel.redraw()));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.panels.forEach((panel) => panel.redraw()));
-    byId("copy").addEventListener("click", () => void navigator.clipboard?.writeText(location.href));
+    window.addEventListener("resize", () => this.redraw());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
+    byId("copy").addEventListener("click", () => void copyLink());
     byId("built").append(built(described));
     byId("build").addEventListener("toggle", () => void this.showBuild(), { once: true });
     byId("words").append(provenance(described));
@@ -102,6 +111,7 @@ class Explorer {
       if (turn !== this.latest) return; // the slider has moved on meanwhile
       complain(undefined);
       this.show(panels);
+      void this.model?.show(this.search.place(this.view.at));
       await this.showGenes(panels);
       if (turn !== this.latest) return;
     } catch (error) {
@@ -111,6 +121,18 @@ class Explorer {
     }
     byId("cost").textContent = `${this.objects.requests} requests, ${this.objects.bytes.toLocaleString("en")} bytes since the page was opened`;
     document.body.dataset["turn"] = String(turn);
+  }
+
+  /** Only a server has one; a plain folder shows the same page without. */
+  async findModel(): Promise<void> {
+    try {
+      const predictor = await Predictor.find(this.objects.url);
+      if (predictor === undefined) return;
+      this.model = new ModelSection(predictor, { view: this.view, change: (changes) => void this.change(changes) });
+      await this.model.show(this.search.place(this.view.at));
+    } catch (error) {
+      complain(error);
+    }
   }
 
   private async read(): Promise<Panel[]> {
@@ -146,6 +168,11 @@ class Explorer {
       throw new Problem(`${place.label} lies outside ${contig.name}, which has ${contig.length.toLocaleString("en")} bp.`);
     }
     return this.reader.window(layer, contig, place.centre, this.view.bins);
+  }
+
+  private redraw(): void {
+    this.panels.forEach((panel) => panel.redraw());
+    this.model?.redraw();
   }
 
   private select(bases: [number, number] | undefined): void {
@@ -251,6 +278,7 @@ async function open(): Promise<void> {
   const explorer = new Explorer(objects, described, new Search(described, table), new Reader(objects), new GeneModels(objects, table), view);
   explorer.start();
   await explorer.change({});
+  await explorer.findModel();
 }
 
 open().catch(complain);

@@ -6,6 +6,8 @@ export interface Place {
   contig: string;
   centre: number;
   label: string;
+  /** Its id, if a gene was named. */
+  gene?: string;
 }
 
 const OFFERED = 20;
@@ -38,7 +40,7 @@ export class Search {
     const wanted = text.trim();
     const gene = this.byName.get(wanted.toLowerCase());
     if (gene !== undefined) {
-      return { contig: gene.contig, centre: gene.tss, label: `${gene.symbol} (${gene.id}, strand ${gene.strand})` };
+      return { contig: gene.contig, centre: gene.tss, label: `${gene.symbol} (${gene.id}, strand ${gene.strand})`, gene: gene.id };
     }
     const match = /^(.+):([\d,]+)$/.exec(wanted);
     if (match === null) {

@@ -2,6 +2,10 @@
 export const SORTS = ["store", "name", "mean", "range", "centre"] as const;
 export type Sort = (typeof SORTS)[number];
 
+export const EXPLANATIONS = ["attention", "occlusion"] as const;
+export type Explanation = (typeof EXPLANATIONS)[number];
+type Span = [number, number];
+
 export interface View {
   sets: string[];
   at: string;
@@ -9,7 +13,10 @@ export interface View {
   /** The layer that is subtracted; none if empty. */
   minus: string;
   /** Selected bases `[start, end)`. */
-  select: [number, number] | undefined;
+  select: Span | undefined;
+  /** Bases that are hidden from the model. */
+  hide: Span[];
+  explain: Explanation[];
   bins: number;
   find: string;
   sort: Sort;
@@ -19,7 +26,7 @@ export interface View {
 const whole = (text: string | null, least: number, most: number, otherwise: number): number =>
   text !== null && /^\d+$/.test(text) ? Math.min(Math.max(Number(text), least), most) : otherwise;
 
-function spanOf(text: string | null): [number, number] | undefined {
+function spanOf(text: string | null): Span | undefined {
   const found = /^(-?\d{1,12})_(-?\d{1,12})$/.exec(text ?? ""); // bins may begin left of a contig
   return found === null ? undefined : [Number(found[1]), Number(found[2])];
 }
@@ -32,6 +39,8 @@ export function viewOf(query: URLSearchParams): View {
     compare: query.get("compare") ?? "",
     minus: query.get("minus") ?? "",
     select: spanOf(query.get("select")),
+    hide: query.getAll("hide").map(spanOf).filter((span) => span !== undefined),
+    explain: EXPLANATIONS.filter((what) => query.getAll("explain").includes(what)),
     bins: whole(query.get("bins"), 1, 4001, 251),
     find: query.get("find") ?? "",
     sort: SORTS.includes(sort) ? sort : "store",
@@ -48,6 +57,8 @@ export function queryOf(view: View, store: string | null, topHash: string): URLS
   if (view.compare) query.set("compare", view.compare);
   if (view.minus) query.set("minus", view.minus);
   if (view.select) query.set("select", view.select.join("_"));
+  view.hide.forEach((span) => query.append("hide", span.join("_")));
+  view.explain.forEach((what) => query.append("explain", what));
   if (view.find) query.set("find", view.find);
   if (view.sort !== "store") query.set("sort", view.sort);
   if (view.page > 0) query.set("page", String(view.page));

@@ -81,6 +81,8 @@ export interface Marks {
   cursor?: [number, number] | undefined;
   /** Bins `[first, end)`. */
   selected?: [number, number] | undefined;
+  /** Stretches of bins that are hidden from the model. */
+  hidden?: [number, number][];
   /** Bins of an overlay. */
   touched?: ReadonlySet<number>;
 }
@@ -114,6 +116,10 @@ function drawMarks(context: CanvasRenderingContext2D, picture: Picture, marks: M
   context.strokeRect(picture.centre * bin, -2, 0, height + 4);
   context.setLineDash([]);
   for (const one of marks.touched ?? []) context.fillRect(one * bin, 0, Math.max(bin, 1), 2);
+  for (const [first, end] of marks.hidden ?? []) {
+    context.clearRect(first * bin, 0, (end - first) * bin, height);
+    context.strokeRect(first * bin, 0.5, (end - first) * bin, height - 1);
+  }
   context.lineWidth = 2;
   if (marks.selected !== undefined) {
     const [left, right] = [marks.selected[0] * bin, marks.selected[1] * bin];

@@ -6,7 +6,7 @@ import { geneTrack, inWords } from "./gene_track.js";
 import { cropped, pictureOf, type Picture } from "./picture.js";
 import { pythonOf } from "./python.js";
 import { follow, type Span } from "./pointer.js";
-import { download, element, table } from "../page/html.js";
+import { button, download, element, table } from "../page/html.js";
 import type { View } from "../page/view.js";
 import type { GeneModel } from "../store/models.js";
 import { BUILT, NEVER_BUILT, OUTSIDE, type Window } from "../store/windows.js";
@@ -65,7 +65,8 @@ export class Panel {
     const { window, canvas, cursor, selected } = this;
     const tracks = this.genes.length > 0 ? [geneTrack(this.genes, window.start(0), window.start(window.nBins), canvas.clientWidth)] : [];
     this.track.replaceChildren(...tracks);
-    draw(canvas, this.picture, this.shown, { cursor, selected, touched: window.touched });
+    const hidden = this.view.hide.map((bases) => this.binsOf(bases)).filter((bins) => bins !== undefined);
+    draw(canvas, this.picture, this.shown, { cursor, selected, hidden, touched: window.touched });
     const of = selected ? ` of ${selected[1] - selected[0]} selected bins` : "";
     this.files.replaceChildren(button(`TSV${of}`, () => this.takeNumbers()), button(`PNG${of}`, () => void this.takePicture()));
   }
@@ -77,8 +78,10 @@ export class Panel {
 
   /** Selected bins `[first, end)`: those of this grid that begin within the selected bases. */
   get selected(): Span | undefined {
-    const bases = this.view.select;
-    if (bases === undefined) return undefined;
+    return this.view.select && this.binsOf(this.view.select);
+  }
+
+  private binsOf(bases: Span): Span | undefined {
     const { window } = this;
     const bin = (base: number) => Math.min(Math.max(Math.ceil((base - window.start(0)) / window.set.bin_size), 0), window.nBins);
     const [first, end] = [bin(bases[0]), bin(bases[1])];
@@ -168,10 +171,4 @@ export class Panel {
       `${layer.key} ${this.picture.names[channel]} at ${contig.name}:${this.window.start(bin)}-${this.window.start(bin + 1)}: ${said}${own} (residual ${at.residual} bp)`,
     );
   }
-}
-
-function button(text: string, act: () => void): HTMLButtonElement {
-  const made = Object.assign(element("button", text), { type: "button" });
-  made.addEventListener("click", act);
-  return made;
 }

@@ -1,0 +1,140 @@
+/** The model's part of the page: its prediction, which bins it rests on, and what changes without some. */
+import { chosen } from "../picture/channels.js";
+import { draw, LABELS, ROW } from "../picture/draw.js";
+import type { Picture } from "../picture/picture.js";
+import { byId, element, table } from "../page/html.js";
+import { inWords } from "../page/problem.js";
+import type { Place } from "../page/search.js";
+import { EXPLANATIONS, type View } from "../page/view.js";
+import { BUILT } from "../store/windows.js";
+import type { Prediction, Predictor } from "./predict.js";
+
+const MOST_PROTOTYPES = 40;
+
+/** What the section asks of the page. */
+export interface Host {
+  view: View;
+  change(changes: Partial<View>): void;
+}
+
+export class ModelSection {
+  private isBusy = false;
+  private next: Place | undefined;
+  private last: Prediction | undefined;
+  private readonly pictures = new Map<HTMLCanvasElement, Picture>();
+
+  constructor(private readonly predictor: Predictor, private readonly host: Host) {
+    byId("model").hidden = false;
+    for (const what of EXPLANATIONS) {
+      const box = byId<HTMLInputElement>(what);
+      box.checked = host.view.explain.includes(what);
+      box.addEventListener("change", () => host.change({ explain: EXPLANATIONS.filter((one) => byId<HTMLInputElement>(one).checked) }));
+    }
+    byId("hide").addEventListener("click", () => {
+      const { select, hide } = host.view;
+      if (select !== undefined) host.change({ hide: [...hide, select] });
+      else byId("prediction").textContent = "Select bins first: drag in a picture, or hold Shift with the arrow keys.";
+    });
+    byId("unhide").addEventListener("click", () => host.change({ hide: [] }));
+  }
+
+  /** Predict for a place; while one prediction is made, only the latest place waits. */
+  async show(place: Place): Promise<void> {
+    this.next = place;
+    if (this.isBusy) return;
+    this.isBusy = true;
+    for (let one = this.take(); one !== undefined; one = this.take()) await this.predict(one);
+    this.isBusy = false;
+  }
+
+  redraw(): void {
+    for (const [canvas, picture] of this.pictures) draw(canvas, picture, all(picture), { selected: undefined });
+  }
+
+  private take(): Place | undefined {
+    const place = this.next;
+    this.next = undefined;
+    return place;
+  }
+
+  private async predict(place: Place): Promise<void> {
+    byId("unhide").hidden = this.host.view.hide.length === 0;
+    try {
+      this.last = await this.predictor.predict(place, this.host.view);
+      byId("prediction").textContent = said(this.last);
+      this.picture(this.last);
+    } catch (error) {
+      byId("prediction").textContent = inWords(error);
+      this.picture(undefined);
+    }
+    byId("model").dataset["turn"] = String(Number(byId("model").dataset["turn"] ?? 0) + 1);
+  }
+
+  private picture(found: Prediction | undefined): void {
+    this.pictures.clear();
+    const parts = found === undefined ? [] : [...occlusionOf(found), ...attentionOf(found)];
+    byId("explained").replaceChildren(...parts.flatMap(([heading, picture]) => this.panel(heading, picture, found!)));
+    this.redraw();
+  }
+
+  private panel(heading: string, picture: Picture, found: Prediction): HTMLElement[] {
+    const canvas = element("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${heading}; numbers are in the table below`);
+    canvas.addEventListener("pointermove", ({ offsetX, offsetY }) => {
+      const bin = Math.floor(((offsetX - LABELS) / (canvas.clientWidth - LABELS)) * picture.nBins);
+      const row = Math.floor(offsetY / ROW);
+      if (bin < 0 || bin >= picture.nBins || row >= picture.names.length) return;
+      const start = found.first_start + bin * found.bin_size;
+      byId("readout").textContent = `${picture.names[row]} at ${found.contig}:${start}-${start + found.bin_size}: ${picture.value(bin, row)}`;
+    });
+    this.pictures.set(canvas, picture);
+    return [element("h3", heading), canvas, strongest(heading, picture, found)];
+  }
+}
+
+const all = (picture: Picture): number[] => picture.names.map((_, index) => index);
+
+function said(found: Prediction): string {
+  const each = (numbers: number[], sign = false) =>
+    numbers.map((value, index) => `${found.tasks[index] ? `${found.tasks[index]} ` : ""}${sign && value > 0 ? "+" : ""}${value.toFixed(3)}`).join(", ");
+  const subset = found.subset ? ` It is a gene of the ${found.subset === "train" ? "training" : found.subset} set.` : "";
+  const hidden = found.hidden
+    ? ` Without ${found.hidden.bins.length} hidden bins it is ${each(found.hidden.prediction)} (${each(found.hidden.change, true)}).`
+    : "";
+  return `${found.model} predicts ${each(found.prediction)} ${found.unit} from ${found.n_bins} bins of ${found.set}.${hidden}${subset}`;
+}
+
+function occlusionOf(found: Prediction): [string, Picture][] {
+  const { occlusion } = found;
+  if (occlusion === null) return [];
+  return [["Change of the prediction without each bin", pictureOf(found, ["prediction without the bin"], (bin) => occlusion[bin]!, true)]];
+}
+
+/** The prototypes that some bin attends to most. */
+function attentionOf(found: Prediction): [string, Picture][] {
+  const { attention } = found;
+  if (attention === null) return [];
+  const whole = pictureOf(found, attention.prototypes, (bin, row) => attention.weights[bin]![row]!, false);
+  const rows = chosen(whole, "", "range").slice(0, MOST_PROTOTYPES);
+  const of = rows.length < attention.prototypes.length ? `, ${rows.length} of ${attention.prototypes.length}, widest range first` : "";
+  const names = rows.map((row) => attention.prototypes[row]!);
+  return [[`Attention of each bin to the prototypes${of}`, pictureOf(found, names, (bin, row) => attention.weights[bin]![rows[row]!]!, false)]];
+}
+
+function pictureOf(found: Prediction, names: string[], value: Picture["value"], isDifference: boolean): Picture {
+  const states = new Uint8Array(found.n_bins).fill(BUILT);
+  const channels = names.map((_, index) => index);
+  return { names, channels, others: channels, nBins: found.n_bins, states, centre: found.n_bins / 2, isDifference, value };
+}
+
+/** For screen readers, and to read numbers off: the bins with the strongest values. */
+function strongest(heading: string, picture: Picture, found: Prediction): HTMLElement {
+  const values = Array.from({ length: picture.nBins }, (_, bin) => all(picture).map((row) => [bin, row, picture.value(bin, row)] as const)).flat();
+  const most = values.sort((one, two) => Math.abs(two[2]) - Math.abs(one[2])).slice(0, 10);
+  const rows = most.map(([bin, row, value]) => {
+    const start = found.first_start + bin * found.bin_size;
+    return [`${found.contig}:${start.toLocaleString("en")}-${(start + found.bin_size).toLocaleString("en")}`, picture.names[row]!, String(value)];
+  });
+  return element("details", element("summary", "The ten strongest bins"), table(heading, ["bin", "of", "value"], rows));
+}
