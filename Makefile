@@ -48,7 +48,7 @@ test-s3: setup
 	@$(BIN)/python tests/support/s3_server.py start $(S3) 9300 > $(S3).env || { rm -f $(S3).env; exit 1; }
 	@. $(S3).env; $(BIN)/pytest tests/featurestore/objects/test_s3.py tests/builders/test_faults.py tests/catalog/fasta tests/featurestore/upkeep/test_transfer.py \
 		tests/builders/overlays/test_overlay_builds.py \
-		tests/catalog/test_registry.py tests/featurestore/objects/test_credentials.py; status=$$?; \
+		tests/featurestore/web/serving/test_s3.py tests/catalog/test_registry.py tests/featurestore/objects/test_credentials.py; status=$$?; \
 		$(BIN)/python tests/support/s3_server.py stop $(S3) --wipe; rm -f $(S3).env; exit $$status
 
 clean:

@@ -40,7 +40,7 @@ class GenesQuery(_Query):
 
 class _Windows(SetQuery):
     bins: int = Field(251, ge=1, le=1 << 20, description="Bins of a window.")
-    channels: Annotated[str, Field(max_length=1 << 16)] | None = Field(
+    channels: Annotated[str, Field(max_length=1 << 14)] | None = Field(
         None, description="Channels by name, comma-separated. All, if absent."
     )
     channel: list[_Name] = Field([], description="A channel by name, for names with commas; may be repeated.")
