@@ -477,7 +477,18 @@ def test_reading_after_a_fork_is_refused_with_the_mend(
 
 
 def test_a_store_is_read_where_no_extra_is_installed(store: featurestore.Store) -> None:
-    extras = ["torch", "transformers", "lightning", "dask", "distributed", "Bio", "scipy", "matplotlib"]
+    extras = [
+        "torch",
+        "transformers",
+        "lightning",
+        "dask",
+        "distributed",
+        "Bio",
+        "scipy",
+        "matplotlib",
+        "fastapi",
+        "uvicorn",
+    ]
     script = f"""
 import sys
 for name in {extras}:

@@ -2,16 +2,20 @@
 
 import io
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import polars as pl
+import uvicorn
 from numcodecs import zstd
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from featurestore.store import Store
-from featurestore.web.serving.app import make_app
+from featurestore.web.serving.app import listen, make_app
 from featurestore.web.serving.encoding import ARROW, JSON, NPY, TSV
 from featurestore.web.serving.request import NamedPlace, ServeRequest
 
@@ -43,3 +47,19 @@ def values_in(body: bytes, media_type: str, shape: tuple[int, ...], dtype: str) 
         assert media_type == TSV
         table = pl.read_csv(io.BytesIO(body), separator="\t", comment_prefix="#", infer_schema_length=None)
     return table.select(table.columns[4:]).to_numpy().astype(dtype).reshape(shape)
+
+
+@contextmanager
+def served(*stores: Store, token: str | None = None, **request: Any) -> Iterator[str]:
+    """Serve stores as `a`, `b` in a thread of this process."""
+    places = [NamedPlace(name, store.url) for name, store in zip("ab", stores, strict=False)]
+    config = uvicorn.Config(make_app(places, ServeRequest(**request), token=token), log_config=None)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

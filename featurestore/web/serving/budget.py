@@ -25,6 +25,10 @@ SMALL_BYTES = 1 << 22
 _PATIENCE_S = 10.0
 """How long a request waits before it is turned away."""
 _MOST_WAITING = 1024
+_PIECE_BYTES = 1 << 18
+_LEAST_SEND_S = 30.0
+_SLOWEST_BYTES_PER_S = 1 << 16
+"""A client that takes a reply more slowly is cut off: it would hold its memory."""
 
 
 class Gate:
@@ -33,7 +37,7 @@ class Gate:
     Used from one event loop only.
     """
 
-    def __init__(self, total: int, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, total: int, *, patience_s: float) -> None:
         self.total = total
         self._free = total
         self._patience_s = patience_s
@@ -108,8 +112,8 @@ class Budgets:
 
     def __init__(self, *, max_values: int, memory_bytes: int, reads_at_once: int) -> None:
         self.max_values = max_values
-        self.memory = Gate(memory_bytes)
-        self._reads = Gate(reads_at_once)
+        self.memory = Gate(memory_bytes, patience_s=_PATIENCE_S)
+        self._reads = Gate(reads_at_once, patience_s=_PATIENCE_S)
 
     def check_values(self, n_values: int, *, what: str) -> None:
         """Refuse more values than a reply may hold; TooLarge says what to ask for instead."""
@@ -152,15 +156,22 @@ class Budgets:
 
 
 class _Counted(Response):
-    """A response that gives its memory back when it is sent, or cannot be."""
+    """A response that gives its memory back when it is sent, or the client does not take it."""
 
     def __init__(self, made: Answer, give_back: Callable[[], None]) -> None:
         super().__init__(made.body, made.status, headers=made.headers)
         self._give_back = give_back
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it in pieces: the server waits before each until the client has taken the one before."""
+        allowed_s = _LEAST_SEND_S + len(self.body) / _SLOWEST_BYTES_PER_S
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(TimeoutError):  # the server then closes the connection
+                async with asyncio.timeout(allowed_s):
+                    await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                    for first in range(0, len(self.body), _PIECE_BYTES):
+                        piece = self.body[first : first + _PIECE_BYTES]
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await send({"type": "http.response.body", "body": b""})
         finally:
             self._give_back()

@@ -51,14 +51,14 @@ class WindowQuery(_Windows):
     """One window, by gene or by place."""
 
     at: _Name | None = Field(None, description=_PLACE, examples=["chr1:1000000"])
-    gene: _Name | None = Field(None, description=_GENE)
+    gene: _Name | None = Field(None, description=_GENE, examples=["MYC"])
 
 
 class WindowsQuery(_Windows):
     """Several windows: those by place, in their order, then those by gene."""
 
-    at: list[_Name] = Field([], description=f"{_PLACE} May be repeated.")
-    gene: list[_Name] = Field([], description=f"{_GENE} May be repeated.")
+    at: list[_Name] = Field([], description=f"{_PLACE} May be repeated.", examples=[["chr1:1000000", "chr2:2000"]])
+    gene: list[_Name] = Field([], description=f"{_GENE} May be repeated.", examples=[["MYC", "ENSG00000141510"]])
 
 
 class AssemblyName(BaseModel):

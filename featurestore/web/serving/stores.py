@@ -188,6 +188,7 @@ class ServedStore:
         self._lock = Lock()
         self._state = self._state_of(store)
         self._status: tuple[float, StoreStatus] | None = None
+        self._status_lock = Lock()
 
     @property
     def store(self) -> Store:
@@ -201,7 +202,7 @@ class ServedStore:
 
     def status(self) -> StoreStatus:
         """Give the status of the build, at most 15 s old."""
-        with self._lock:
+        with self._status_lock:
             if self._status is None or time.monotonic() - self._status[0] > _STATUS_S:
                 self._status = (time.monotonic(), status_of(self.store))
             return self._status[1]

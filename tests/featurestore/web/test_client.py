@@ -1,18 +1,16 @@
 """`featurestore.open` of a server's URL: the windows of the store itself, or the error that it would raise."""
 
 import io
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from range_server import serve as serve_folder
+from served import served
 
 import featurestore
 from catalog import Grid, UnknownContig
@@ -21,27 +19,9 @@ from featurestore.store import Store
 from featurestore.testing.fixtures import build_set, built_store
 from featurestore.upkeep.seal import seal
 from featurestore.web.client import RemoteStore
-from featurestore.web.serving.app import listen, make_app
-from featurestore.web.serving.request import NamedPlace, ServeRequest
 
 LENGTHS = {"chr1": 500, "chr2": 90}
 GRID = Grid(bin_size=8, offsets=(0, 4))
-
-
-@contextmanager
-def served(*stores: Store, token: str | None = None, **request: Any) -> Iterator[str]:
-    """Serve stores as `a`, `b` in a thread of this process."""
-    places = [NamedPlace(name, store.url) for name, store in zip("ab", stores, strict=False)]
-    config = uvicorn.Config(make_app(places, ServeRequest(**request), token=token), log_config=None)
-    server = uvicorn.Server(config)
-    with listen("127.0.0.1", 0) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,25 @@
 """Budgets: what one reply may hold, what all may, and who waits for how long."""
 
 import asyncio
+import io
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from served import client_of
+from served import client_of, served
 
 from catalog import Grid
+from featurestore.reader import FeatureReader
 from featurestore.store import Store
 from featurestore.testing.fixtures import built_store
 from featurestore.web.serving.budget import Gate
+from featurestore.web.serving.encoding import BYTES_A_VALUE, NPY
 from featurestore.web.serving.problems import Busy
 
 
@@ -41,14 +50,42 @@ def test_a_reply_of_more_memory_than_there_is_is_413_and_names_the_type_that_tak
 def test_a_request_that_finds_no_room_in_time_is_503_with_retry_after(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featurestore.web.serving.budget.Gate.take", refuse)
-    with client_of(store) as client:
-        reply = client.get("/v1/window?at=chr1:100&bins=3")
-    assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+    """One request is held in the middle of its read; the next finds the only place taken."""
+    monkeypatch.setattr("featurestore.web.serving.budget._PATIENCE_S", 0.05)
+    planned, is_reading, may_go_on = FeatureReader.planned, Event(), Event()
+
+    def held(self: FeatureReader, plan: Any) -> Any:
+        is_reading.set()
+        assert may_go_on.wait(20)
+        return planned(self, plan)
+
+    monkeypatch.setattr(FeatureReader, "planned", held)
+    path = "/v1/window?at=chr1:100&bins=3"
+    with client_of(store, reads_at_once=1) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.get, path)
+        assert is_reading.wait(20)
+        refused = client.get(path)
+        may_go_on.set()
+        assert first.result().status_code == 200
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert client.get(path).status_code == 200
 
 
-async def refuse(self: Gate, units: int = 1) -> None:
-    raise Busy("no room")
+def test_a_client_that_takes_nothing_is_cut_off_and_its_memory_is_free_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featurestore.web.serving.budget._LEAST_SEND_S", 0.5)
+    monkeypatch.setattr("featurestore.web.serving.budget._SLOWEST_BYTES_PER_S", 1 << 30)
+    path = f"/v1/window?at=chr1:100&bins={1 << 20}"
+    memory_bytes = 3 * (1 << 20) * BYTES_A_VALUE[NPY]  # one such reply
+    with served(store, memory_bytes=memory_bytes) as url, socket.socket() as idle:
+        host, _, port = url.removeprefix("http://").partition(":")
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.connect((host, int(port)))
+        idle.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {NPY}\r\n\r\n".encode())
+        idle.recv(1)
+        with urlopen(Request(f"{url}{path}", headers={"Accept": NPY}), timeout=20) as reply:
+            assert np.load(io.BytesIO(reply.read())).shape == (1 << 20, 3)
 
 
 def test_requests_wait_in_turn_and_a_late_one_is_turned_away() -> None:
