@@ -6,6 +6,7 @@ Belongs here: from windows to rows and back, and the error for rows that were ne
 
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,6 +171,33 @@ class FeatureReader(Displayed):
             phase=int(many.phases[0]),
             residual=int(many.residuals[0]),
         )
+
+    def window_in_part(self, contig: str, centre: int, *, n_bins: int = 251) -> Window:
+        """Read one window as far as it was built: for looking at a store while it is being built.
+
+        Returns
+        -------
+        The window of `window`, its values float32; a bin that was never built is a row of NaN.
+
+        Raises
+        ------
+        The errors of `window`; `NotBuilt` if no bin inside the contig was built.
+        """
+        plan = self.plan([contig], [centre], n_bins)
+        refuse_huge(1, plan.n_bins, self._pad.nbytes * 4)
+        name, phase, first_bin = plan.contigs[0], int(plan.phases[0]), int(plan.first_bins[0])
+        first, end = int(plan.first_rows[0]), int(plan.end_rows[0])
+        shard_bins = self.layout(name).shard_bins
+        edges = [first, *range((first // shard_bins + 1) * shard_bins, end, shard_bins), end]
+        parts = [RowRequest(name, phase, *rows) for rows in pairwise(edges) if rows[0] < rows[1]]
+        built = [part for part in parts if self.is_built(part)]
+        if parts and not built:
+            self.require_rows(plan)
+        values = np.tile(self._pad.astype(np.float32), (plan.n_bins, 1))
+        values[first - first_bin : end - first_bin] = np.nan
+        for part, rows in zip(built, self.rows(built), strict=True):
+            values[part.first - first_bin : part.end - first_bin] = rows
+        return Window(name, int(centre), values, plan.starts[0], phase, int(plan.residuals[0]))
 
     def windows(self, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int = 251) -> Windows:
         """Read many windows in one batch.

@@ -1,7 +1,8 @@
 """The demo: the whole pipeline on a simulated genome, by the commands that a user runs.
 
 Belongs here: which commands, in which order, and what their results are gathered into. Does not: any step that the
-commands do not have; whoever has a FASTA, a gene table and targets can paste the same lines with those.
+commands do not have (whoever has a FASTA, a gene table and targets can paste the same lines with those), its report
+(`model.cli.demo_report`).
 """
 
 import contextlib
@@ -12,20 +13,16 @@ import os
 import platform
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import polars as pl
-from matplotlib.figure import Figure
-
-import featurestore
 from builders.source import calls_made
 from catalog.runtime.files import write_atomic
 from featurestore.cli.main import main
-from featurestore.reader import FeatureReader
-from model.evaluation.figures import predicted_against_observed, save, score_against_context, window_heatmap
-from model.evaluation.page import results_table, write_report
+from model.cli.demo_report import write_demo_report
+from model.evaluation.figures import Paired
+from model.evaluation.page import differences_table, results_table
 from model.language.directory import check_files, find_model
 from model.runs.request import UNTRAINED
 
@@ -33,22 +30,26 @@ CONTEXTS = (51, 101, 251)
 """Bins a window: 209 kb, 414 kb and 1,028 kb."""
 _AT_EVERY_CONTEXT = ("gta-best", "ridge-exponential", "ridge-centre")
 _AT_THE_LONGEST = ("gta-paper", "gta-no-llm")
+_SHOWN, _CONTROL_MODEL = "gta-best", "gta-no-llm"
 _SHORTER = {"gta-paper": ["--epochs", 5]}
 """Settings of models that would take the demo too long: a third of the epochs."""
 Size = Literal["full", "tiny"]
 _CONTIGS: dict[Size, int] = {"full": 6, "tiny": 4}
 _TINY = ("--n-genes", "60", "--n-contigs", "4", "--contig-length", "1300000")
-_SIMULATED = (
-    "Everything here is simulated: a genome with a planted grammar (simulation.json says which), made-up genes and "
-    "made-up annotations. The scores compare models on that grammar; they say nothing about real genes."
-)
-_STAND_IN = (
-    "The language model is untrained: a small transformer with random weights, made on the spot because no pretrained "
-    "one can be shipped."
-)
-_CONTROL = (
-    "gta-no-llm is the same model without it; the difference between the two is what the frozen transformer adds here."
-)
+SHORT_WAY = """
+import featurestore
+from loaders import WindowDataset
+
+store = featurestore.open({store!r})
+window = store["motif"].window("sim1", 1_000_000, n_bins=251)
+print(window.values.shape, window.starts[:2], window.residual)
+
+windows = WindowDataset(store, "motif", contigs="sim1", centres=[600_000, 1_000_000], n_bins=251)
+print(windows[0].shape)
+windows.n_bins = 101  # another context length: nothing is recomputed
+print(windows[0].shape)
+"""
+"""What a user of a store types first, a statement a line; the README has the same lines."""
 
 
 class DemoFailed(RuntimeError):
@@ -56,7 +57,7 @@ class DemoFailed(RuntimeError):
 
 
 def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = UNTRAINED) -> str:
-    """Simulate, build once, train and evaluate every model from that one store, and write a report.
+    """Simulate, build once, swap the context length, then train and evaluate from that one store; write a report.
 
     Parameters
     ----------
@@ -89,12 +90,13 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = U
     run("simulate", "simulate", genome, "--seed", seed, *(_TINY if size == "tiny" else ()))
     build = ["build", store, "--fasta", genome / "genome.fa", "--extractor", "motif", "--offsets", "0,2048", "--json"]
     built = run.json("build", *build)
+    _walk_the_short_way(store, run.seconds)
     run("verify", "verify", store, "--crc", "--recompute", 20, "--fasta", genome / "genome.fa")
     run("seal", "seal", store, "--quick")
     calls = calls_made()
     results = _train_and_evaluate(run, store, tables, out / "models", seed=seed, size=size, backbone=backbone)
     predictions = out / "predictions.parquet"
-    shown = out / "models" / f"gta-best-{CONTEXTS[-1]}"
+    shown = _folder(out / "models", _SHOWN, CONTEXTS[-1])
     run("predict", "predict", shown, "--store", store, *tables, "--out", predictions)
     again = run.json("build again", *build)
     written = {"simulate": genome, "build": store, "train": out / "models", "predict": predictions}
@@ -103,7 +105,9 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = U
         "size": size,
         "seed": seed,
         "backbone": backbone,
+        "shown": {"model": _SHOWN, "n_bins": CONTEXTS[-1]},
         "results": results,
+        "differences": [paired._asdict() for paired in _differences(results, out / "models")],
         "extractor_calls_in_build": built["extractor_calls"],
         "extractor_calls_after_build": again["extractor_calls"] + calls_made() - calls,
         "stages": {
@@ -116,8 +120,20 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = U
         "commands": run.lines,
     }
     write_atomic(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    _write_page(out, report, store=store, genome=genome, predictions=predictions)
-    return f"{results_table(results)}\n\n{out / 'report.html'}\n{out / 'report.json'}"
+    write_demo_report(out, report, store=store, genome=genome, predictions=predictions)
+    apart = differences_table(_differences(results, out / "models"))
+    return f"{results_table(results)}\n\n{apart}\n\n{out / 'report.html'}\n{out / 'report.json'}"
+
+
+def _walk_the_short_way(store: Path, seconds: Mapping[str, float]) -> None:
+    """Print the lines that read windows of two lengths from the store, and what they print."""
+    before, names = calls_made(), dict[str, Any]()
+    print(f"\nThe store is built, {sum(seconds.values()):.0f} s after the start. In Python:\n")
+    for line in SHORT_WAY.format(store=str(store)).strip().splitlines():
+        print(f">>> {line}" if line else "", flush=True)
+        exec(line, names)  # noqa: S102  # the lines that were printed, so that they cannot differ from what ran
+    print(f"\nExtractor calls since the build: {calls_made() - before}.")
+    print("That is all that a model of yours needs. Next, models that read this store are trained and compared.\n")
 
 
 class _Commands:
@@ -154,124 +170,44 @@ def _train_and_evaluate(
     """Train and score every model at its context lengths; the last contig is tested on, the one before validated."""
     last = _CONTIGS[size]
     held_out = ["--test-contigs", f"sim{last}", "--validation-contigs", f"sim{last - 1}"]
-    pairs = [(model, n_bins) for n_bins in CONTEXTS for model in _AT_EVERY_CONTEXT]
-    pairs += [(model, CONTEXTS[-1]) for model in _AT_THE_LONGEST]
+    pairs = [(model, n_bins) for n_bins in CONTEXTS[:-1] for model in _AT_EVERY_CONTEXT]
+    pairs += [(model, CONTEXTS[-1]) for model in (*_AT_THE_LONGEST, *_AT_EVERY_CONTEXT)]
     results = []
     for model, n_bins in pairs:
-        folder = models / f"{model}-{n_bins}"
+        folder = _folder(models, model, n_bins)
         quick = ["--epochs", 1] if size == "tiny" and model.startswith("gta") else _SHORTER.get(model, [])
         options = ["--model", model, "--n-bins", n_bins, "--seed", seed, "--out", folder]
         options += ["--backbone", backbone] if backbone != UNTRAINED and model.startswith("gta") else []
         run("train", "train", store, *tables, *held_out, *options, *quick)
-        results.append(run.json("evaluate", "evaluate", folder, "--store", store, *tables, "--json"))
+        beside = [word for other in _compared(model, n_bins) for word in ("--beside", _folder(models, *other))]
+        results.append(run.json("evaluate", "evaluate", folder, "--store", store, *tables, *beside, "--json"))
     return results
 
 
-def _write_page(out: Path, report: dict[str, Any], *, store: Path, genome: Path, predictions: Path) -> None:
-    results, figures = report["results"], out / "figures"
-    reader = featurestore.open(str(store))["motif"]
-    frame = pl.read_parquet(predictions, glob=False).filter(pl.col("subset") == "test")
-    context = score_against_context(results, bin_size=reader.feature_set.bin_size)
-    scatter, locus = _scatter(results, frame), _locus(reader, genome, frame)
-    pictures = [
-        (save(context, figures / "score_against_context.png"), _CONTEXT),
-        (save(scatter, figures / "predicted_against_observed.png"), "Held-out genes of the simulated genome."),
-        (save(locus, figures / "features_around_a_gene.png"), _LOCUS),
-    ]
-    for figure, name in ((scatter, "predicted_against_observed"), (locus, "features_around_a_gene")):
-        save(figure, figures / f"{name}.svg")
-    write_report(
-        out / "report.html",
-        title="From a genome to gene expression, on a simulated genome",
-        lead="Features were computed once; every model and every context length below read them from that one store.",
-        notes=_notes(report),
-        results=results,
-        figures=pictures,
-        facts=_facts(report),
-        commands=report["commands"],
-    )
+def _folder(models: Path, model: str, n_bins: int) -> Path:
+    return models / f"{model}-{n_bins}"
 
 
-def _notes(report: dict[str, Any]) -> tuple[str, ...]:
-    frozen = f"The language model of GTA is {report['backbone']}, frozen, its first blocks."
-    model = f"{_STAND_IN if report['backbone'] == UNTRAINED else frozen} {_CONTROL}"
-    tiny = ("This is the tiny demo: its scores mean nothing.",) if report["size"] == "tiny" else ()
-    return _SIMULATED, model, *tiny
+def _compared(model: str, n_bins: int) -> list[tuple[str, int]]:
+    """Say which models, at which context lengths, one is compared with on the same draws."""
+    if n_bins != CONTEXTS[-1] or model not in _AT_EVERY_CONTEXT:
+        return []
+    control = [(_CONTROL_MODEL, n_bins)] if model == _SHOWN else []
+    return [*((model, shorter) for shorter in CONTEXTS[:-1]), *control]
 
 
-def _scatter(results: list[dict[str, Any]], frame: pl.DataFrame) -> Figure:
-    best = next(row for row in results if row["model"] == "gta-best" and row["n_bins"] == CONTEXTS[-1])
-    return predicted_against_observed(
-        frame["prediction"].to_numpy(),
-        np.log1p(frame["target"].to_numpy()),
-        title=f"gta-best, {best['n_bins']} bins: Spearman {best['spearman']:.3f}",
-    )
-
-
-def _locus(reader: FeatureReader, genome: Path, frame: pl.DataFrame) -> Figure:
-    """Draw the window of a held-out gene, with the planted enhancers marked."""
-    gene, marks = _gene_with_most_enhancers(genome, frame, reader.assembly.lengths)
-    window = reader.window(gene["contig"], gene["tss"], n_bins=CONTEXTS[-1])
-    return window_heatmap(
-        window.values,
-        window.starts,
-        bin_size=reader.feature_set.bin_size,
-        channel_names=reader.channel_names,
-        title=f"{gene['symbol']}, {gene['contig']}:{gene['tss']:,} ({gene['strand']})",
-        centre=gene["tss"],
-        marks=marks,
-    )
-
-
-def _facts(report: dict[str, Any]) -> dict[str, str]:
-    return {
-        "extractor calls during the build": f"{report['extractor_calls_in_build']:,}",
-        "extractor calls after the build": f"{report['extractor_calls_after_build']:,}",
-        **{
-            name: f"{stage['seconds']:,.1f} s" + (f", {stage['bytes']:,} bytes" if stage["bytes"] else "")
-            for name, stage in report["stages"].items()
-        },
-        "versions": ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
-    }
-
-
-_CONTEXT = (
-    "Spearman on held-out genes against the bins read around each TSS; bars are two standard deviations of 5,000 draws."
-)
-_LOCUS = (
-    "Features of one gene's window, each channel on its own scale; the line is the TSS, triangles are the planted "
-    "enhancers that act on it and those that do not match its promoter."
-)
-
-
-def _gene_with_most_enhancers(
-    genome: Path, frame: pl.DataFrame, lengths: dict[str, int]
-) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Choose the held-out gene on which most planted enhancers act, with the enhancers in reach of its window.
-
-    A gene whose whole window lies on its contig comes first.
-    """
-    truth = pl.read_parquet(genome / "truth.parquet", glob=False)
-    reach = CONTEXTS[-1] // 2 * 4096
-    gene = (
-        truth.filter(pl.col("gene_id").is_in(frame["gene_id"].implode()))
-        .with_columns(
-            acting=pl.col("acting_enhancers").list.len(),
-            whole=(pl.col("tss") >= reach) & (pl.col("tss") + reach < pl.col("contig").replace_strict(lengths)),
-        )
-        .sort("whole", "acting", "gene_id", descending=[True, True, False])
-        .join(frame.select("gene_id", "symbol"), on="gene_id", maintain_order="left")
-        .row(0, named=True)
-    )
-    enhancers = truth.filter(
-        (pl.col("element") == "enhancer")
-        & (pl.col("contig") == gene["contig"])
-        & ((pl.col("start") - gene["tss"]).abs() < reach)
-    ).with_columns(acts=pl.col("element_id").is_in(gene["acting_enhancers"]))
-    return gene, {
-        "acting enhancers": enhancers.filter("acts")["start"].to_list(),
-        "others": enhancers.filter(~pl.col("acts"))["start"].to_list(),
-    }
+def _differences(results: list[dict[str, Any]], models: Path) -> list[Paired]:
+    """Give what the runs are ahead by, context length for context length first, then the control."""
+    found = []
+    for row in results:
+        leads = {score["model"]: score["lead"] for score in row["beside"]}
+        for model, n_bins in _compared(row["model"], row["n_bins"]):
+            lead = leads[str(_folder(models, model, n_bins))]
+            same = f"{model}: {row['n_bins']} - {n_bins} bins"
+            other = f"{row['model']} - {model}"
+            if lead["value"] is not None:
+                found.append((model != row["model"], Paired(same if model == row["model"] else other, **lead)))
+    return [paired for _, paired in sorted(found, key=lambda item: item[0])]
 
 
 def _size(path: Path | None) -> int:

@@ -292,11 +292,22 @@ def plot(
     out: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
     feature_set: FeatureSetName = None,
     n_bins: Annotated[int, typer.Option(help="Bins of the window.")] = 251,
+    genes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Gene table, to draw the genes in the window: MANE summary, GTF, GFF3, BED or TSV, gz or not."
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title. [default: the place]")] = None,
 ) -> None:
-    """Draw the features of one window: channels down, genome across."""
+    """Draw the features of one window: channels down, genome across, genes above; a built part of a store, too.
+
+    Bins outside the contig, and bins that were never built, are hatched.
+    """
+    from catalog import match_contigs, read_genes
     from featurestore import open_store, parse_place
-    from model.evaluation.figures import save, window_heatmap
+    from model.evaluation.figures import save
+    from model.evaluation.window_figure import MAX_CHANNELS, window_heatmap
 
     *once, where = place  # the feature set was once named before the place
     if len(once) > 1:
@@ -304,7 +315,9 @@ def plot(
     contig, position = parse_place(where)
     opened = open_store(store)
     reader = opened[chosen_set(opened, feature_set, *once)]
-    window = reader.window(contig, position, n_bins=n_bins)
+    table = None if genes is None else match_contigs(read_genes(genes), reader.assembly)
+    window = reader.window_in_part(contig, position, n_bins=n_bins)
+    channels = len(reader.channel_names)
     figure = window_heatmap(
         window.values,
         window.starts,
@@ -312,8 +325,12 @@ def plot(
         channel_names=reader.channel_names,
         title=title or f"{reader.name} around {window.contig}:{position:,}",
         centre=position,
+        genes=None if table is None else table.filter(table["contig"] == window.contig),
+        contig_length=reader.assembly.lengths[window.contig],
     )
     print(save(figure, out))
+    if channels > MAX_CHANNELS:
+        print(f"drawn: {MAX_CHANNELS} of {channels:,} channels, those that vary most here", file=sys.stderr)
 
 
 @app.command()

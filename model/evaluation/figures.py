@@ -1,16 +1,18 @@
-"""Figures of scores, predictions and features.
+"""Figures of scores and predictions.
 
-Belongs here: one function a figure, each returning a matplotlib Figure. Does not: pages (`model.evaluation.page`).
+Belongs here: one function a figure, each returning a matplotlib Figure. Does not: pages (`model.evaluation.page`), the
+picture of a window (`model.evaluation.window_figure`).
 
 Colours are the first of the Okabe-Ito palette, which people with colour blindness tell apart.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -59,88 +61,81 @@ def predicted_against_observed(
         return figure
 
 
-def window_heatmap(
-    values: NDArray[np.floating[Any]],
-    starts: NDArray[np.integer[Any]],
-    *,
-    bin_size: int,
-    channel_names: Sequence[str],
-    title: str,
-    centre: int,
-    marks: Mapping[str, Sequence[int]] | None = None,
-    max_channels: int = 40,
-) -> Figure:
-    """Draw the features of one window: channels down, genome across, each channel on its own scale.
+class Paired(NamedTuple):
+    """By how much one model is ahead of another on the same genes and bootstrap draws."""
 
-    Parameters
-    ----------
-    values
-        Features, shape `(bins, channels)`.
-    starts
-        First base of every bin, shape `(bins,)` (bp).
-    centre
-        Position marked by a line (bp): the TSS.
-    marks
-        Positions to point at, by what they are (bp).
-    max_channels
-        Draw the channels that vary most, at most so many.
-    """
-    table = values.astype(np.float32)
-    spread = table.std(axis=0)
-    chosen = np.sort(np.argsort(-spread, kind="stable")[:max_channels])
-    low, high = table[:, chosen].min(axis=0), np.quantile(table[:, chosen], 0.99, axis=0)
-    high = np.where(high > low, high, table[:, chosen].max(axis=0))  # a site in one bin of a hundred is still shown
-    shown = np.clip((table[:, chosen] - low) / np.where(high > low, high - low, 1), 0, 1)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 1.5 + 0.16 * len(chosen)), layout="constrained")
-        axes = figure.add_subplot()
-        extent = (starts[0] / 1e3, (starts[-1] + bin_size) / 1e3, len(chosen) - 0.5, -0.5)
-        image = axes.imshow(shown.T, aspect="auto", cmap="viridis", extent=extent, interpolation="nearest")
-        axes.axvline(centre / 1e3, color=COLOURS[1], linewidth=1.2)
-        axes.set_yticks(range(len(chosen)), [channel_names[column] for column in chosen], fontsize=7)
-        axes.set(xlabel="position (kb)", ylim=(len(chosen) - 0.5, -0.5))
-        axes.set_title(title, loc="left", pad=16 if marks else 6)
-        for (name, positions), colour in zip((marks or {}).items(), (COLOURS[1], COLOURS[4], COLOURS[5]), strict=False):
-            where = np.asarray(positions, dtype=float) / 1e3
-            axes.plot(where, np.full(len(where), -1.0), "v", color=colour, markersize=6, clip_on=False, label=name)
-        if marks:
-            axes.legend(loc="upper right", bbox_to_anchor=(1, 1.13), borderaxespad=0, ncols=3, fontsize=7)
-        figure.colorbar(image, ax=axes, label="share of the channel's range", shrink=0.7)
-        return figure
+    label: str
+    """Which is compared with which, such as `gta-best: 251 - 51 bins`."""
+    value: float
+    """Spearman of the first minus that of the second."""
+    two_sd: float
+    """Twice the standard deviation of the difference over the draws."""
+    share_above: float
+    """Share of the draws in which the first is ahead."""
 
 
-def score_against_context(results: Sequence[Mapping[str, Any]], *, bin_size: int) -> Figure:
-    """Draw test Spearman against the number of bins, a line a model, bars of two standard deviations.
+def scores_by_context(results: Sequence[Mapping[str, Any]], differences: Sequence[Paired], *, bin_size: int) -> Figure:
+    """Draw test Spearman against the number of bins, a line a model, and beside it paired differences.
+
+    Bars are two standard deviations. Those of two scores may overlap where their difference is clear, since both are of
+    the same genes: the differences are what to compare by.
 
     Parameters
     ----------
     results
         Each with `model`, `n_bins`, `spearman`, `two_sd`.
     """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 0.9))
+        _draw_scores(left, results, bin_size)
+        _draw_differences(right, differences)
+        return figure
+
+
+def paired_differences(differences: Sequence[Paired]) -> Figure:
+    """Draw paired differences, one a line, with two standard deviations."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 1.2 + 0.3 * len(differences)), layout="constrained")
+        _draw_differences(figure.add_subplot(), differences)
+        return figure
+
+
+def _draw_scores(axes: Axes, results: Sequence[Mapping[str, Any]], bin_size: int) -> None:
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         by_model.setdefault(result["model"], []).append(result)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.5, 4), layout="constrained")
-        axes = figure.add_subplot()
-        sizes = sorted({result["n_bins"] for result in results})
-        for number, (model, rows) in enumerate(by_model.items()):
-            rows = sorted(rows, key=lambda row: row["n_bins"])
-            shift = 0.06 * (number - (len(by_model) - 1) / 2)
-            axes.errorbar(
-                [sizes.index(row["n_bins"]) + shift for row in rows],
-                [row["spearman"] for row in rows],
-                yerr=[row["two_sd"] for row in rows],
-                marker="o",
-                markersize=5,
-                linewidth=1.4,
-                capsize=2,
-                color=COLOURS[number % len(COLOURS)],
-                label=model,
-            )
-        axes.set_xticks(range(len(sizes)), [f"{size}\n{size * bin_size / 1e3:,.0f} kb" for size in sizes])
-        axes.set(xlabel="bins read around each TSS", ylabel="Spearman on held-out genes (± 2 sd)")
-        axes.set_title("One store, any context length")
-        axes.grid(axis="y", color="0.9")
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-        return figure
+    sizes = sorted({result["n_bins"] for result in results})
+    for number, (model, rows) in enumerate(by_model.items()):
+        rows = sorted(rows, key=lambda row: row["n_bins"])
+        shift = 0.06 * (number - (len(by_model) - 1) / 2)
+        axes.errorbar(
+            [sizes.index(row["n_bins"]) + shift for row in rows],
+            [row["spearman"] for row in rows],
+            yerr=[row["two_sd"] for row in rows],
+            marker="o",
+            markersize=5,
+            linewidth=1.4,
+            capsize=2,
+            color=COLOURS[number % len(COLOURS)],
+            label=model,
+        )
+    axes.set_xticks(range(len(sizes)), [f"{size}\n{size * bin_size / 1e3:,.0f} kb" for size in sizes])
+    axes.set(xlabel="bins read around each TSS", ylabel="Spearman on held-out genes (± 2 sd)")
+    axes.set_title("One store, any context length", loc="left")
+    axes.grid(axis="y", color="0.9")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
+
+
+def _draw_differences(axes: Axes, differences: Sequence[Paired]) -> None:
+    places = range(len(differences))
+    for place, (_, value, two_sd, _) in zip(places, differences, strict=True):
+        colour = COLOURS[0] if abs(value) > two_sd else "0.55"
+        axes.errorbar(value, place, xerr=two_sd, marker="o", markersize=5, capsize=2, color=colour)
+        text = f"{value:+.3f} ± {two_sd:.3f}"
+        axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=colour)
+    axes.axvline(0, color="0.4", linewidth=1)
+    axes.set_yticks(places, [one.label for one in differences])
+    axes.set(xlabel="paired difference in Spearman (± 2 sd)", ylim=(len(differences) - 0.5, -0.5))
+    axes.set_title("By how much, on the same genes", loc="left")
+    axes.grid(axis="x", color="0.9")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.runtime.files import write_atomic
+from model.evaluation.figures import Paired
 
 _CSS = """
 :root { color-scheme: light; }
@@ -22,6 +23,7 @@ th:first-child, td:first-child { text-align: left; }
 tr.best td { font-weight: 600; background: #f2f7fb; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .9rem; }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .85rem; }
+pre.commands { white-space: pre-wrap; overflow-wrap: anywhere; }
 .note { border-left: 4px solid #E69F00; padding: .4rem 1rem; background: #fdf8ec; }
 """
 
@@ -33,6 +35,7 @@ def write_report(
     lead: str,
     notes: Sequence[str],
     results: Sequence[Mapping[str, Any]],
+    differences: Sequence[Paired],
     figures: Sequence[tuple[Path, str]],
     facts: Mapping[str, str],
     commands: Sequence[str],
@@ -47,6 +50,8 @@ def write_report(
         What a reader must know before quoting a number.
     results
         Each as `model.runs.scores.evaluate` gives it.
+    differences
+        Which model is ahead of which, and by how much.
     figures
         PNG files and their captions; the pictures are put into the page.
     facts
@@ -56,17 +61,20 @@ def write_report(
     """
     best = max((result["spearman"] for result in results), default=None)
     rows = "\n".join(_row(result, is_best=result["spearman"] == best) for result in results)
-    pictures = "\n".join(picture_html(picture, caption) for picture, caption in figures)
+    first, *others = [picture_html(picture, caption) for picture, caption in figures]
+    pictures = "\n".join(others)
     took = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
     body = f"""<h2>Scores on held-out genes</h2>
+{first}
 <table><thead><tr><th>model</th><th>bins</th><th>test genes</th><th>Spearman</th><th>± 2 sd</th>
 <th>drawn by</th><th>sd over seeds</th><th>share bases with training windows</th></tr></thead>
 <tbody>{rows}</tbody></table>
+{differences_html(differences)}
 {pictures}
 <h2>What it took</h2>
 <table><tbody>{took}</tbody></table>
 <h2>Do it again</h2>
-<pre>{html.escape(chr(10).join(commands))}</pre>"""
+{commands_html(commands)}"""
     return write_page(path, title=title, lead=lead, notes=notes, body=body)
 
 
@@ -103,6 +111,27 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> str:
         for row in results
     ]
     return "\n".join([head, *lines])
+
+
+def differences_html(differences: Sequence[Paired]) -> str:
+    """Give paired differences as an HTML table."""
+    head = ["paired difference, same genes and draws", "Spearman", "± 2 sd", "ahead in"]
+    rows = [
+        [one.label, f"{one.value:+.3f}", f"{one.two_sd:.3f}", f"{one.share_above:.0%} of draws"] for one in differences
+    ]
+    return table_html(head, rows) if rows else ""
+
+
+def differences_table(differences: Sequence[Paired]) -> str:
+    """Give paired differences as lines of text."""
+    width = max((len(one.label) for one in differences), default=0)
+    lines = [f"{one.label:<{width}} {one.value:>+7.3f} ± {one.two_sd:.3f}" for one in differences]
+    return "\n".join(["paired differences in Spearman, same genes and draws (± 2 sd):", *lines])
+
+
+def commands_html(commands: Sequence[str]) -> str:
+    """Give command lines as HTML that wraps, and that can be pasted as it stands."""
+    return f"<pre class=commands>{html.escape(chr(10).join(commands))}</pre>"
 
 
 def _row(result: Mapping[str, Any], *, is_best: bool) -> str:

@@ -161,7 +161,7 @@ MODELLING = {
             prints="genome.store",
         )
     ],
-    "plot": [Use("{}/genome.store sim1:300000 --out {}/window.png --n-bins 11", "window.png")],
+    "plot": [Use("{}/genome.store sim1:300000 --genes {}/genes.tsv --out {}/window.png --n-bins 11", "window.png")],
 }
 LONG = {
     "probe": [

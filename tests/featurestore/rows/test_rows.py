@@ -155,6 +155,32 @@ def test_windows_of_an_unsealed_store_that_is_built_in_part_are_read(tmp_path: P
         reader.windows("chr1", [*centres, 16 * 11 + 8], 3)
 
 
+def test_a_window_in_part_has_nan_exactly_where_a_bin_was_never_built(tmp_path: Path) -> None:
+    store = built_store(tmp_path, LENGTHS, GRID)
+    whole = store["demo"]
+    expected = {centre: whole.window("chr1", centre, n_bins=9) for centre in range(0, 1000, 37)}
+    Path(tmp_path, layout.commit_key("demo", "chr1", 0, 3)).unlink()  # rows 12 to 15 of phase 0
+    reader = featurestore.open(str(tmp_path))["demo"]
+    seen = 0
+    for centre, window in expected.items():
+        rows = window.starts // 16
+        is_gone = (rows >= 12) & (rows < 16) & (window.phase == 0)
+        values = np.where(is_gone[:, None], np.nan, window.values.astype(np.float32))
+        found = reader.window_in_part("chr1", centre, n_bins=9)
+        np.testing.assert_array_equal(found.values, values)
+        assert (found.phase, found.residual) == (window.phase, window.residual)
+        seen += int(is_gone.any())
+    assert seen > 2
+
+
+def test_a_window_of_which_no_bin_was_built_is_refused_with_the_command(tmp_path: Path) -> None:
+    reader = built_store(tmp_path, LENGTHS, GRID)["demo"]
+    for record in Path(tmp_path, layout.COMMITS, "demo", "chr1").iterdir():
+        record.unlink()
+    with pytest.raises(NotBuilt, match="build it with `featurestore build"):
+        reader.window_in_part("chr1", 500, n_bins=9)
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 

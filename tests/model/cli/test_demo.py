@@ -1,21 +1,49 @@
 """The main job runs from end to end, by the commands that it prints."""
 
+import contextlib
+import io
 import json
 import shlex
 from pathlib import Path
 
 import polars as pl
 import pytest
+from checkout import ROOT
 
 from featurestore.cli.main import main
-from model.cli.demo import CONTEXTS
+from model.cli.demo import CONTEXTS, SHORT_WAY
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    assert main(["demo", "--out", str(out), "--size", "tiny"]) == 0
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["demo", "--out", str(out), "--size", "tiny"]) == 0
+    (out / "printed.txt").write_text(printed.getvalue())
     return out
+
+
+def test_it_shows_a_store_and_another_context_length_before_it_trains(demo: Path) -> None:
+    before, _, after = (demo / "printed.txt").read_text().partition("$ featurestore train")
+    assert after
+    typed = [line for line in SHORT_WAY.format(store=str(demo / "genome.store")).splitlines() if line]
+    found = [line.removeprefix(">>> ") for line in before.splitlines() if line.startswith(">>> ")]
+    assert found == typed
+    given = [line for line in before.splitlines() if line.startswith(("(", "torch.Size"))]
+    assert given == [
+        "(251, 27) [485376 489472] -576",
+        "torch.Size([251, 27])",
+        "torch.Size([101, 27])",
+    ]
+    assert "Extractor calls since the build: 0." in before
+
+
+def test_the_readme_has_the_lines_that_the_demo_prints() -> None:
+    (block,) = (part for part in (ROOT / "README.md").read_text().split("```python\n") if "demo-out/genome" in part)
+    readme = [line.split("  # ")[0] for line in block.split("```")[0].splitlines() if line]
+    shown = [line.split("  # ")[0] for line in SHORT_WAY.format(store="demo-out/genome.store").splitlines() if line]
+    assert [line.replace('"', "'") for line in readme] == [line.replace('"', "'") for line in shown]
 
 
 def test_the_report_has_every_model_at_every_context_and_no_call_after_the_build(demo: Path) -> None:
@@ -34,6 +62,23 @@ def test_the_report_has_every_model_at_every_context_and_no_call_after_the_build
         assert report["stages"][stage]["bytes"] > 0
     assert report["stages"]["evaluate"]["bytes"] == 0
     assert "torch" in report["versions"]
+
+
+def test_the_report_compares_contexts_pair_by_pair_on_the_same_genes(demo: Path) -> None:
+    report = json.loads((demo / "report.json").read_text())
+    score = {(row["model"], row["n_bins"]): row["spearman"] for row in report["results"]}
+    expected = {
+        f"{model}: 251 - {shorter} bins": score[model, 251] - score[model, shorter]
+        for model in ("gta-best", "ridge-exponential", "ridge-centre")
+        for shorter in (51, 101)
+    } | {"gta-best - gta-no-llm": score["gta-best", 251] - score["gta-no-llm", 251]}
+    found = {row["label"]: row["value"] for row in report["differences"]}
+    assert found == pytest.approx(expected)
+    assert all(row["two_sd"] >= 0 for row in report["differences"])
+    page = (demo / "report.html").read_text()
+    assert [label for label in expected if f"<td>{label}</td>" not in page] == []
+    assert page.index("<img") < page.index("<table")
+    assert "paired differences" in (demo / "printed.txt").read_text()
 
 
 def test_the_page_holds_its_figures_and_says_that_all_is_simulated(demo: Path) -> None:
