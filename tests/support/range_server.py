@@ -61,12 +61,14 @@ class _Handler(SimpleHTTPRequestHandler):
         if not self._settings.ranges or match is None or not path.is_file():
             super().do_GET()
             return
-        data = path.read_bytes()
+        size = path.stat().st_size
         first, last = match.groups()
-        start = int(first) if first else max(len(data) - int(last), 0)
-        part = data[start : int(last) + 1] if first and last else data[start:]
+        start = int(first) if first else max(size - int(last), 0)
+        with path.open("rb") as file:  # not the whole of it: a shard may have 256 MB
+            file.seek(start)
+            part = file.read(int(last) + 1 - start if first and last else -1)
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
+        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{size}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         self.wfile.write(part)
