@@ -57,19 +57,27 @@ Marks = dict[str, Mark | None]
 
 
 class ServedReader:
-    """The reader of one feature set, perhaps through an overlay, with the commit records that it has relied on."""
+    """The reader of one feature set, perhaps through an overlay, with the commit records that it has relied on.
 
-    def __init__(self, store: Store, reader: FeatureReader) -> None:
+    Parameters
+    ----------
+    documents
+        Digests of the descriptions, as `digests_of` gave them before the reader was made.
+    marks
+        Records as they were first read, by all readers of one state of the store: they share cached chunks.
+    """
+
+    def __init__(self, store: Store, reader: FeatureReader, documents: list[str], marks: Marks) -> None:
         self.reader = reader
         self._store = store
-        described = reader.feature_set
-        self._logs = [CommitLog(store.objects, described.name)]
+        self._records = CommitLog(store.objects, reader.name)
+        self._patches: CommitLog | None = None
         if reader.overlay is not None:
-            key = ArrayKey(described.name, overlay=layout.overlay_folder(reader.overlay))
-            self._logs.append(CommitLog(store.objects, key))
-        self._documents = self._read_documents()
+            key = ArrayKey(reader.name, overlay=layout.overlay_folder(reader.overlay))
+            self._patches = CommitLog(store.objects, key)
+        self._documents = documents
         self._checked = time.monotonic()
-        self._marks: Marks = {}
+        self._marks = marks
 
     def shards_of(self, requests: Iterable[RowRequest]) -> list[str]:
         """List the keys of the commit records that rows rely on; of an overlay, all those of their contigs."""
@@ -80,20 +88,18 @@ class ServedReader:
             bins = self.reader.layout(contig).shard_bins
             for shard in range(first // bins, (end - 1) // bins + 1):
                 found[layout.commit_key(self.reader.name, contig, phase, shard)] = None
-        for log in self._logs[1:]:
-            records = log.keys()
-            found |= {key: None for key, _ in records if key.split("/")[2] in folders}
-        return list(found)
+        listed = [] if self._patches is None else self._patches.keys()
+        return [*found, *(key for key, _ in listed if key.split("/")[2] in folders)]
 
     def marks(self, keys: Sequence[str]) -> Marks:
         """Give the marks of records as they were first read; None for one that was absent."""
-        self._marks |= self._read_marks([key for key in keys if key not in self._marks])
+        self._marks.update(self._read_marks([key for key in keys if key not in self._marks]))
         return {key: self._marks[key] for key in keys}
 
     def is_current(self, keys: Sequence[str]) -> bool:
         """Tell whether the store still has the records as they were first read, and the set its description."""
         if time.monotonic() - self._checked > _DOCUMENTS_S:
-            if self._read_documents() != self._documents:
+            if digests_of(self._store, self.reader.name, self.reader.overlay) != self._documents:
                 return False
             self._checked = time.monotonic()
         return self._read_marks(keys) == self.marks(keys)
@@ -106,23 +112,24 @@ class ServedReader:
 
     def _read_mark(self, key: str) -> Mark | None:
         try:
-            record = self._logs[0].load(key, 0)
+            record = self._records.load(key, 0)
         except FileNotFoundError:
             return None
         return Mark(record.sha256, record.run, record.finished.isoformat())
 
-    def _read_documents(self) -> list[str]:
-        keys = [f"{layout.set_path(self.reader.name)}/{GROUP}"]
-        if self.reader.overlay is not None:
-            folder = layout.overlay_folder(self.reader.overlay)
-            keys.append(f"{layout.overlay_path(self.reader.name, folder)}/{GROUP}")
-        found = []
-        for key in keys:
-            try:
-                found.append(hashlib.sha256(self._store.objects.get(key)).hexdigest())
-            except FileNotFoundError:
-                found.append("")
-        return found
+
+def digests_of(store: Store, feature_set: str, overlay: str | None) -> list[str]:
+    """Digest the descriptions of a set and of an overlay; empty texts for those that are not there."""
+    keys = [f"{layout.set_path(feature_set)}/{GROUP}"]
+    if overlay is not None:
+        keys.append(f"{layout.overlay_path(feature_set, layout.overlay_folder(overlay))}/{GROUP}")
+    found = []
+    for key in keys:
+        try:
+            found.append(hashlib.sha256(store.objects.get(key)).hexdigest())
+        except FileNotFoundError:
+            found.append("")
+    return found
 
 
 class _State:
@@ -134,6 +141,7 @@ class _State:
         self._cache_bytes = cache_bytes
         self._readers: dict[str, ServedReader] = {}
         self._overlays: OrderedDict[tuple[str, str], ServedReader] = OrderedDict()
+        self._marks: Marks = {}
         self._lock = Lock()
         self._sets: tuple[float, list[str]] = (-_DOCUMENTS_S, [])
 
@@ -153,16 +161,18 @@ class _State:
         """Return the reader of a set; NotBuilt if there is none of that name."""
         with self._lock:
             if feature_set not in self._readers:
+                documents = digests_of(self.store, feature_set, None)
                 described = self.store.feature_set(feature_set)
                 source = rows_of(self.store.objects, feature_set, cache_bytes=self._cache_bytes)
                 plain = FeatureReader(self.store.objects, self.store.assembly, described, source)
-                self._readers[feature_set] = ServedReader(self.store, plain)
+                self._readers[feature_set] = ServedReader(self.store, plain, documents, self._marks)
             if overlay is None:
                 return self._readers[feature_set]
             key = (feature_set, overlay)
             if key not in self._overlays:
+                documents = digests_of(self.store, feature_set, overlay)
                 patched = self._readers[feature_set].reader.with_overlay(overlay)
-                self._overlays[key] = ServedReader(self.store, patched)
+                self._overlays[key] = ServedReader(self.store, patched, documents, self._marks)
                 if len(self._overlays) > _MOST_OVERLAYS:
                     self._overlays.popitem(last=False)
             self._overlays.move_to_end(key)
