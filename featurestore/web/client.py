@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -214,7 +214,7 @@ def _said(headers: http.client.HTTPMessage, offsets: Sequence[int]) -> _Said:
 
     phases = [offsets.index(offset) for offset in numbers("Offset")]
     columns = (numbers("First-Start"), phases, numbers("Residual"))
-    contigs = headers["Featurestore-Contig"].split(",")
+    contigs = unquote(headers["Featurestore-Contig"]).split(",")
     return _Said(contigs, *(np.asarray(column, dtype=np.int64) for column in columns))
 
 

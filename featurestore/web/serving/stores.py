@@ -93,7 +93,8 @@ class ServedReader:
 
     def marks(self, keys: Sequence[str]) -> Marks:
         """Give the marks of records as they were first read; None for one that was absent."""
-        self._marks.update(self._read_marks([key for key in keys if key not in self._marks]))
+        for key, mark in self._read_marks([key for key in keys if key not in self._marks]).items():
+            self._marks.setdefault(key, mark)  # another thread may have been faster: the first one counts
         return {key: self._marks[key] for key in keys}
 
     def is_current(self, keys: Sequence[str]) -> bool:
