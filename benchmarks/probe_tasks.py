@@ -3,13 +3,16 @@
     python benchmarks/probe_tasks.py --data shared/data --out tasks
     featurestore probe --task tasks/yeast.tsv --features kmer:4,kmer:5 --heads ridge,cnn --out yeast
     featurestore probe --task tasks/cage.tsv --fasta tasks/cage.fa --features kmer:4,puffin:puffin.pth --out cage
-    featurestore probe --task tasks/splice.tsv --fasta chr22.fa.gz --features splice:80.pt,splice:400.pt --out splice
+    featurestore probe --task tasks/splice.tsv --fasta tasks/splice.fa --features splice:80nt.pt --out splice
     featurestore probe --task tasks/rampage.tsv --fasta chr1_2.fa.gz --features kmer:3,puffin:puffin.pth --out rampage
 
 - yeast: 6,370 promoters, padded with N at the end.
 - cage: 16 rows of 1,024 bp of each of 65 windows of hg38, log(1 + mean) of CAGE and DNase tracks; the file's split.
 - splice: exon ends of GENCODE v19 in a piece of chr22, moved to GRCh38 by one offset that their GT and AG confirm, and
-  as many other GT and AG of the same piece; 16 bp around each.
+  as many other GT and AG of the same piece; 16 bp around each. With them the six ends of TUBB8's introns in the first
+  110,000 bp of chr10 of GRCh37 (exons of SpliceAI 1.3.1, `annotations/grch37.txt`), the test part of `tubb8.tsv`.
+- mpra: for `featurestore variants` and `zero-shot`, elements of saturation mutagenesis as contigs (`mpra.fa`), their
+  variants with at least ten barcodes (`mpra.vcf`) and measured effects (`mpra_effects.tsv`).
 - rampage: 1,000 bp around the summits of GM12878 RAMPAGE peaks in pieces of chr1 and chr2, log(1 + RPM).
 """
 
@@ -21,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import variants_mpra
 
 from catalog import Fasta
 
@@ -61,7 +65,7 @@ def cage(data: Path, out: Path) -> None:
 
 
 def splice(data: Path, out: Path) -> None:
-    """Write exon ends with GT or AG, and as many other GT and AG of the same piece."""
+    """Write exon ends with GT or AG, and as many other GT and AG of the same piece; and the same of TUBB8, to test."""
     first, last = 32_000_000, 32_300_000
     ends = {"+": set(), "-": set()}
     with gzip.open(data / "geuvadis_chr22" / "gencode.v19.annotation.chr22.gtf.gz", "rt") as file:
@@ -78,6 +82,9 @@ def splice(data: Path, out: Path) -> None:
             ends[left[2]] |= {(right[0], "acceptor" if left[2] == "+" else "donor")}
     with Fasta(str(data / "grch38_regions" / "chr22.n_padded.hg38.fa.gz")) as fasta:
         bases = fasta.fetch("chr22", first, last).tobytes().upper().decode()
+    with gzip.open(data / "spliceai_golden" / "test.fa.gz", "rt") as file:
+        other = "".join(line.strip() for line in file if not line.startswith(">")).upper()
+    (out / "splice.fa").write_text(f">chr22_32000000\n{bases}\n>chr10\n{other}\n")
     seen, best = max(
         (
             sum(
@@ -97,23 +104,37 @@ def splice(data: Path, out: Path) -> None:
     }
     inside = sum(first <= at - best < last for sites in ends.values() for at, _ in sites)
     print(f"splice: {seen} of {inside} exon ends have GT or AG at the offset {best}")
-    others = [
-        (place, strand)
-        for place in range(100, last - first - 100)
-        for strand in "+-"
-        if (place, strand) not in there and any(_is_site(bases, place, kind, strand) for kind in ("donor", "acceptor"))
-    ]
+    others = _other_sites(bases, range(100, last - first - 100), there)
     chosen = np.random.default_rng(0).choice(len(others), len(there), replace=False)
-    rows: Rows = [
-        {"contig": "chr22", "start": first + place - 8, "end": first + place + 8, "strand": strand, "site": site}
-        for site, places in ((1, sorted(there)), (0, [others[one] for one in sorted(chosen)]))
-        for place, strand in places
+    rows = _around("chr22_32000000", there, [others[one] for one in sorted(chosen)])
+    rows = [row | {"fold": (first + int(str(row["start"]))) // 1000 % 5} for row in rows]
+    write(out / "splice.tsv", rows)
+    ends_of_tubb8 = {(end, "-") for end in (94_054, 94_553, 94_665, 94_742, 94_852, 95_120)}
+    tested = _around("chr10", ends_of_tubb8, _other_sites(other, range(92_891, 95_529), ends_of_tubb8))
+    trained = [row | {"split": "validation" if row.pop("fold") == 4 else "train"} for row in rows]
+    write(out / "tubb8.tsv", trained + [row | {"split": "test"} for row in tested])
+
+
+def _other_sites(bases: str, places: range, known: set[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Give the other places where an intron could end by its letters, on either strand."""
+    return [
+        (place, strand)
+        for place in places
+        for strand in "+-"
+        if (place, strand) not in known and any(_is_site(bases, place, kind, strand) for kind in ("donor", "acceptor"))
     ]
-    kept: Rows = []
-    for row in sorted(rows, key=lambda row: int(str(row["start"]))):  # no two rows share a base
-        if not kept or int(str(row["start"])) >= int(str(kept[-1]["end"])):
-            kept.append(row | {"fold": int(str(row["start"])) // 1000 % 5})
-    write(out / "splice.tsv", kept)
+
+
+def _around(contig: str, sites: set[tuple[int, str]], others: list[tuple[int, str]]) -> Rows:
+    """Give 16 bp around each, by position; of two that share a base a site, or the first."""
+    kept: list[int] = []
+    rows: Rows = []
+    for site, places in ((1, sorted(sites)), (0, others)):
+        for place, strand in places:
+            if all(abs(place - one) >= 16 for one in kept):
+                kept.append(place)
+                rows.append({"contig": contig, "start": place - 8, "end": place + 8, "strand": strand, "site": site})
+    return sorted(rows, key=lambda row: int(str(row["start"])))
 
 
 def _is_site(bases: str, place: int, kind: str, strand: str) -> bool:
@@ -154,6 +175,16 @@ def rampage(data: Path, out: Path) -> None:
     write(out / "rampage.tsv", kept)
 
 
+def mpra(data: Path, out: Path) -> None:
+    """Write elements of saturation mutagenesis with their variants, and what was measured of these."""
+    table = variants_mpra.read(data)
+    texts = variants_mpra.sequences(table)
+    variants_mpra.write_genome(out / "mpra.fa", texts)
+    kept = variants_mpra.alleles(table.filter(pl.col("Barcodes") >= variants_mpra.LEAST_BARCODES), texts)
+    variants_mpra.write_vcf(out / "mpra.vcf", kept)
+    write(out / "mpra_effects.tsv", kept.with_columns(element="contig").to_dicts())
+
+
 def write(path: Path, rows: Rows) -> None:
     """Write a task as text."""
     pl.DataFrame(rows).write_csv(path, separator="\t")
@@ -167,7 +198,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for make in (yeast, cage, splice, rampage):
+    for make in (yeast, cage, splice, rampage, mpra):
         make(given.data, given.out)
 
 

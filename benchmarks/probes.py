@@ -69,16 +69,17 @@ def kept_against_computed(task: Task, folder: Path, weights: Path) -> dict[str, 
     return {"computed_s": computed, "kept_s": statistics.median(read), "ratio": computed / statistics.median(read)}
 
 
-def mirror_against_memory(task: Task, folder: Path, epochs: int) -> dict[str, float]:
-    """Time epochs of the CNN on one-hot sequence, in turn from the mirror and from memory."""
-    plan = plan_features(task, Representation("onehot", "onehot", {}), "along", folder=folder, device="cpu")
+def mirror_against_memory(task: Task, representation: Representation, folder: Path, epochs: int) -> dict[str, float]:
+    """Time epochs of the CNN along the sequence, in turn from the mirror and from memory."""
+    plan = plan_features(task, representation, "along", folder=folder, device="cpu")
     features: Features = plan.compute()
+    _, positions, channels = features.values.shape
     targets = torch.from_numpy(task.targets).float()
     seconds: dict[str, list[float]] = {"mirror": [], "memory": []}
     fits = {}
     for name, values in {"mirror": features.values, "memory": np.array(features.values)}.items():
         torch.manual_seed(0)
-        network = partial(cnn, 4, LENGTH, 1, width=0.25, reduce=None)()
+        network = partial(cnn, channels, positions, 1, width=0.25, reduce=None)()
         recipe = Recipe(learning_rate=1e-3, batch_size=BATCH)
         fit = _Fit(network, values, targets, recipe, torch.device("cpu"), is_binary=False)
         fits[name] = fit, torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -89,7 +90,8 @@ def mirror_against_memory(task: Task, folder: Path, epochs: int) -> dict[str, fl
             fit.epoch(task.rows(0), optimiser, np.random.default_rng(epoch))
             seconds[name].append(time.process_time() - began)
     mirror, memory = (statistics.median(seconds[name]) for name in ("mirror", "memory"))
-    return {"mirror_cpu_s": mirror, "memory_cpu_s": memory, "ratio": mirror / memory}
+    bytes_held = features.values.nbytes
+    return {"mirror_cpu_s": mirror, "memory_cpu_s": memory, "ratio": mirror / memory, "bytes": bytes_held}
 
 
 def main() -> None:
@@ -113,8 +115,10 @@ def main() -> None:
         task = read_task(request)
         found["kept"] = kept_against_computed(task, folder / "kept", given.data / "real_weights")
         print(found["kept"], flush=True)
-        found["cnn_epoch"] = mirror_against_memory(task, folder / "kept", given.epochs)
-        print(found["cnn_epoch"], flush=True)
+        for representation in (Representation("onehot", "onehot", {}), Representation("4-mers", "kmer", {"k": 4})):
+            name = f"cnn_epoch_{representation.extractor}"
+            found[name] = mirror_against_memory(task, representation, folder / "kept", given.epochs)
+            print(name, found[name], flush=True)
     given.json.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
 
 

@@ -56,27 +56,42 @@ def sequences(table: pl.DataFrame) -> dict[str, tuple[int, str]]:
     return dict(sorted(found.items()))
 
 
+def write_genome(path: Path, texts: dict[str, tuple[int, str]]) -> None:
+    """Write each element as a contig, between stretches of N."""
+    path.write_text("".join(f">{one}\n{'N' * FLANK}{text}{'N' * FLANK}\n" for one, (_, text) in texts.items()))
+
+
+def alleles(table: pl.DataFrame, texts: dict[str, tuple[int, str]]) -> pl.DataFrame:
+    """Give each variant as VCF writes it: contig, position (1-based), ref, alt; with its effect."""
+    rows = []
+    for element, position, ref, alt, effect in table.select("Element", "Pos", "Ref", "Alt", "Coefficient").iter_rows():
+        first, text = texts[element]
+        at = position - first
+        if alt == "-":  # VCF writes the base before a deletion
+            before = text[at - 1] if at else "N"
+            rows.append((element, FLANK + at, before + ref, before, effect))
+        else:
+            rows.append((element, FLANK + at + 1, ref, alt, effect))
+    return pl.DataFrame(rows, ["contig", "position", "ref", "alt", "effect"], orient="row")
+
+
+def write_vcf(path: Path, variants: pl.DataFrame) -> None:
+    """Write variants of `alleles`."""
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    rows = variants.select("contig", "position", "ref", "alt").iter_rows()
+    path.write_text(header + "".join(f"{contig}\t{at}\t.\t{ref}\t{alt}\t.\t.\t.\n" for contig, at, ref, alt in rows))
+
+
 def predicted(table: pl.DataFrame, texts: dict[str, tuple[int, str]], model: str, weights: Path) -> np.ndarray:
     """Score the variants, in the order of the table; NaN where one could not be scored."""
     extractor, settings, more = MODELS[model]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fasta = [f">{one}\n{'N' * FLANK}{text}{'N' * FLANK}\n" for one, (_, text) in texts.items()]
-        (folder / "g.fa").write_text("".join(fasta))
-        lines = []
-        for element, position, ref, alt in table.select("Element", "Pos", "Ref", "Alt").iter_rows():
-            first, text = texts[element]
-            at = position - first
-            if alt == "-":  # VCF writes the base before a deletion
-                before = text[at - 1] if at else "N"
-                lines.append(f"{element}\t{FLANK + at}\t.\t{before}{ref}\t{before}\t.\t.\t.\n")
-            else:
-                lines.append(f"{element}\t{FLANK + at + 1}\t.\t{ref}\t{alt}\t.\t.\t.\n")
-        header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
-        (folder / "v.vcf").write_text(header + "".join(lines))
+        write_genome(folder / "mpra.fa", texts)
+        write_vcf(folder / "mpra.vcf", alleles(table, texts))
         request = VariantsRequest(
-            vcf=folder / "v.vcf",
-            fasta=str(folder / "g.fa"),
+            vcf=folder / "mpra.vcf",
+            fasta=str(folder / "mpra.fa"),
             out=folder / "o.parquet",
             extractor=(extractor,),
             settings={key: str(weights / file) for key, file in settings.items()},
