@@ -25,11 +25,11 @@ def probe(request: ProbeRequest, as_json: AsJson = False) -> None:
 
     Features are computed once and kept; each score is kept as soon as it is known, so that the same command goes on
     where it was stopped, and may name more representations, heads or seeds. Writes report.html, scores.tsv, targets.tsv
-    and curve.tsv.
+    and curve.tsv, and fitted heads; with --explain and --motifs also maps of bases, agreement.tsv and importance.tsv.
     """
     from model.probes.run import run_probe
 
-    with bar("probe", unit="bins") as shown:
+    with bar("probe", unit="steps") as shown:
         report = run_probe(request, progress=shown, stage=shown.stage)
     if as_json:
         print(json.dumps({"out": report.out, "scores": report.table.to_dicts(), "notes": report.notes}, indent=1))

@@ -1,14 +1,17 @@
-"""A fitted head on its own: what it makes of features, and its file.
+"""What a probe keeps of a fit: the head on its own, which makes targets of features, and arrays.
 
     from model.probes.kept import load_head
     head = load_head(Path("probe/heads/kmer-4-ridge-seed0-1f2e3d4c.safetensors"))
     head(torch.from_numpy(features))  # (rows, pieces, channels) to (rows, targets)
 
-Belongs here: heads as torch modules, saved as tensors and JSON, never a pickle. Does not: fitting them
-(`model.probes.linear`, `model.probes.neural`), features (`model.probes.features`).
+Belongs here: heads as torch modules and files of arrays; tensors, numbers and JSON, never a pickle. Does not: fitting
+heads (`model.probes.linear`, `model.probes.neural`), features (`model.probes.features`).
 """
 
+import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from catalog.runtime.documents import parse_json
-from catalog.runtime.files import replacing
+from catalog.runtime.files import replacing, write_atomic
 from catalog.runtime.locations import required_path
 from catalog.runtime.weight_files import cut_short
 from model.probes.linear import Linear
@@ -35,6 +38,23 @@ _KEY = "probe"
 
 class HeadError(ValueError):
     """A file that cannot be read as a head."""
+
+
+def keep_arrays(path: Path, **arrays: Any) -> None:
+    """Write arrays and texts by name (.npz), whole or not at all."""
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data.getbuffer())
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what `keep_arrays` wrote; a ValueError if the file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as found:
+            return {name: found[name] for name in found.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, MemoryError) as error:
+        raise ValueError(f"{path} is cut short or damaged ({error}); remove it, and it is made again") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

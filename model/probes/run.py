@@ -10,7 +10,6 @@ Stopped or killed, the same command goes on; it may name more representations, h
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from model.probes.attribution.figures import attribution_html
 from model.probes.attribution.run import Explained, explain, require_explicable
 from model.probes.features import FeaturePlan, Features, plan_features
 from model.probes.heads import DEVIATIONS, Fitted, HeadSpec, form_of, is_random, require_pieces, require_suited, some_of
-from model.probes.kept import save_head
+from model.probes.kept import keep_arrays, read_arrays, save_head
 from model.probes.representations import representations
 from model.probes.request import Preset, ProbeRequest
 from model.probes.results.report import write_probe_report
@@ -221,24 +220,20 @@ def _write(fit: Fit, fitted: Fitted, task: Task, out: Path) -> None:
             "target_names": task.target_names,
         }
         save_head(fit.head_in(out), fitted.head, told)
-    data = io.BytesIO()
     found = {"chosen": fitted.chosen, "seconds": fitted.seconds}
-    np.savez(data, predictions=fitted.predictions, told=np.array(json.dumps(found)))
-    path = fit.found_in(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data.getbuffer())
+    keep_arrays(fit.found_in(out), predictions=fitted.predictions, told=np.array(json.dumps(found)))
 
 
 def _result(fit: Fit, features: Features, path: Path) -> Result:
-    with np.load(path) as kept:
-        predictions, told = kept["predictions"], json.loads(str(kept["told"]))
+    kept = read_arrays(path)
+    told = json.loads(str(kept["told"]))
     return Result(
         representation=fit.plan.representation.label,
         is_control=fit.plan.representation.is_control,
         head=fit.spec.head,
         seed=fit.spec.seed,
         share=fit.spec.share,
-        predictions=predictions,
+        predictions=kept["predictions"],
         reads_bp=fit.plan.extractor.input_length,
         numbers=int(np.prod(features.values.shape[1:])),
         bytes=features.bytes,

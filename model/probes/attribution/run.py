@@ -7,7 +7,6 @@ A map is kept as soon as it is known, so that a stopped run goes on.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +20,13 @@ from numpy.typing import NDArray
 from builders.attribution.regions import LETTERS, codes_of
 from builders.extractors.base import MaskedExtractor
 from builders.extractors.sequence import UNKNOWN
-from catalog.runtime.files import write_atomic
 from catalog.runtime.tables import write_table
 from model.probes.attribution.agreement import Map, agreement_table
 from model.probes.attribution.maps import by_base, feature_weight, method_of, standing
 from model.probes.attribution.motifs import Backgrounds, backgrounds_of, differences, effect_rows
 from model.probes.attribution.sequence_model import SequenceModel
 from model.probes.features import FeaturePlan
-from model.probes.kept import load_head
+from model.probes.kept import keep_arrays, load_head, read_arrays
 from model.probes.request import ProbeRequest
 from model.probes.task import Task
 
@@ -154,12 +152,8 @@ def _onehot(sequences: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, NDArray[Any]]:
     """Read arrays that were kept, or make and keep them."""
     if not path.exists():
-        data = io.BytesIO()
-        np.savez_compressed(data, **make())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data.getbuffer())
-    with np.load(path) as found:
-        return {name: found[name] for name in found.files}
+        keep_arrays(path, **make())
+    return read_arrays(path)
 
 
 def _place(out: Path, name: str, *decisive: Any) -> Path:
@@ -221,7 +215,7 @@ def _entropy(
     place = _place(out, f"{plan.name}-entropy", rows.tolist())
     try:
         entropy = _kept(place, make)["values"]
-    except ValueError as error:  # a model without a head, or too few tokens: the other maps are there all the same
+    except ValueError as error:  # such as a model without a head: the other maps are there all the same
         return None, [f"{label} has no map of entropy: {error}"]
     return Map(label, "", "entropy", (np.nanmax(entropy, axis=1, keepdims=True) - entropy)[:, :, None]), []
 

@@ -10,6 +10,7 @@ import torch
 from probe_tasks import planted, request_of
 from safetensors.torch import load_file, save_file
 
+from featurestore.cli.main import main
 from model.probes.features import plan_features
 from model.probes.kept import HeadError, HeadShape, load_head, of_network, save_head
 from model.probes.networks import NETWORKS
@@ -85,6 +86,18 @@ def test_a_file_that_states_another_head_is_refused(
 ) -> None:
     with pytest.raises(HeadError, match=message):
         load_head(changed(saved, tmp_path / "head.safetensors", shape=shape, **tensors))
+
+
+def test_a_damaged_fit_is_named_with_the_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = request_of(tmp_path, planted(rows=40))
+    run_probe(request)
+    damaged = next((request.out / "fits").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    words = [f"--task={request.task}", f"--out={request.out}", "--features=kmer:3", "--fractions=1", "--draws=50"]
+    assert main(["probe", *words, "--device=cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"{damaged} is cut short or damaged" in error
+    assert "Traceback" not in error
 
 
 def test_what_is_no_head_is_refused(saved: Path, tmp_path: Path) -> None:
