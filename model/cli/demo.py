@@ -28,7 +28,8 @@ from model.runs.request import UNTRAINED
 
 CONTEXTS = (51, 101, 251)
 """Bins a window: 209 kb, 414 kb and 1,028 kb."""
-_AT_EVERY_CONTEXT = ("gta-best", "ridge-exponential", "ridge-centre")
+_READS_CONTEXT, _NO_CONTEXT = ("gta-best", "ridge-exponential"), "ridge-centre"
+_AT_EVERY_CONTEXT = (*_READS_CONTEXT, _NO_CONTEXT)
 _AT_THE_LONGEST = ("gta-paper", "gta-no-llm")
 _SHOWN, _CONTROL_MODEL = "gta-best", "gta-no-llm"
 _SHORTER = {"gta-paper": ["--epochs", 5]}
@@ -190,24 +191,26 @@ def _folder(models: Path, model: str, n_bins: int) -> Path:
 
 def _compared(model: str, n_bins: int) -> list[tuple[str, int]]:
     """Say which models, at which context lengths, one is compared with on the same draws."""
-    if n_bins != CONTEXTS[-1] or model not in _AT_EVERY_CONTEXT:
+    if n_bins != CONTEXTS[-1] or model not in _READS_CONTEXT:
         return []
     control = [(_CONTROL_MODEL, n_bins)] if model == _SHOWN else []
     return [*((model, shorter) for shorter in CONTEXTS[:-1]), *control]
 
 
 def _differences(results: list[dict[str, Any]], models: Path) -> list[Paired]:
-    """Give what the runs are ahead by, context length for context length first, then the control."""
-    found = []
-    for row in results:
-        leads = {score["model"]: score["lead"] for score in row["beside"]}
+    """Give what longer contexts are ahead of shorter ones by, then models of that of the TSS's bin, and the control."""
+    contexts, others = [], []
+    for row in (row for row in results if row["n_bins"] == CONTEXTS[-1]):
+        leads = {score["model"]: score["lead"] for score in row["beside"] if score["lead"]["value"] is not None}
         for model, n_bins in _compared(row["model"], row["n_bins"]):
-            lead = leads[str(_folder(models, model, n_bins))]
-            same = f"{model}: {row['n_bins']} - {n_bins} bins"
-            other = f"{row['model']} - {model}"
-            if lead["value"] is not None:
-                found.append((model != row["model"], Paired(same if model == row["model"] else other, **lead)))
-    return [paired for _, paired in sorted(found, key=lambda item: item[0])]
+            if lead := leads.get(str(_folder(models, model, n_bins))):
+                if model == row["model"]:
+                    contexts.append(Paired(f"{model}: {row['n_bins']} - {n_bins} bins", **lead))
+                else:
+                    others.append(Paired(f"{row['model']} - {model}", **lead))
+        if row["model"] in (_SHOWN, _CONTROL_MODEL) and (lead := leads.get(_NO_CONTEXT)):
+            others.append(Paired(f"{row['model']} - {_NO_CONTEXT}", **lead))
+    return contexts + others
 
 
 def _size(path: Path | None) -> int:

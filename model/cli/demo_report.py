@@ -115,9 +115,9 @@ def _facts(report: dict[str, Any]) -> dict[str, str]:
 
 
 _CONTEXT = (
-    "Left: Spearman on held-out genes against the bins read around each TSS. Right: what more context, and the "
-    "language model, add, on the same genes and the same 5,000 draws; where the bar reaches 0 it is grey, and the two "
-    "cannot be told apart. Bars are two standard deviations."
+    "Left: Spearman on held-out genes against the bins read around each TSS. Right: what more context, the bins around "
+    "that of the TSS (which ridge-centre reads alone) and the language model add, on the same genes and the same 5,000 "
+    "draws; where the bar reaches 0 it is grey, and the two cannot be told apart. Bars are two standard deviations."
 )
 _LOCUS = (
     "Features of one gene's window, each channel on its own scale. The line is the TSS, arrows are strands of genes, "

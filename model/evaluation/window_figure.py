@@ -20,7 +20,7 @@ from catalog.genes.frames import Table, as_polars
 from model.evaluation.figures import COLOURS, STYLE
 
 MAX_CHANNELS = 40
-_LANES = 6
+_LANES = 8
 """Rows of gene names, at most."""
 _INCHES_OF_LETTER = 0.055
 """Width of a letter of a gene's name."""
@@ -143,7 +143,7 @@ class _Placed(NamedTuple):
 def _lanes(genes: "Table | None", start: int, end: int) -> list[_Placed]:
     """Put the genes of a window on lanes so that their names do not overlap.
 
-    Where the lanes are full, a gene is drawn without its name, on the last.
+    Where the lanes are full, a gene is drawn without its name, on the first.
     """
     if genes is None:
         return []
@@ -156,7 +156,7 @@ def _lanes(genes: "Table | None", start: int, end: int) -> list[_Placed]:
         half = (len(symbol) + 4) * bp_of_letter / 2
         middle = min(max(tss, start + half), end - half)
         free = [lane for lane in range(_LANES) if taken[lane] <= middle - half]
-        lane = free[0] if free else _LANES - 1
+        lane = free[0] if free else 0
         if free:
             taken[lane] = middle + half
         found.append(_Placed(symbol if free else "", strand, tss, middle, lane))
@@ -169,15 +169,18 @@ _ARROWS = {"+": "{} →", "-": "← {}"}
 def _draw_above(track: Axes, lanes: list[_Placed], marks: Mapping[str, Sequence[int]], above: int) -> None:
     """Draw genes by lane, the first next to the window, and marks below them."""
     low = 0 if not marks else 1
-    for symbol, strand, tss, middle, lane in lanes:
-        text = _ARROWS.get(strand, "{}").format(symbol).strip()
+    for name, strand, tss, middle, lane in lanes:
+        if not name:
+            track.plot([tss / 1e3] * 2, [0, 0.25], color="0.7", linewidth=0.6)
+            continue
+        text = _ARROWS.get(strand, "{}").format(name)
         # Names lie over the lines of genes further up, on white.
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
         track.text(middle / 1e3, lane + low + 0.5, text, fontsize=6.5, ha="center", va="center", bbox=box)
         track.plot([tss / 1e3] * 2, [0, lane + low + 0.5], color="0.7", linewidth=0.6, zorder=0)
-    for (name, positions), colour in zip(marks.items(), (COLOURS[1], COLOURS[4], COLOURS[5]), strict=False):
+    for (what, positions), colour in zip(marks.items(), (COLOURS[1], COLOURS[4], COLOURS[5]), strict=False):
         where = np.asarray(positions, dtype=float) / 1e3
-        track.plot(where, np.full(len(where), 0.4), "v", color=colour, markersize=6, label=name)
+        track.plot(where, np.full(len(where), 0.4), "v", color=colour, markersize=6, label=what)
     track.set(ylim=(0, above), yticks=[])
     track.tick_params(bottom=False, labelbottom=False)
     track.spines[["left", "bottom"]].set_visible(False)

@@ -85,7 +85,7 @@ def test_every_gene_in_the_window_is_drawn_and_no_two_names_overlap(genes: list[
     placed = _lanes(table, 0, SPAN)
     assert sorted(gene.tss for gene in placed) == sorted(tss for _, tss in genes if 0 <= tss < SPAN)
     width = SPAN / 6.6 * 0.055
-    for lane in range(6):
+    for lane in range(8):
         names = sorted((gene.middle, len(gene.name)) for gene in placed if gene.lane == lane and gene.name)
         for (left, left_letters), (right, right_letters) in pairwise(names):
             assert right - left >= (left_letters + right_letters) / 2 * width
