@@ -34,6 +34,7 @@ from model.runs.genes import WindowRecord
 from model.runs.signal_inputs import SignalRecord
 from model.saved_config import current_names, with_defaults
 from model.saved_document import read_document, write_document
+from model.training.loggers import FILES as LOGGED
 from model.training.resume import clear_progress, has_progress, refuse_other
 
 SUBSETS = ("train", "validation", "test")
@@ -284,8 +285,10 @@ def _folders(out: Path) -> list[Path]:
 def _remove(folder: Path) -> None:
     """Remove what runs write, but for a language model, which is written anew, and nothing else that may lie there."""
     clear_progress(folder)
-    for name in (_RUN, DOCUMENT, TENSORS, _SCORED, "metrics.csv"):
-        (folder / name).unlink(missing_ok=True)
-    for part in (folder / _BASELINES, folder / _CONTROLS, folder / "tensorboard", *folder.glob("member-*")):
+    logged = [folder / name for name in LOGGED]
+    for path in (*(folder / name for name in (_RUN, DOCUMENT, TENSORS, _SCORED, "metrics.csv")), *logged):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+    for part in (folder / _BASELINES, folder / _CONTROLS, *logged, *folder.glob("member-*")):
         if part.is_dir():
             shutil.rmtree(part)

@@ -64,8 +64,9 @@ class TrainRequest:
     prefix_cache_dtype: Literal["model", "int8"] = "model"
     """model: the KV cache is kept as the language model computes it; int8: in a half (bf16) or a quarter (fp32) of the
     memory, with a scale for each head of a token."""
-    log: Literal["csv", "tensorboard"] = "csv"
-    """csv: metrics.csv alone; tensorboard: its files too."""
+    log: Literal["csv", "tensorboard", "wandb", "mlflow"] = "csv"
+    """csv: metrics.csv alone; tensorboard: its files too; wandb, mlflow: that service too, as its own variables say
+    (WANDB_MODE=offline, MLFLOW_TRACKING_URI; without the latter, mlflow.db in --out)."""
     baselines: bool = True
     """Fit the mean and ridge regressions on the same split (and baselines that plug-ins register)."""
     controls: bool = False

@@ -33,7 +33,7 @@ from model.runs.request import UNTRAINED, TrainRequest
 from model.runs.settings import split_settings
 from model.runs.signals import signals_of
 from model.training.config import WITHOUT_EFFECT, TrainConfig
-from model.training.fit import require_log
+from model.training.loggers import require_log
 from model.training.resume import digest_of, identity_record
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from model.saved_config import from_json
 
-Log = Literal["csv", "tensorboard"]
+Log = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Schedule = Literal["one-cycle", "cosine", "constant"]
 Optimiser = Literal["adam", "adamw"]
 
@@ -71,7 +71,8 @@ class TrainConfig:
     autocast: bool = False
     """Compute in bfloat16 while training, where torch's autocast allows; what is learned stays float32."""
     log: Log = "csv"
-    """`metrics.csv` alone (`csv`), or TensorBoard's files too (`tensorboard`)."""
+    """`metrics.csv` alone (`csv`), or also TensorBoard's files (`tensorboard`), Weights & Biases (`wandb`) or MLflow
+    (`mlflow`)."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {
         "rates": "learning_rate_multipliers",

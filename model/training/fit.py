@@ -6,7 +6,6 @@ Belongs here: one training from its start, or from where it was stopped, to its 
 """
 
 import contextlib
-import importlib.util
 import logging
 import signal
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from model.networks.base import ExpressionModel
 from model.training.config import WITHOUT_EFFECT, TrainConfig
 from model.training.epoch_module import EpochModule, trains_by_epochs
 from model.training.lightning_module import EpochCheckpoint, ExpressionModule, best_epoch, make_optimiser, write_metrics
+from model.training.loggers import close_loggers, open_loggers
 from model.training.micro_batch import find_micro_batch, looks_across_genes
 from model.training.pretraining import pretrain_alignment, require_alignment
 from model.training.report import Epoch, FitReport
@@ -70,7 +70,7 @@ def fit(
     OtherTraining
         If the folder holds the state of another training.
     ModuleNotFoundError
-        If `config.log` is `tensorboard` and that package is not installed.
+        If the package that `config.log` asks for is not installed.
     """
     config = config.of_genes(len(train))
     device = choose_device(config.device)
@@ -136,26 +136,33 @@ def _best_and_epochs(
     announces = _announces(out)
     if announces and out is not None and has_progress(out):
         print(_resumed(out, before, config), file=sys.stderr, flush=True)
-    if before is not None:
-        model.load_own_state(before.model)
-    else:
-        standardise(model, train, config.batch_size)
-        model.prepare(data_loader(train, batch_size=config.batch_size), seed=config.seed)
-        if config.pretrain_steps:
-            pretrain_alignment(
-                model,
-                train,
-                steps=config.pretrain_steps,
-                learning_rate=config.learning_rate,
-                seed=config.seed,
-                device=device,
-            )
     with contextlib.ExitStack() as stack:
+        loggers = open_loggers(config, out)  # before the first long step, since they may refuse
+        stack.callback(close_loggers, loggers)
+        if before is not None:
+            model.load_own_state(before.model)
+        else:
+            _begin(model, train, config, device)
         folder = out
         if folder is None and config.devices > 1:
             # Processes of several devices hand back what they learned in a folder.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return _train(model, train, validation, config, device, folder, identity, before, announces=announces)
+        return _train(model, train, validation, config, device, folder, identity, before, loggers, announces=announces)
+
+
+def _begin(model: ExpressionModel, train: GeneDataset, config: TrainConfig, device: torch.device) -> None:
+    """Do what comes before the first epoch."""
+    standardise(model, train, config.batch_size)
+    model.prepare(data_loader(train, batch_size=config.batch_size), seed=config.seed)
+    if config.pretrain_steps:
+        pretrain_alignment(
+            model,
+            train,
+            steps=config.pretrain_steps,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+            device=device,
+        )
 
 
 def _announces(out: Path | None) -> bool:
@@ -184,6 +191,7 @@ def _train(
     folder: Path | None,
     identity: dict[str, Any],
     before: Progress | None,
+    loggers: list[Logger],
     *,
     announces: bool,
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
@@ -205,7 +213,7 @@ def _train(
             gradient_clip_val=None if by_epochs else config.gradient_clip_norm,
             accumulate_grad_batches=config.parts_of_batch,
             callbacks=[each_epoch],
-            logger=_loggers(config, folder),
+            logger=loggers,
             # Ours is tensors and JSON; Lightning's is a pickle, with the frozen model in it.
             enable_checkpointing=False,
             enable_progress_bar=sys.stderr.isatty(),
@@ -266,25 +274,6 @@ def _strategy(device: torch.device, config: TrainConfig) -> Any:
         return "auto"
     # Spawned, not the script run again: a training may be called from anywhere, and a store does not survive a fork.
     return DDPStrategy(start_method="spawn", process_group_backend="nccl" if device.type == "cuda" else "gloo")
-
-
-def _loggers(config: TrainConfig, folder: Path | None) -> list[Logger]:
-    if config.log == "csv" or folder is None:
-        return []
-    require_log(config)
-    return [TensorBoardLogger(folder, name="", version="tensorboard")]
-
-
-def require_log(config: TrainConfig) -> None:
-    """Refuse, with a ModuleNotFoundError, a log whose library is not installed."""
-    if config.log == "tensorboard" and not any(
-        importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")
-    ):
-        raise ModuleNotFoundError(
-            "TensorBoard's files are written by the package tensorboard, which is not installed: pip install "
-            'tensorboard, or take `log="csv"`',
-            name="tensorboard",
-        )
 
 
 @torch.no_grad()

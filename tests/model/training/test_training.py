@@ -453,7 +453,7 @@ def test_tensorboards_log_without_the_package_says_how_to_get_it(tmp_path: Path)
         pytest.param({"schedule": "linear"}, "'one-cycle', 'cosine', 'constant'", id="unknown schedule"),
         pytest.param({"optimiser": "sgd"}, "'adam', 'adamw'", id="unknown optimiser"),
         pytest.param({"gradient_clip_norm": 0.0}, "None for no clipping", id="gradients cut to nothing"),
-        pytest.param({"log": "wandb"}, "'csv', 'tensorboard'", id="unknown log"),
+        pytest.param({"log": "neptune"}, "'csv', 'tensorboard', 'wandb', 'mlflow'", id="unknown log"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None:
