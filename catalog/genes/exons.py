@@ -53,8 +53,8 @@ def has_gene_models(path: str | os.PathLike[str]) -> bool:
 def read_gene_models(path: str | os.PathLike[str]) -> pl.DataFrame:
     """Read the extent, exons and coding sequence of each gene of an annotation, of all its transcripts together.
 
-    Stretches that overlap or adjoin are merged; those outside the extent of their gene are left out. About 20 µs a row:
-    a minute for GENCODE.
+    Stretches that overlap or adjoin are merged; those outside the extent of their gene are left out. About 30 µs an
+    exon or CDS row.
 
     Returns
     -------
@@ -70,7 +70,8 @@ def read_gene_models(path: str | os.PathLike[str]) -> pl.DataFrame:
     if kind not in ("gtf", "gff3"):
         raise TableError(f"{path} is a table of format {kind}, which has no exons; take a GTF or GFF3")
     rows = _gtf_rows(path) if kind == "gtf" else _gff3_rows(path)
-    found = pl.DataFrame(rows, schema=MODEL_SCHEMA, orient="row").with_columns(plain_ids("gene_id"))
+    distinct = list(dict.fromkeys(rows))  # transcripts of a gene share most exons
+    found = pl.DataFrame(distinct, schema=MODEL_SCHEMA, orient="row").with_columns(plain_ids("gene_id"))
     genes = found.filter(pl.col("part") == "gene").unique("gene_id", keep="first", maintain_order=True)
     extent = genes.select("gene_id", first="start", last="end")
     inside = (

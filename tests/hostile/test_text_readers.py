@@ -16,6 +16,7 @@ from catalog.assembly import AssemblyMismatch
 from catalog.expression.promoters import read_peaks, read_quantification
 from catalog.expression.targets import median_over_samples, read_samples, read_targets
 from catalog.genes.anchors import read_anchors
+from catalog.genes.exons import read_gene_models
 from catalog.genes.lifting import lift_positions, open_chain
 from catalog.genes.table import GENE_SCHEMA, read_genes
 from catalog.ncbi.annotations import ANNOTATION_SCHEMA, add_summaries, read_annotations
@@ -115,6 +116,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "peaks": read_peaks,
     "quantification": _quantified,
     "gene list": read_gene_list,
+    "gene models": read_gene_models,
     "predictions": lambda path: read_predictions([path]),
     "any table": read_table,
     **{

@@ -87,11 +87,26 @@ def test_a_step_of_the_slider_asks_for_new_chunks_only(page: Any, server: RangeS
     assert server.asked == []
 
 
-def test_the_png_has_the_pixels_of_the_picture(page: Any, server: RangeServer) -> None:
-    opened(page, f"{server.url}/?set=motif&at=chr2:5&bins=101")
+def png(page: Any) -> Any:
+    """Download the picture, and decode it: `(height, width, 4)` from 0 to 255."""
     with page.expect_download() as saved:
         page.click("text=PNG")
-    saved_pixels = np.rint(255 * image.imread(saved.value.path(), format="png")).astype(int)
+    return np.rint(255 * image.imread(saved.value.path(), format="png")).astype(int)
+
+
+def test_the_png_of_selected_bins_has_those_alone(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr2:5&bins=101")
+    coloured = np.ptp(png(page)[..., :3], axis=-1) > 30
+    assert coloured.any()
+    opened(page, f"{server.url}/?set=motif&at=chr2:5&bins=101&select=-500_-100")
+    assert page.inner_text("#panels button >> nth=1").startswith("PNG of 40 selected")
+    outside = np.ptp(png(page)[..., :3], axis=-1) > 30
+    assert not outside.any()
+
+
+def test_the_png_has_the_pixels_of_the_picture(page: Any, server: RangeServer) -> None:
+    opened(page, f"{server.url}/?set=motif&at=chr2:5&bins=101")
+    saved_pixels = png(page)
     seen = page.evaluate(
         "c => [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]",
         page.query_selector("canvas"),
@@ -275,6 +290,18 @@ def test_a_damaged_description_is_named(page: Any, built: Path, tmp_path: Path) 
     with serve(folder) as served:
         opened(page, served.url)
         assert "explorer.json is damaged" in problem(page)
+
+
+def test_a_description_of_before_overlays_is_read(page: Any, built: Path, tmp_path: Path) -> None:
+    folder = copied(built, tmp_path)
+    document = json.loads((folder / EXPLORER).read_text())
+    for one in document["sets"]:
+        assert one.pop("overlays") == []
+    (folder / EXPLORER).write_text(json.dumps(document))
+    with serve(folder) as served:
+        opened(page, f"{served.url}/?set=motif&at=MYC")
+        assert page.is_hidden("#problem")
+        assert page.query_selector("canvas") is not None
 
 
 def test_21_907_channels_are_shown_some_at_a_time_and_found_by_name(page: Any, tmp_path: Path) -> None:

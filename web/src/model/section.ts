@@ -48,7 +48,7 @@ export class ModelSection {
   }
 
   redraw(): void {
-    for (const [canvas, picture] of this.pictures) draw(canvas, picture, all(picture), { selected: undefined });
+    for (const [canvas, picture] of this.pictures) draw(canvas, picture, all(picture), {});
   }
 
   private take(): Place | undefined {
