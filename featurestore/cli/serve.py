@@ -24,7 +24,7 @@ def serve(
     stores: Annotated[
         list[str],
         typer.Argument(
-            metavar="STORE...",
+            metavar="STORE",
             help="Stores: local paths or URLs. NAME=STORE gives one another name than that of its folder.",
         ),
     ],

@@ -47,7 +47,7 @@ places = st.sampled_from(sorted(LENGTHS)).flatmap(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(places, min_size=1, max_size=40), st.integers(1, 70), st.sampled_from(["half", "bytes"]))
 def test_windows_are_those_of_the_store_however_many_requests_they_take(
     remote: RemoteStore, store: Store, wanted: list[tuple[str, int]], n_bins: int, name: str

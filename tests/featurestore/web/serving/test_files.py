@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import client_of
 from starlette.testclient import TestClient
@@ -81,6 +81,7 @@ def test_a_key_that_is_served_has_no_part_that_leads_elsewhere(key: str) -> None
     assert not is_served(key) or key.split("/")[0].isascii()
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_a_range_of_an_object_is_that_part_of_it(client: TestClient, store: Store, first: int, last: int) -> None:
     data = store.objects.get(SHARD)

@@ -1,6 +1,7 @@
 """`featurestore serve` as a process of its own: what it prints, the lines of docs/api.md, how it stops."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkout import ROOT
 
+import featurestore
 from catalog import Channel, Grid
 from featurestore.cli.main import main
 from featurestore.format.layout import ContigLayout
@@ -44,23 +47,34 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.fixture(scope="module")
-def url(store: Store) -> Iterator[str]:
-    """Start a server on a free port; stopped by SIGTERM, it ends well."""
-    genes = Path(store.url).parent / "genes.tsv"
-    words = ["serve", store.url, "--genes", str(genes), "--port", "0"]
-    command = [sys.executable, "-c", "import featurestore_command as one; raise SystemExit(one.main())", *words]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def started(*words: str, **environment: str) -> Iterator[str]:
+    """Run the command on a free port; stopped by SIGTERM, it ends well."""
+    code = "import featurestore_command as one; raise SystemExit(one.main())"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", *words, "--port", "0"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert server.stdout is not None
     said = server.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+/", said)
+    found = re.search(r"http://[^/]+:(\d+)/", said)
     assert found, (said, server.communicate(timeout=10))
     try:
-        yield found[0]
+        yield f"http://127.0.0.1:{found[1]}/"
     finally:
         server.send_signal(signal.SIGTERM)
         out, err = server.communicate(timeout=20)
         assert (server.returncode, out, err) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def url(store: Store) -> Iterator[str]:
+    with started(store.url, "--genes", str(Path(store.url).parent / "genes.tsv")) as url:
+        yield url
 
 
 def test_a_process_serves_the_windows_of_the_store(url: str, store: Store) -> None:
@@ -111,6 +125,15 @@ def test_another_address_than_loopback_needs_a_token(store: Store, capsys: pytes
     said = capsys.readouterr().err
     assert "FEATURESTORE_TOKEN" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_with_a_token_it_listens_to_others_and_answers_those_who_have_it(store: Store) -> None:
+    with started(store.url, "--host", "0.0.0.0", FEATURESTORE_TOKEN="s3cret") as url:
+        with pytest.raises(PermissionError, match="storage_options="):
+            featurestore.open(url)
+        found = featurestore.open(url, storage_options={"token": "s3cret"})["motif"].window("chr1", 2000, n_bins=9)
+    np.testing.assert_array_equal(found.values, store["motif"].window("chr1", 2000, n_bins=9).values)
 
 
 def test_a_dry_run_says_what_would_be_served(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

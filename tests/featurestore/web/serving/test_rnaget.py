@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import client_of
 from starlette.testclient import TestClient
@@ -31,6 +31,7 @@ def client(store: Store) -> Iterator[TestClient]:
         yield client
 
 
+@settings(max_examples=40)
 @given(st.integers(0, LENGTH - 1), st.integers(1, 60))
 def test_every_base_has_the_value_of_its_bin_and_nan_where_it_was_never_built(
     client: TestClient, store: Store, start: int, length: int

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import body_of, client_of, values_in
 from starlette.testclient import TestClient
@@ -55,6 +55,7 @@ places = st.sampled_from(sorted(LENGTHS)).flatmap(
 )
 
 
+@settings(max_examples=60)
 @given(
     places=st.lists(places, min_size=1, max_size=4),
     bins=st.integers(1, 70),
@@ -229,6 +230,7 @@ def test_the_tag_is_made_of_the_hashes_in_the_commit_records(store: Store, tmp_p
         assert one.get(path).headers["etag"] == other.get(path).headers["etag"]
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_a_range_of_a_reply_is_that_part_of_it(client: TestClient, first: int, last: int) -> None:
     path, headers = "/v1/window?set=half&at=chr1:200&bins=60", {"Accept": NPY, "Accept-Encoding": "identity"}
