@@ -181,14 +181,19 @@ def seal(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a finished store, then write its consolidated metadata, README.md, catalog.json, croissant.json,
-    explorer.json and last MANIFEST.json, with one top hash.
+    """Verify a finished store, then write its consolidated metadata, coordinates, README.md, catalog.json,
+    croissant.json, explorer.json and last MANIFEST.json, with one top hash.
     """
     opened = open_store(store)
     with bar("verify", unit="shards") as advance:
         manifest, was_sealed = seal_store(opened, crc=crc, partial=partial, progress=advance)
     if as_json:
-        print(json.dumps(manifest.model_dump(mode="json", exclude={"objects"}) | {"was_sealed": was_sealed}, indent=1))
+        print(
+            json.dumps(
+                manifest.model_dump(mode="json", exclude={"objects", "hashed_as"}) | {"was_sealed": was_sealed},
+                indent=1,
+            )
+        )
         return
     print(
         f"{'was sealed already' if was_sealed else 'sealed'}: {len(manifest.objects)} objects, "

@@ -6,6 +6,7 @@ Belongs here: pure functions. Does not: any reading or writing.
     features/<set>/zarr.json                         the feature set
     features/<set>/{channel,offset}                  coordinates; in xarray's DataTree every contig inherits `channel`
     features/<set>/<contig>/values                   (phase, bin, channel); NaN where nothing was built, 255 if uint8
+    features/<set>/<contig>/{phase,bin,channel}      coordinates for plain xarray; by `seal` (`format.coordinates`)
     anchored/<set>/<anchors>/zarr.json               which anchors, how many bins around each
     anchored/<set>/<anchors>/{anchor,contig,...}     coordinates: the table of anchors
     anchored/<set>/<anchors>/values                  (anchor, bin, channel)

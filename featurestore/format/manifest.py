@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from catalog.runtime.documents import parse_json
 from featurestore.format import layout
+from featurestore.format.coordinates import is_coordinate, without_coordinates
 from featurestore.format.declarations import DECLARED
 from featurestore.format.metadata import (
     DIGEST,
@@ -57,6 +58,11 @@ class SealedObject(NamedTuple):
     sha256: str
 
 
+def sealed_as(data: bytes) -> SealedObject:
+    """Measure an object: its size and sha256."""
+    return SealedObject(len(data), hashlib.sha256(data).hexdigest())
+
+
 class Manifest(BaseModel):
     """The contents of a sealed store."""
 
@@ -76,16 +82,19 @@ class Manifest(BaseModel):
     objects: dict[str, SealedObject]
     """Every object, by key, except this one and `croissant.json`, which names this one's sha256 and holds its own
     digest; failure notes are not listed."""
+    hashed_as: dict[str, SealedObject] = Field(default_factory=dict)
+    """Documents of groups as they are without coordinates, which the top hash takes in the place of those listed."""
 
     @model_validator(mode="after")
     def _hash_is_that_of_the_objects(self) -> "Manifest":
-        if self.top_hash != top_hash(self.objects):
+        if self.top_hash != top_hash({**self.objects, **self.hashed_as}):
             raise ValueError("its top hash is not that of the objects that it lists")
         return self
 
     def to_json(self) -> bytes:
         """Encode the manifest, with a digest of itself."""
-        return _encoded(signed(self.model_dump(mode="json")))
+        # Written only where there are coordinates, so that a manifest without is that of earlier versions.
+        return _encoded(signed(self.model_dump(mode="json", exclude=None if self.hashed_as else {"hashed_as"})))
 
 
 def _encoded(document: Mapping[str, object]) -> bytes:
@@ -98,12 +107,13 @@ def top_hash(objects: Mapping[str, SealedObject]) -> str:
     It is the sha256, in hexadecimal digits, of one line an object, in the order of their keys:
     `key <tab> size <tab> sha256 <newline>`. Contents are the shards, all metadata and the anchored arrays. Commit
     records and declarations are left out: they hold times, names of machines and the order of the build.
-    So are the cards, which name this hash.
+    So are the cards, which name this hash, and coordinates, which follow from the metadata: the documents of groups
+    that list coordinates are hashed as they are without (`Manifest.hashed_as`).
     """
     lines = (
         f"{key}\t{size}\t{sha256}\n"
         for key, (size, sha256) in sorted(objects.items())
-        if not key.startswith(HISTORY) and key not in CARDS
+        if not key.startswith(HISTORY) and key not in CARDS and not is_coordinate(key)
     )
     digest = hashlib.sha256()
     for line in lines:
@@ -139,10 +149,11 @@ def read_manifest(objects: Objects) -> Manifest | None:
 
 
 def unseal(objects: Objects) -> None:
-    """Unseal, before anything changes: remove the manifest first, then the cards and consolidated metadata.
+    """Unseal, before anything changes: remove the manifest, then the cards, consolidated metadata and coordinates.
 
     Idempotent; two requests for a store that is not sealed. The root comes last, as it comes first in sealing: while it
-    is consolidated, an interrupted unsealing can be recognised and completed.
+    is consolidated, an interrupted unsealing can be recognised and completed. At no moment a document lists a
+    coordinate that is not there.
     """
     objects.delete(MANIFEST)
     if not is_sealed_in_part(objects):
@@ -150,7 +161,9 @@ def unseal(objects: Objects) -> None:
     for card in CARDS:
         if card != README or not has_foreign_readme(objects):
             objects.delete(card)
-    keys = [key for key, _ in objects.walk("") if key.endswith(f"/{GROUP}")]
+    keys = [key for key, _ in objects.walk("")]
+    coordinates = [key for key in keys if is_coordinate(key)]
+    documents = [key for key in keys if key.endswith(f"/{GROUP}") and not is_coordinate(key)]
 
     def strip(key: str) -> None:
         data = objects.get(key)
@@ -158,7 +171,11 @@ def unseal(objects: Objects) -> None:
             objects.put(key, without_consolidated(data))
 
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        list(pool.map(strip, keys))
+        list(pool.map(strip, documents))
+        if coordinates:
+            objects.put(GROUP, without_coordinates(GROUP, objects.get(GROUP)))
+        list(pool.map(objects.delete, [key for key in coordinates if key.endswith(GROUP)]))
+        list(pool.map(objects.delete, [key for key in coordinates if not key.endswith(GROUP)]))
     strip(GROUP)
 
 

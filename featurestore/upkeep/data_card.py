@@ -14,6 +14,7 @@ from catalog.registry import KnownSet, StoreSummary
 from catalog.value_type import value_type
 from featurestore.display import percent
 from featurestore.format import layout
+from featurestore.format.coordinates import contigs_with_coordinates
 from featurestore.format.manifest import CATALOG, MANIFEST, MARK
 
 PLACE = "PATH_OR_URL"
@@ -76,7 +77,7 @@ def data_card(
         *_anchored(summary.feature_sets),
         *_overlays(summary.feature_sets),
         "## Reading it",
-        *_examples(summary.feature_sets, lengths),
+        *_examples(summary.feature_sets, {item.name: item for item in described}, lengths),
         f"{_never_built(summary.feature_sets)} stands where nothing was built.",
         "## Channels",
     ]
@@ -133,7 +134,9 @@ def _overlays(sets: Iterable[KnownSet]) -> list[str]:
     return [about, _table(("feature set", "overlay"), rows)] if rows else []
 
 
-def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _examples(
+    sets: Sequence[KnownSet], described: Mapping[str, FeatureSet], lengths: Mapping[str, Mapping[str, int]]
+) -> list[str]:
     gridded = next((item.name for item in sets if lengths[item.name]), None)
     if gridded is not None:
         contig, length = next(iter(lengths[gridded].items()))
@@ -149,6 +152,7 @@ def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]
                 "import xarray",
                 f'contig = xarray.open_zarr("{PLACE}", group="{layout.contig_path(gridded, contig)}")',
                 'first = contig["values"][0, :251].to_numpy()',
+                *_selection(described[gridded], contig, lengths[gridded]),
             ),
         ]
     anchored = next((item for item in sets if item.anchors), None)
@@ -170,6 +174,15 @@ def _examples(sets: Sequence[KnownSet], lengths: Mapping[str, Mapping[str, int]]
             'first = anchors["values"][0].to_numpy()',
         ),
     ]
+
+
+def _selection(described: FeatureSet, contig: str, lengths: Mapping[str, int]) -> list[str]:
+    """Give the line that selects by label, if the contig has coordinates."""
+    if contig not in contigs_with_coordinates(described, lengths):
+        return []
+    phase, channel = described.offsets[0], _literal(described.channel_names[0])
+    region = f"slice(0, {min(lengths[contig], 1_000_000):_})"
+    return [f'named = contig["values"].sel(phase={phase}, channel={channel}, bin={region})  # positions in bp']
 
 
 def _channels(described: FeatureSet) -> list[str]:

@@ -3,13 +3,12 @@
 Belongs here: that, and the digests of objects. Does not: what they should be (`featurestore.upkeep.verify`).
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from featurestore.format.manifest import SealedObject
+from featurestore.format.manifest import SealedObject, sealed_as
 from featurestore.objects.objects import Objects
 
 REQUESTS_AT_ONCE = 16
@@ -23,8 +22,7 @@ def sha256_of(
     """Compute size and sha256 of objects, several concurrently, in the order of the keys."""
 
     def read(key: str) -> tuple[str, SealedObject]:
-        data = objects.get(key)
-        return key, SealedObject(len(data), hashlib.sha256(data).hexdigest())
+        return key, sealed_as(objects.get(key))
 
     return in_order(read, keys, threads=threads)
 

@@ -18,6 +18,7 @@ from featurestore.anchored.reader import read_table
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
 from featurestore.format.commits import Commit, DamagedRecord, NotBuilt
+from featurestore.format.coordinates import is_coordinate, without_coordinates
 from featurestore.format.declarations import DECLARED, DeclarationLog, NotAStore, number_of
 from featurestore.format.layout import ArrayLayout, ContigLayout
 from featurestore.format.manifest import (
@@ -32,6 +33,7 @@ from featurestore.format.manifest import (
     DamagedManifest,
     Manifest,
     SealedObject,
+    sealed_as,
 )
 from featurestore.format.metadata import GROUP, consolidated, root_documents, set_documents
 from featurestore.objects.errors import LinkInStore
@@ -128,6 +130,8 @@ class _Verifier:
             self._compare_with_manifest(self._manifest)
         self._name_links()
         known = {*self.found.objects, *self.found.orphans, *self._passed_over, *_WRITTEN_LAST}
+        # Sealed, a store has the coordinates that its manifest lists; else those of a sealing that was stopped.
+        known |= self._manifest.objects.keys() if self._manifest else set(filter(is_coordinate, self._listing))
         unknown = self._listing.keys() - known - {fault.where for fault in self.found.faults}
         self.found.strangers = sorted(key for key in unknown if not key.startswith(_OF_OTHERS))
 
@@ -280,7 +284,7 @@ class _Verifier:
             self._fault(key, "is not there", _WRITES, write=expected[key])
         there = [key for key in expected if key in self._listing]
         for key, data in zip(there, in_order(self._objects.get, there, threads=REQUESTS_AT_ONCE), strict=True):
-            found = SealedObject(len(data), hashlib.sha256(data).hexdigest())
+            found = sealed_as(data)
             if self._is_right(key, data, found):
                 self.found.objects[key] = found
             else:
@@ -288,10 +292,11 @@ class _Verifier:
 
     def _is_right(self, key: str, data: bytes, found: SealedObject) -> bool:
         sealed = self._manifest.objects.get(key) if self._manifest else None
-        if sealed is not None:
-            return found == sealed
+        if sealed is not None and self._manifest is not None:
+            hashed = self._manifest.hashed_as.get(key)
+            return found == sealed and (hashed is None or hashed == sealed_as(without_coordinates(key, data)))
         # After an interrupted sealing, some groups are consolidated and some are not.
-        return data == self.found.documents[key] or data == self._consolidated.get(key)
+        return data == self.found.documents[key] or without_coordinates(key, data) == self._consolidated.get(key)
 
     @cached_property
     def _consolidated(self) -> dict[str, bytes]:
@@ -389,7 +394,7 @@ class _Verifier:
 
     def _not_as_sealed(self, key: str) -> None:
         what = f"is not what {MANIFEST} says" if key in self._listing else f"is in {MANIFEST}, but not there"
-        if key in CARDS:
+        if key in CARDS or is_coordinate(key):
             self._fault(key, what, _WRITES_CARD, MANIFEST, key)
         else:
             self._fault(key, what, _UNSEALS, MANIFEST)

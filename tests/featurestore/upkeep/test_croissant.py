@@ -90,7 +90,8 @@ def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     exec(plain.replace(PLACE, str(tmp_path)), names)
     assert names["window"].shape == (251, 3)
     np.testing.assert_array_equal(names["first"][:2], values_of(feature_set_of(GRID), 40, 0)[:2])
-    assert len(ours.splitlines()) == len(plain.splitlines()) == 3
+    np.testing.assert_array_equal(names["named"].to_numpy(), values_of(feature_set_of(GRID), 40, 0)[:3, 0])
+    assert (len(ours.splitlines()), len(plain.splitlines())) == (3, 4)
 
 
 # Licence and citation
