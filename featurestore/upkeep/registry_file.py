@@ -29,7 +29,6 @@ from catalog.runtime.locations import absolute, local_path
 from featurestore.anchored.declare import anchored_names, read_anchored
 from featurestore.anchored.layout import AnchorLayout
 from featurestore.format import layout
-from featurestore.format.coordinates import is_coordinate
 from featurestore.format.layout import ContigLayout
 from featurestore.format.manifest import CARDS, HISTORY, MANIFEST
 from featurestore.format.metadata import GROUP
@@ -107,11 +106,7 @@ def summarise(
         Its objects, by key (bytes).
     """
     beside = (*HISTORY, f"{layout.FAILURES}/")
-    counted = [
-        size
-        for key, size in sizes.items()
-        if key not in (MANIFEST, *CARDS) and not key.startswith(beside) and not is_coordinate(key)
-    ]
+    counted = [size for key, size in sizes.items() if key not in (MANIFEST, *CARDS) and not key.startswith(beside)]
     return StoreSummary(
         assembly=store.assembly.name,
         assembly_digest=store.assembly.digest,
