@@ -14,6 +14,7 @@ out: stores of equal values have an equal hash, with or without them.
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import zarr
@@ -119,7 +120,7 @@ def without_coordinates(key: str, data: bytes) -> bytes:
     return json.dumps(document, indent=2).encode() if extra else data  # as zarr writes it
 
 
-def _add(group: "zarr.Group", name: str, values: "np.typing.NDArray[np.generic]", attributes: dict[str, str]) -> None:
+def _add(group: "zarr.Group", name: str, values: "np.typing.NDArray[np.generic]", attributes: dict[str, Any]) -> None:
     array = group.create_array(
         name,
         shape=values.shape,
