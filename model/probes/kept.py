@@ -70,6 +70,10 @@ class HeadShape:
     """Of a network, as in its recipe."""
     reduce: int | None = None
 
+    def network(self) -> nn.Module:
+        """Make the layers of a network, with first weights."""
+        return NETWORKS[self.head](self.channels, self.pieces, self.targets, width=self.width, reduce=self.reduce)
+
 
 class ProbeHead(nn.Module):
     """A fitted head: features `(rows, pieces, channels)` to `(rows, targets)`, in units of the targets or log-odds."""
@@ -201,9 +205,6 @@ def _empty(shape: HeadShape, path: Path) -> nn.Module:
         with torch.device("meta"):
             if shape.head not in NETWORKS:
                 return _Affine(shape.pieces * shape.channels, shape.targets)
-            network = NETWORKS[shape.head](
-                shape.channels, shape.pieces, shape.targets, width=shape.width, reduce=shape.reduce
-            )
-            return _Scaled(network, shape.targets)
+            return _Scaled(shape.network(), shape.targets)
     except (RuntimeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise HeadError(f"{path} states a {shape.head} that cannot be made ({error}); fit it again") from error

@@ -26,7 +26,17 @@ from catalog.runtime.tables import write_table
 from model.probes.attribution.figures import attribution_html
 from model.probes.attribution.run import Explained, explain, require_explicable
 from model.probes.features import FeaturePlan, Features, plan_features
-from model.probes.heads import DEVIATIONS, Fitted, HeadSpec, form_of, is_random, require_pieces, require_suited, some_of
+from model.probes.heads import (
+    DEVIATIONS,
+    Fitted,
+    HeadSpec,
+    form_of,
+    is_random,
+    require_pieces,
+    require_suited,
+    some_of,
+    version_of,
+)
 from model.probes.kept import keep_arrays, read_arrays, save_head
 from model.probes.representations import representations
 from model.probes.request import Preset, ProbeRequest
@@ -63,6 +73,8 @@ class Fit(NamedTuple):
     def digest(self) -> str:
         """What decides it, in short."""
         decisive = [self.plan.name, self.spec.head, self.spec.preset, self.spec.seed, self.spec.share]
+        if (version := version_of(self.spec.head)) > 1:  # those of the first have none in their name
+            decisive.append(version)
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:24]
 
     def found_in(self, out: Path) -> Path:

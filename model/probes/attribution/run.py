@@ -92,31 +92,9 @@ def explain(
 ) -> Attributions:
     """Make all maps and effects of motifs, and write `agreement.tsv` and `importance.tsv`."""
     rows = highest(task)[: request.explain]
-    shuffles = backgrounds_of(
-        task.sequences, highest(task), count=request.backgrounds if request.motifs else 0, length=task.length
-    )
-    maps, effects, notes = [], [], []
-    entropies: dict[str, Map | None] = {}
-    for one in heads:
-        model = SequenceModel(one.plan, load_head(one.file))
-        label = one.plan.representation.label
-        if len(rows):
-            maps.append(_map(one, model, rows, out, progress=progress, stage=stage))
-            if label not in entropies:
-                entropies[label], note = _entropy(one.plan, rows, out, progress=progress, stage=stage)
-                notes += note
-            if (entropy := entropies[label]) is not None and one.plan.form == "along":
-                maps.append(_product(one, model, rows, entropy))
-        if request.motifs:
-            stage(f"motifs in {len(shuffles.rows):,} shuffles: {one.head} on {label}")
-            found = _effects(one, model, shuffles, request.motifs, out)
-            effects += [
-                {"representation": label, "head": one.head} | row
-                for row in effect_rows(found, request.motifs, task.target_names)
-            ]
-    maps += [entropy for entropy in entropies.values() if entropy is not None]
+    maps, notes = _maps(heads, rows, out, progress=progress, stage=stage) if len(rows) else ([], [])
     agreement = agreement_table(maps, task.target_names)
-    importance = pl.DataFrame(effects, infer_schema_length=None)
+    importance = _importance(heads, task, request, out, stage=stage) if request.motifs else pl.DataFrame()
     for table, name in ((agreement, "agreement.tsv"), (importance, "importance.tsv")):
         if table.height:
             write_table(table, out / name)
@@ -127,6 +105,45 @@ def explain(
         importance=importance,
         notes=tuple(notes),
     )
+
+
+def _maps(
+    heads: Sequence[Explained],
+    rows: NDArray[np.int64],
+    out: Path,
+    *,
+    progress: Progress | None,
+    stage: Callable[[str], None],
+) -> tuple[list[Map], list[str]]:
+    """Make the maps of all heads, then those of entropy; and what to note of them."""
+    maps, notes = [], []
+    entropies: dict[str, Map | None] = {}
+    for one in heads:
+        model, label = SequenceModel(one.plan, load_head(one.file)), one.plan.representation.label
+        maps.append(_map(one, model, rows, out, progress=progress, stage=stage))
+        if label not in entropies:
+            entropies[label], note = _entropy(one.plan, rows, out, progress=progress, stage=stage)
+            notes += note
+        if (entropy := entropies[label]) is not None and one.plan.form == "along":
+            maps.append(_product(one, model, rows, entropy))
+    return maps + [entropy for entropy in entropies.values() if entropy is not None], notes
+
+
+def _importance(
+    heads: Sequence[Explained], task: Task, request: ProbeRequest, out: Path, *, stage: Callable[[str], None]
+) -> pl.DataFrame:
+    """Put motifs into the same shuffles for all heads: a row a head, motif and target."""
+    motifs = request.motifs or ()
+    shuffles = backgrounds_of(task.sequences, highest(task), count=request.backgrounds, length=task.length)
+    table = []
+    for one in heads:
+        label = one.plan.representation.label
+        stage(f"motifs in {request.backgrounds:,} shuffles: {one.head} on {label}")
+        found = _effects(one, SequenceModel(one.plan, load_head(one.file)), shuffles, motifs, out)
+        table += [
+            {"representation": label, "head": one.head} | row for row in effect_rows(found, motifs, task.target_names)
+        ]
+    return pl.DataFrame(table, infer_schema_length=None)
 
 
 def _with_context(task: Task, rows: NDArray[np.int64], context_bp: int) -> NDArray[np.uint8]:

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from model.probes.heads import recipe_of
 from model.probes.linear import fit_linear
 from model.probes.networks import NETWORKS
-from model.probes.neural import Recipe, fit_network
+from model.probes.neural import Recipe, _Fit, fit_network
 from model.probes.results.scores import aupr, auroc
 
 RNG = np.random.default_rng(0)
@@ -79,6 +81,24 @@ def test_each_network_gives_a_number_a_target_and_learns(head: str) -> None:
     ]
     assert losses[1][0](rows[:7]).shape == (7, 2)
     assert losses[1][1] < losses[0][1]
+
+
+def test_settled_statistics_are_those_of_rows_without_dropout() -> None:
+    values = RNG.normal(2, 3, size=(64, 1, 6)).astype(np.float32)
+    norm = nn.BatchNorm1d(6)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), norm, nn.Linear(6, 1))
+    recipe = Recipe(learning_rate=1e-3, batch_size=16)
+    fit = _Fit(network, values, torch.zeros(64, 1), recipe, torch.device("cpu"), is_binary=False)
+    rows = np.arange(0, 64, 2)
+    fit.epoch(rows, torch.optim.Adam(network.parameters()), RNG)
+    assert not np.allclose(norm.running_var, values[rows, 0].var(0), rtol=0.2)
+    fit.settle(rows)
+    assert np.allclose(norm.running_mean, values[rows, 0].mean(0), atol=1e-4)
+    assert norm.momentum == 0.1
+    first, second = values[rows[:16], 0], values[rows[16:], 0]
+    assert np.allclose(norm.running_var, (first.var(0, ddof=1) + second.var(0, ddof=1)) / 2, atol=1e-3)
+    assert recipe_of("resnet", "onehot", "default").settle
+    assert not recipe_of("resnet", "onehot", "paper").settle
 
 
 def vars_of(recipe: Recipe) -> dict[str, object]:
