@@ -48,12 +48,13 @@ featurestore seal "$STORE"
 featurestore build "$OUT/ecoli.store" --fasta "$DATA"/ecoli_o157_sakai/*.fna.gz --extractor motif
 featurestore verify "$OUT/ecoli.store" --crc
 featurestore get "$STORE" chr2:46504 --feature-set motif --n-bins 251 --out "$OUT/FAM110C.tsv"
-featurestore plot "$STORE" motif chr2:46504 --n-bins 251 --out "$OUT/FAM110C.png" \
+MANE=$DATA/mane_v1.4/MANE.GRCh38.v1.4.summary.txt.gz
+featurestore plot "$STORE" motif chr2:46504 --n-bins 251 --genes "$MANE" --out "$OUT/FAM110C.png" \
     --title "FAM110C (chr2:46,505, -): 1.03 Mb of GRCh38; left of base 1 there is no sequence"
-featurestore plot "$OUT/puffin.store" puffin chr1:960000 --n-bins 251 --out "$OUT/NOC2L.png" \
+featurestore plot "$OUT/puffin.store" puffin chr1:960000 --n-bins 251 --genes "$MANE" --out "$OUT/NOC2L.png" \
     --title "KLHL17 and NOC2L, from one promoter (chr1:960,000): initiation predicted by Puffin"
 featurestore train "$STORE" $TABLES --model gta-best --n-bins 251 --epochs 3 --out "$RUN"
-featurestore evaluate "$RUN" --store "$STORE" $TABLES --subset all
+featurestore evaluate "$RUN" --store "$STORE" $TABLES --subset all --report "$OUT/run.html"
 featurestore predict "$RUN" --store "$STORE" $TABLES --out "$OUT/predictions.parquet"
 set +x
 echo

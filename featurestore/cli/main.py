@@ -10,6 +10,7 @@ Each verb parses, calls the library and prints.
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -71,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings_in_one_line():
             # Without standalone mode `typer.Exit` comes back as its code, and a verb that returns nothing as None.
-            status: int = command(args=words, prog_name="featurestore", standalone_mode=False) or 0
+            line = shlex.join(["featurestore", *words])
+            status: int = command(args=words, prog_name="featurestore", standalone_mode=False, obj=line) or 0
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception

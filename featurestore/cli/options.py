@@ -41,3 +41,9 @@ def names_in(text: str | None) -> tuple[str, ...] | None:
     if not names:
         raise ValueError("an empty list was given; leave the option out for all, or name some, comma-separated")
     return names
+
+
+def typed_line(ctx: typer.Context) -> str:
+    """Return the command line as it was typed; empty where a verb was called otherwise."""
+    line = ctx.find_root().obj
+    return line if isinstance(line, str) else ""

@@ -18,7 +18,7 @@ import typer
 from catalog.expression.targets import TargetSettings
 from catalog.runtime.settings import read_value
 from featurestore.cli.derived import takes
-from featurestore.cli.options import AsJson, names_in
+from featurestore.cli.options import AsJson, names_in, typed_line
 from loaders.settings import WindowSettings
 from model.cli.options import WINDOWS, Anchors, Annotations, FeatureSet, Genes, OldFeatureSet, TargetColumn, Targets
 from model.registry import SHIPPED, find_model, model_names, models_of
@@ -84,6 +84,7 @@ HelpOptions = Annotated[
 @takes(SignalInputs, into="inputs")
 @takes(TargetSettings, into="target_settings")
 def train(
+    ctx: typer.Context,
     genes: Genes,
     targets: Targets,
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the split and the log.")],
@@ -116,6 +117,7 @@ def train(
     """
     require_inputs(_model(model, preset, inputs), inputs)
     _stage("loading torch, Lightning and Transformers")
+    from model.runs.folder import record_command
     from model.runs.held_out import shared_bases
     from model.runs.workflow import load_genes
     from model.runs.workflow import train as run_train
@@ -148,6 +150,8 @@ def train(
         summary = run_train(dataset, chosen, request, out=out, say=say)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
+    if line := typed_line(ctx):
+        record_command(out, line)
     if as_json:
         print(json.dumps(summary, indent=1))
     else:

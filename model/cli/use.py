@@ -9,6 +9,7 @@ Belongs here: options. Does not: logic that a Python user could not call.
 import functools
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ import typer
 from catalog.expression.targets import TargetSettings
 from catalog.runtime.files import replacing
 from featurestore.cli.derived import takes
-from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
+from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set, typed_line
 from loaders.settings import WindowSettings
 from model.cli.options import (
     READING,
@@ -37,7 +38,6 @@ from model.cli.options import (
 from model.cli.probe import app as probe_app
 from model.cli.train import app as train_app
 from model.evaluation.resampling import Resample, drawn
-from model.registry import find_model, model_names
 
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(train_app)
@@ -50,6 +50,7 @@ MaybeTargets = Annotated[Path | None, typer.Option(help="Expression, to write wi
 @takes(WindowSettings, into="windows", without=READING)
 @takes(TargetSettings, into="target_settings")
 def evaluate(
+    ctx: typer.Context,
     windows: WindowSettings,
     target_settings: TargetSettings,
     targets: Targets,
@@ -107,6 +108,13 @@ def evaluate(
         bool, typer.Option("--allow-other-store", help="Take features of another fingerprint.")
     ] = False,
     device: Device = "auto",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML page to write of a RUN, such as RUN/report.html: scores with controls and paired differences, "
+            "scatter, by contig, learning curve, what is built of the store, cost, commands."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a trained model on held-out genes, or tables of predictions: Spearman ± two standard deviations and more.
@@ -114,8 +122,8 @@ def evaluate(
     Pearson and the mean squared error are of log(1 + expression).
     """
     if predictions:
-        if run is not None or store is not None or beside or beside_store:
-            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store and --beside")
+        if run is not None or store is not None or beside or beside_store or report:
+            raise typer.BadParameter("--predictions is scored by itself: leave out RUN, --store, --beside and --report")
         if genes is not None and resample == "gene":
             raise typer.BadParameter("with --predictions, --genes goes with --resample family or contig")
         _evaluate_tables(
@@ -126,9 +134,10 @@ def evaluate(
         raise typer.BadParameter("give RUN with --store and --genes, or --predictions TABLE")
     if column or paired:
         raise typer.BadParameter("--column and --paired go with --predictions, not with a RUN")
+    if report is not None:  # before the work, should it be refused
+        report.parent.mkdir(parents=True, exist_ok=True)
     from model.runs.folder import controls_of
-    from model.runs.scores import ComparedRun, reads_alike
-    from model.runs.workflow import evaluate as run_evaluate
+    from model.runs.scores import ComparedRun, evaluate_genes, reads_alike
     from model.runs.workflow import load_genes_as_trained, open_run
 
     opened = open_run(run, device=device).with_n_bins(context or n_bins)
@@ -155,7 +164,8 @@ def evaluate(
                 label, other, None if reads_alike(opened, other) else load(other, store=beside_store or store)
             )
 
-    scores = run_evaluate(
+    began = time.monotonic()
+    found = evaluate_genes(
         opened,
         dataset,
         subset=subset,
@@ -165,11 +175,20 @@ def evaluate(
         baselines=not no_baselines,
         beside=others(),
     )
+    scores = found.scores
+    if report is not None:
+        from model.cli.run_report import report_run
+
+        took = time.monotonic() - began
+        report_run(report, opened, found, store=store, draws=draws, seconds=took, command=typed_line(ctx))
+        print(report, file=sys.stderr)
     over = drawn(draws, resample, scores["n_resampled"])
     print(json.dumps(scores, indent=1) if as_json else "\n".join(_score_lines(scores, over)))
 
 
 def _score_lines(scores: dict[str, Any], over: str) -> list[str]:
+    from model.runs.scores import WHAT_CONTROLS_TELL, missing_controls
+
     where = f"at {scores['n_bins']} bins on {scores['n_test']} genes ({scores['subset']})"
     found = [f"{scores['model']} {where}: {_score(scores)} (2 sd of {over})"]
     found += [f"  {task}: {_score(score)}" for task, score in scores.get("tasks", {}).items()]
@@ -188,13 +207,8 @@ def _score_lines(scores: dict[str, Any], over: str) -> list[str]:
     for score in scores["beside"]:
         bins = "" if score["n_bins"] == scores["n_bins"] else f" at {score['n_bins']} bins"
         found.append(f"beside it, {score['model']}{bins}: {_score(score)}{_lead(scores['model'], score)}")
-    ablations = find_model(scores["model"]).ablations if scores["model"] in model_names() else ()
-    controls = {*ablations} - {score["model"] for score in scores["beside"]}
-    if "tasks" not in scores and controls:
-        found.append(
-            f"not beside it: {', '.join(sorted(controls))}; `featurestore train` with --controls trains them, and says "
-            "what the prompt and the sequence each tell alone"
-        )
+    if controls := missing_controls(scores):
+        found.append(f"not beside it: {', '.join(controls)}; {WHAT_CONTROLS_TELL}")
     return found
 
 

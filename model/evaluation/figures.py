@@ -96,7 +96,7 @@ def scores_by_context(results: Sequence[Mapping[str, Any]], differences: Sequenc
 def paired_differences(differences: Sequence[Paired]) -> Figure:
     """Draw paired differences, one a line, with two standard deviations."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 1.2 + 0.3 * len(differences)), layout="constrained")
+        figure = Figure(figsize=(9, 1.2 + 0.3 * len(differences)), layout="constrained")
         _draw_differences(figure.add_subplot(), differences)
         return figure
 

@@ -206,7 +206,8 @@ def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.float64]
 
 
 def _two_sd(draws: NDArray[np.float64]) -> float:
-    return float(2 * np.nanstd(draws, ddof=1))
+    known = draws[~np.isnan(draws)]
+    return float(2 * np.std(known, ddof=1)) if known.size > 1 else float("nan")
 
 
 def _counts(chosen: NDArray[np.int64], genes: int) -> NDArray[np.float64]:

@@ -6,12 +6,16 @@ Belongs here: one self-contained HTML file (no scripts, nothing fetched). Does n
 
 import base64
 import html
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
 from catalog.runtime.files import write_atomic
-from model.evaluation.figures import Paired
+from model.evaluation.figures import STYLE, Paired
 
 _CSS = """
 :root { color-scheme: light; }
@@ -150,6 +154,18 @@ def _row(result: Mapping[str, Any], *, is_best: bool) -> str:
 
 def picture_html(picture: Path, caption: str) -> str:
     """Give a PNG with its caption as HTML, the picture in it."""
-    data = base64.b64encode(picture.read_bytes()).decode("ascii")
+    return _embedded(picture.read_bytes(), caption)
+
+
+def figure_html(figure: Figure, caption: str) -> str:
+    """Give a figure with its caption as HTML, the picture in it as PNG."""
+    png = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(png, format="png", dpi=150)
+    return _embedded(png.getvalue(), caption)
+
+
+def _embedded(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'

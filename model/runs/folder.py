@@ -18,10 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from catalog import Split
 from catalog.ncbi.prompts import PromptSettings
+from catalog.runtime import tables
 from catalog.runtime.locations import required_path
 from catalog.runtime.settings import apply_settings
 from loaders import GeneDataset
@@ -63,6 +65,7 @@ class _Record(BaseModel):
     """What decided the training."""
     summary: dict[str, Any] | None = None
     """None until it is finished."""
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,10 @@ class Run:
     """What decided the training; empty where it is not known."""
     scored: Mapping[int, float] = field(default_factory=dict)
     """Spearman on held-out genes by bins a window, as far as it was evaluated."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """What `model.runs.workflow.train` returned."""
+    command: str = ""
+    """The line that trained it; empty where it is not known."""
 
     def reads(self, dataset: GeneDataset) -> GeneDataset:
         """Give a dataset with prompts as the run learned from; texts of one's own stay as they are."""
@@ -224,7 +231,28 @@ def open_run(directory: str | os.PathLike[str], *, device: str = "auto") -> Run:
         folder=folder,
         asked=document.asked,
         scored=_read_scores(folder),
+        summary=document.summary or {},
+        command=document.command,
     )
+
+
+def record_command(folder: Path, line: str) -> None:
+    """Note the command line that trained a finished run, where its folder can be written to."""
+    document = _read(folder)
+    if document.get("command") != line:
+        with suppress(OSError):
+            _write(folder, document | {"command": line})
+
+
+def learning_curves(run: Run) -> dict[str, pl.DataFrame]:
+    """Read the `metrics.csv` of a run, or of each member of an ensemble by its name; nothing of a closed form."""
+    folders = [] if run.folder is None else _folders(run.folder)
+    files = {folder: folder / "metrics.csv" for folder in folders}
+    return {
+        folder.name: tables.read_table(path).cast(pl.Float64, strict=False)
+        for folder, path in files.items()
+        if path.is_file()
+    }
 
 
 def record_score(run: Run, spearman: float) -> None:

@@ -4,10 +4,11 @@ Belongs here: predictions of several runs, compared draw by draw. Does not: the 
 tables of predictions that others made (`model.evaluation.tables`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from catalog.runtime.tables import listed
@@ -18,6 +19,7 @@ from model.evaluation.resampling import Resample, clusters_of
 from model.predictors.ensemble import Ensemble, members_of, spread_of
 from model.predictors.predictor import Predictor
 from model.predictors.torch_predictor import TorchPredictor
+from model.registry import find_model, model_names
 from model.runs.folder import SUBSETS, Run, record_score
 from model.runs.held_out import count_sharing_bases
 from model.runs.training_seeds import is_another_seed, spread_over_seeds
@@ -32,6 +34,16 @@ class ComparedRun(NamedTuple):
     run: Run
     dataset: GeneDataset | None = None
     """The same genes with windows as it reads them, of another feature set perhaps; None for those of the first run."""
+
+
+class Evaluated(NamedTuple):
+    """Scores of a run with what they are of."""
+
+    scores: dict[str, Any]
+    """What `evaluate` gives."""
+    predictions: pl.DataFrame
+    """A row a scored gene: gene_id, symbol, contig, and prediction and observed (log(1 + expression), null where it was
+    not measured); of several tasks `prediction <task>` and `observed <task>` of each."""
 
 
 class _Draw(NamedTuple):
@@ -56,6 +68,8 @@ def evaluate(
     beside: Iterable[ComparedRun] = (),
 ) -> dict[str, Any]:
     """Score a run on the genes that it was or was not trained on.
+
+    `evaluate_genes` gives the predictions too.
 
     Parameters
     ----------
@@ -89,6 +103,30 @@ def evaluate(
         If too few genes can be scored, all predictions are equal, so that they have no ranks, another run was
         trained on genes that are scored, or has several tasks, or all genes are of one cluster to draw.
     """
+    return evaluate_genes(
+        run,
+        dataset,
+        subset=subset,
+        draws=draws,
+        resample=resample,
+        allow_other_store=allow_other_store,
+        baselines=baselines,
+        beside=beside,
+    ).scores
+
+
+def evaluate_genes(
+    run: Run,
+    dataset: GeneDataset,
+    *,
+    subset: str = "test",
+    draws: int = 5000,
+    resample: Resample = "gene",
+    allow_other_store: bool = False,
+    baselines: bool = True,
+    beside: Iterable[ComparedRun] = (),
+) -> Evaluated:
+    """Do as `evaluate`, and give the predictions of the run beside its scores."""
     if subset not in (*SUBSETS, "all"):
         raise ValueError(f"genes to score are {', '.join(SUBSETS)} or all; got {subset!r}")
     scored = dataset.subset(dataset.gene_ids if subset == "all" else getattr(run.split, subset)).unjittered()
@@ -107,8 +145,10 @@ def evaluate(
         "resample": resample,
         "n_resampled": len(scored) if draw.clusters is None else len(set(draw.clusters)),
     }
+    table = _predictions(run, scored, own, observed)
     if run.tasks:
-        return head | _by_task(run, own, observed, draw) | {"seeds": spread_over_seeds(members, observed)}
+        by_task = _by_task(run, own, observed, draw) | {"seeds": spread_over_seeds(members, observed)}
+        return Evaluated(head | by_task, table)
     own_spread = _checked_spread(run.predictor.name, own, observed)
     fitted = run.baselines if baselines else ()
     others = [
@@ -133,7 +173,33 @@ def evaluate(
     if subset in _HELD_OUT and statistics["spearman"] is not None:
         record_score(run, statistics["spearman"])
     seeds = spread_over_seeds(members, observed)
-    return head | statistics | {"spread": own_spread, "seeds": seeds, "beside": compared}
+    return Evaluated(head | statistics | {"spread": own_spread, "seeds": seeds, "beside": compared}, table)
+
+
+def _predictions(
+    run: Run, scored: GeneDataset, predicted: NDArray[np.float32], observed: NDArray[np.float32]
+) -> pl.DataFrame:
+    columns = predicted.reshape(len(scored), -1).T, observed.reshape(len(scored), -1).T
+    return scored.genes.select("gene_id", "symbol", "contig").with_columns(
+        column
+        for name, own, known in zip(run.tasks or ("",), *columns, strict=True)
+        for column in (
+            pl.Series(f"prediction {name}".strip(), own),
+            pl.Series(f"observed {name}".strip(), known).fill_nan(None),
+        )
+    )
+
+
+WHAT_CONTROLS_TELL = (
+    "`featurestore train` with --controls trains them, and says what the prompt and the sequence each tell alone"
+)
+
+
+def missing_controls(scores: Mapping[str, Any]) -> list[str]:
+    """Name the controls of a model that no score stands beside; none of several tasks."""
+    if "tasks" in scores or scores["model"] not in model_names():
+        return []
+    return sorted({*find_model(scores["model"]).ablations} - {score["model"] for score in scores["beside"]})
 
 
 def reads_alike(run: Run, other: Run) -> bool:

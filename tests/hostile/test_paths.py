@@ -147,7 +147,8 @@ MODELLING = {
     "evaluate": [
         Use(
             f"{{}}/runs/mlp --store {{}}/genome.store {TABLES} --beside {{}}/runs/split "
-            "--beside-store {}/genome.store --draws 20",
+            "--beside-store {}/genome.store --draws 20 --report {}/run.html",
+            "run.html",
             prints="runs/split",
         ),
         Use(f"{{}}/runs/signals --store {{}}/genome.store {MEASURED} --draws 20"),
