@@ -38,7 +38,7 @@ def report_run(
         The line that evaluates; empty for none.
     """
     opened = open_store(store)
-    names = run.feature_set.split(",")
+    names = _sets_of(run, opened)
     status = status_of(opened)
     built = [row for row in status.phases if _is_of(row.feature_set, names)]
     work = [item for item in status.work if _is_of(item.feature_set, names)]
@@ -54,6 +54,14 @@ def report_run(
         commands=[line for line in (*_build_lines(opened, names), run.command, command) if line],
     )
     return write_run_report(path, report)
+
+
+def _sets_of(run: Run, store: Store) -> list[str]:
+    """List the feature sets that a run reads, its signals and the bases beside them too."""
+    signals = run.signals
+    read = run.feature_set.split(",") if signals is None else [*signals.sets, signals.sequence]
+    there = store.feature_sets()
+    return [name for name in dict.fromkeys(read) if name in there]
 
 
 def _is_of(array: str, names: Sequence[str]) -> bool:

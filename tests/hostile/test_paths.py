@@ -151,7 +151,10 @@ MODELLING = {
             "run.html",
             prints="runs/split",
         ),
-        Use(f"{{}}/runs/signals --store {{}}/genome.store {MEASURED} --draws 20"),
+        Use(
+            f"{{}}/runs/signals --store {{}}/genome.store {MEASURED} --draws 20 --report {{}}/signals.html",
+            "signals.html",
+        ),
         Use("--predictions {}/predictions.csv --targets {}/targets.tsv --draws 20"),
         Use("--predictions {}/predicted.parquet --targets {}/targets.parquet --draws 20"),
     ],
