@@ -232,6 +232,8 @@ def path_options(verb: Any) -> Iterator[str]:
     function = verb.callback.__wrapped__
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         kind = get_args(parameter.annotation)[0] if get_args(parameter.annotation) else parameter.annotation
+        if kind is typer.Context:
+            continue
         is_path = kind is Path or Path in get_args(kind)
         (option,) = [item for item in verb.params if item.name == name]
         if (is_path or name in PLACES[option.param_type_name]) and not getattr(option, "hidden", False):
