@@ -36,6 +36,7 @@ from featurestore.store import Store, open_store
 from featurestore.upkeep.diff import diff as diff_stores
 from featurestore.upkeep.findings import Fault, Verification
 from featurestore.upkeep.seal import seal as seal_store
+from featurestore.upkeep.transfer import CopyReport
 from featurestore.upkeep.transfer import copy as copy_store
 from featurestore.upkeep.verify import repair as repair_store
 from featurestore.upkeep.verify import verify as verify_store
@@ -226,20 +227,25 @@ def copy(
             workers=workers,
             progress=advance,
         )
+    print_copied(report, as_json=as_json)
+    raise typer.Exit(0 if report.is_complete else 1)
+
+
+def print_copied(report: CopyReport, *, as_json: bool) -> None:
+    """Print what a copy did."""
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
-    else:
-        for shard, reason in report.failed.items():
-            print(in_one_line(f"failed: {shard}: {reason}"), file=sys.stderr)
-        print(
-            f"{report.was_there + report.copied} of {report.shards} shards at {report.destination}, {report.copied} "
-            f"copied by this run: {report.bytes:,} bytes in {report.seconds:.1f} s"
-        )
-        if report.top_hash is not None:
-            print(f"sealed: top hash {report.top_hash}")
-        for feature_set, licence in report.licences.items():
-            print(f"licence of {plain(feature_set)}: {plain(licence)}")
-    raise typer.Exit(0 if report.is_complete else 1)
+        return
+    for shard, reason in report.failed.items():
+        print(in_one_line(f"failed: {shard}: {reason}"), file=sys.stderr)
+    print(
+        f"{report.was_there + report.copied} of {report.shards} shards at {report.destination}, {report.copied} "
+        f"copied by this run: {report.bytes:,} bytes in {report.seconds:.1f} s"
+    )
+    if report.top_hash is not None:
+        print(f"sealed: top hash {report.top_hash}")
+    for feature_set, licence in report.licences.items():
+        print(f"licence of {plain(feature_set)}: {plain(licence)}")
 
 
 @app.command()

@@ -18,6 +18,7 @@ import typer
 from bigwig_files import write_bigwig
 from entrez_server import EntrezServer
 from format1 import unpack_format1
+from hub_server import running_hub
 from keras_files import write_keras
 
 from featurestore.cli import main as cli
@@ -55,6 +56,8 @@ READING = {
     "verify": [Use("{}/genome.store --recompute 1 --fasta {}/new/genome.fa --device cpu")],
     "repair": [Use("{}/genome.store")],
     "seal": [Use("{}/genome.store")],
+    "push": [Use("{}/genome.store me/genome", prints="genome.store")],
+    "pull": [Use("me/genome {}/pulled.store", "pulled.store")],
     "explorer": [Use("{}/genome.store --genes {}/genes.tsv", "genome.store/index.html")],
     "serve": [Use("mine={}/genome.store --genes {}/genes.tsv --dry-run", prints="genome.store")],
     "copy": [Use("{}/genome.store {}/copied.store", "copied.store")],
@@ -374,11 +377,12 @@ def use_all(
         assert elsewhere == set(), name
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")
 @pytest.mark.parametrize("spelling", [tilde, all_at_once], indirect=True)
 def test_verbs_that_read_and_keep_stores_find_what_was_meant(
     spelling: Spelling, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with EntrezServer({}) as server:
+    with EntrezServer({}) as server, running_hub():
         use_all(READING, spelling, tmp_path, capsys, server.url)
 
 
@@ -389,12 +393,13 @@ def test_verbs_of_models_find_what_was_meant(
     use_all(MODELLING, spelling, tmp_path, capsys)
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLINGS, indirect=True)
 def test_all_verbs_find_what_was_meant_however_it_is_spelt(
     spelling: Spelling, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with EntrezServer({}) as server:
+    with EntrezServer({}) as server, running_hub():
         use_all(merged(READING, MODELLING, LONG), spelling, tmp_path, capsys, server.url)
 
 

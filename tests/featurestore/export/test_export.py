@@ -15,6 +15,7 @@ import featurestore
 from catalog import Channel, FeatureSet, Grid
 from featurestore.cli.main import main
 from featurestore.export import ExportRequest, export
+from featurestore.format import layout
 from featurestore.format.commits import NotBuilt
 from featurestore.store import Store, create
 from featurestore.testing.fixtures import assembly_of, built_store, grids, random_sequences, values_of
@@ -204,3 +205,56 @@ def test_an_empty_store_is_refused(tmp_path: Path) -> None:
     store = create(tmp_path / "s", assembly_of(random_sequences({"chr1": 100})))
     with pytest.raises(NotBuilt):
         export(store["demo"], ExportRequest(out=tmp_path / "t", format="bedgraph"))
+
+
+def read_back(form: str, out: Path, contig: str, channel: int) -> list[tuple[int, int, float]]:
+    """Read the intervals of one channel on a contig as another tool does: start, end (bp), value."""
+    if form in ("bigwig", "hub"):
+        (file,) = out.glob(f"{'tiny/' if form == 'hub' else ''}channel{channel}.bw")
+        track = pyBigWig.open(str(file))
+        return list(track.intervals(contig)) if contig in track.chroms() else []
+    if form == "bedgraph":
+        lines = (out / f"channel{channel}.bedgraph").read_text().splitlines()
+        rows = [line.split("\t") for line in lines if line.startswith(f"{contig}\t")]
+        return [(int(start), int(end), float(np.float32(value))) for _, start, end, value in rows]
+    if form == "parquet":
+        table = pl.read_parquet(out / "*.parquet").filter(contig=contig)
+        return list(table.select("start", "end", f"channel{channel}").iter_rows())
+    found = pytest.importorskip("anndata").read_h5ad(out)
+    there = (found.obs["contig"] == contig).to_numpy()
+    places = found.obs[there][["start", "end"]].to_numpy()
+    return [
+        (int(start), int(end), float(value))
+        for (start, end), value in zip(places, found.X[there, channel], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("form", ["bigwig", "bedgraph", "parquet", "anndata", "hub"])
+@pytest.mark.parametrize("offset", [0, 8])
+def test_every_format_gives_each_base_of_a_half_built_store_its_value_and_no_other_base_one(
+    form: str, offset: int, tmp_path: Path
+) -> None:
+    grid = Grid(bin_size=16, offsets=(0, 8))
+    store = built_store(tmp_path / "s", LENGTHS, grid)
+    phase, chosen = grid.offsets.index(offset), store["demo"].feature_set
+    gone = [("chr2", 0), ("chr2", 7), ("chr2", 8), ("chr1", 5), ("empty", 0)]
+    for contig, shard in gone:
+        Path(store.url, layout.commit_key("demo", contig, phase, shard)).unlink()
+    out = tmp_path / ("out.h5ad" if form == "anndata" else "out")
+    email = "a@example.org" if form == "hub" else None
+    done = export(store["demo"], ExportRequest(out=out, format=form, offset=offset, email=email))
+    n_missing = 0
+    for contig, length in LENGTHS.items():
+        array = layout.ContigLayout(chosen, length)
+        wanted = np.stack([by_base(store, contig, channel, offset) for channel in range(3)])
+        for _, shard in [one for one in gone if one[0] == contig]:
+            first, end = array.shard_span(phase, shard)
+            wanted[:, max(0, first * 16 - offset) : max(0, end * 16 - offset)] = np.nan
+            n_missing += end - first
+        for channel in range(3):
+            bases = np.full(length, np.nan, dtype=np.float32)
+            for start, end, value in read_back(form, out, contig, channel):
+                assert np.isnan(bases[start:end]).all(), "no base has two values"
+                bases[start:end] = value
+            np.testing.assert_array_equal(bases, wanted[channel])
+    assert done.n_missing == n_missing
