@@ -5,12 +5,13 @@ DATA ?= ../shared/data
 DEMO ?= demo-out
 REAL ?= real-out
 
-.PHONY: help setup demo real test test-slow test-s3 lint clean
+.PHONY: help setup demo real docs test test-slow test-s3 lint clean
 
 help:
 	@echo "make setup      make .venv with everything"
 	@echo "make demo       simulate, build, train and evaluate; figures in $(DEMO)/report.html (DEMO=folder)"
 	@echo "make real       the same way over real files (DATA=folder, default $(DATA))"
+	@echo "make docs       the documentation as a site, in build/site (open index.html)"
 	@echo "make test       lint, types, import rules and tests, under 10 minutes on 2 cores"
 	@echo "make test-slow  the tests that take minutes each"
 	@echo "make test-s3    the tests that need an S3 server, on one that is started for them (Ceph's radosgw)"
@@ -30,6 +31,10 @@ demo: setup
 
 real: setup
 	BIN=$(BIN) sh docs/real.sh $(DATA) $(REAL)
+
+# Strict: a link or an anchor that leads nowhere is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: setup
 	$(BIN)/ruff check .
