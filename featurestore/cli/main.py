@@ -30,6 +30,7 @@ from catalog.simulation.signals import require_bigwig_writer, simulate_signals
 from featurestore.cli.catalog import app as catalog_app
 from featurestore.cli.errors import DEBUG_VARIABLE, explain, in_one_line, verb_of, warn, warnings_in_one_line
 from featurestore.cli.export import app as export_app
+from featurestore.cli.fetch import app as fetch_app
 from featurestore.cli.hub import app as hub_app
 from featurestore.cli.options import AsJson, FeatureSetName, StoreUrl, chosen_set
 from featurestore.cli.serve import app as serve_app
@@ -98,6 +99,7 @@ def _add_verbs() -> None:
     app.add_typer(export_app)
     app.add_typer(hub_app)
     app.add_typer(serve_app)
+    app.add_typer(fetch_app)
     app.add_typer(catalog_app, name="catalog")
     for name, entry in plugins(GROUP).items():
         try:

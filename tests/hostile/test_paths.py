@@ -60,6 +60,7 @@ READING = {
     "pull": [Use("me/genome {}/pulled.store", "pulled.store")],
     "explorer": [Use("{}/genome.store --genes {}/genes.tsv", "genome.store/index.html")],
     "serve": [Use("mine={}/genome.store --genes {}/genes.tsv --dry-run", prints="genome.store")],
+    "fetch": [Use("--list --out {}/genome.store --json")],
     "copy": [Use("{}/genome.store {}/copied.store", "copied.store")],
     "export": [Use("{}/genome.store --format bedgraph --channels CTCF --out {}/tracks", "tracks")],
     "diff": [Use("{}/genome.store {}/copied.store --out {}/changes.tsv", "changes.tsv", "genome.store")],
