@@ -5,6 +5,7 @@ code that a page names. Does not: any text (the pages).
 """
 
 import ast
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -25,12 +26,14 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "index.md", content=_LINK.sub(_from_root, readme)))
     for package in PACKAGES:
         files.append(File.generated(config, f"api/{package}.md", content=api_page(package)))
+    for path in sorted((DOCS / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook_page(path)))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Show code that a page links to in a line of its own; write links to files outside this folder as text."""
-    markdown = _INCLUDED.sub(_shown, markdown)
+    markdown = _INCLUDED.sub(_shown, markdown).replace(".ipynb)", ".md)")
     folder = posixpath.dirname(page.file.src_uri)
     return _LINK.sub(lambda link: _outside_as_text(link, folder), markdown)
 
@@ -51,6 +54,27 @@ def api_page(package: str) -> str:
     )
     parts = [f"# `{package}`", (ast.get_docstring(tree) or "").split("\n>>>")[0]]
     parts += [f"::: {homes[name]}" for name in named if name in homes and not name.startswith("__")]
+    return "\n\n".join(parts) + "\n"
+
+
+def notebook_page(path: Path) -> str:
+    """Write a notebook as a page: text, code, and what it printed or drew when it was run."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        language, code = ("bash", source.partition("\n")[2]) if source.startswith("%%bash") else ("python", source)
+        parts.append(f"```{language}\n{code}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                parts.append(
+                    f"![What the code above draws](data:image/png;base64,{''.join(data['image/png']).strip()})"
+                )
+            elif text := "".join(output.get("text", data.get("text/plain", ""))):
+                parts.append(f"```text\n{text.rstrip()}\n```")
     return "\n\n".join(parts) + "\n"
 
 
