@@ -67,15 +67,21 @@ def notebook_page(path: Path) -> str:
             continue
         language, code = ("bash", source.partition("\n")[2]) if source.startswith("%%bash") else ("python", source)
         parts.append(f"```{language}\n{code}\n```")
-        for output in cell["outputs"]:
-            data = output.get("data", {})
-            if "image/png" in data:
-                parts.append(
-                    f"![What the code above draws](data:image/png;base64,{''.join(data['image/png']).strip()})"
-                )
-            elif text := "".join(output.get("text", data.get("text/plain", ""))):
-                parts.append(f"```text\n{text.rstrip()}\n```")
+        parts += _outputs(cell["outputs"])
     return "\n\n".join(parts) + "\n"
+
+
+def _outputs(outputs: list[dict[str, Any]]) -> list[str]:
+    """Write what a cell printed, in one block, then what it drew."""
+    shown = [output.get("data", {}) for output in outputs]
+    texts = [
+        "".join(output.get("text", data.get("text/plain", "")))
+        for output, data in zip(outputs, shown, strict=True)
+        if "image/png" not in data
+    ]
+    printed = [f"```text\n{''.join(texts).rstrip()}\n```"] if texts else []
+    pictures = ["".join(data["image/png"]).strip() for data in shown if "image/png" in data]
+    return printed + [f"![What the code above draws](data:image/png;base64,{picture})" for picture in pictures]
 
 
 def _from_root(link: re.Match[str]) -> str:
