@@ -55,11 +55,11 @@ def fetch(file: PublicFile, folder: Path, progress: Progress | None = None) -> P
         raise ModuleNotFoundError("fetching needs pooch: `pip install 'genomic-featurestore[fetch]'`") from error
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
-    if target.exists() and file.sha256 is None:
-        return target  # nothing to compare it with: it is whoever put it there who knows
     pooch.get_logger().setLevel("ERROR")
     known = None if file.sha256 is None else f"sha256:{file.sha256}"
-    if target.exists() and not pooch.hashes.hash_matches(str(target), known):
+    if target.exists():  # with no digest there is nothing to compare it with: whoever put it there knows
+        if known is None or pooch.hashes.hash_matches(str(target), known):
+            return target
         raise FetchFailed(f"{target} is another file: its sha256 is not {file.sha256}; move it away, and fetch again")
 
     def download(url: str, output: str, _: Any) -> None:

@@ -12,6 +12,7 @@ from featurestore.store import Store, open_store
 from featurestore.upkeep.status import PhaseStatus, Work, status_of
 from model.evaluation.run_report import RunReport, write_run_report
 from model.runs.folder import Run, learning_curves
+from model.runs.genes import sets_in
 from model.runs.scores import WHAT_CONTROLS_TELL, Evaluated, missing_controls
 
 _OTHER_GENES = "Scored are genes that the run was trained on: these scores say nothing of new genes."
@@ -59,7 +60,7 @@ def report_run(
 def _sets_of(run: Run, store: Store) -> list[str]:
     """List the feature sets that a run reads, its signals and the bases beside them too."""
     signals = run.signals
-    read = run.feature_set.split(",") if signals is None else [*signals.sets, signals.sequence]
+    read = sets_in(run.feature_set) if signals is None else [*signals.sets, signals.sequence]
     there = store.feature_sets()
     return [name for name in dict.fromkeys(read) if name in there]
 

@@ -35,6 +35,7 @@ from model.explain.occlusion import knock_out, own_fill, predict_occluded
 from model.predictors.checkpoint import LONGEST
 from model.predictors.predictor import require_readable
 from model.runs.folder import SUBSETS, Run, open_run
+from model.runs.genes import sets_in
 
 _ELEMENT = re.compile(r"(\d{1,12})-(\d{1,12})")
 _UNIT = "log(1 + expression)"
@@ -174,7 +175,6 @@ class ServedModel:
             As `FeatureReader.windows`.
         """
         run = self.run.with_n_bins(query.bins)
-        names = [name.strip() for name in run.feature_set.split(",")]
 
         def rows(reader: FeatureReader) -> list[RowRequest]:
             return reader.plan([place.contig], [place.centre], run.predictor.n_bins).requests
@@ -183,7 +183,7 @@ class ServedModel:
             with self._lock:
                 return self._predicted(store, reader.feature_set, place, query, run)
 
-        return store.steady(names[0], rows, make)
+        return store.steady(sets_in(run.feature_set)[0], rows, make)
 
     def _predicted(
         self, store: ServedStore, described: FeatureSet, place: Place, query: PredictQuery, run: Run
@@ -243,10 +243,9 @@ class ServedModel:
             residence="stream",
             dtype="float32",
         )
-        names = [part.strip() for part in run.feature_set.split(",")]
         told = annotate(genes, self._annotations)
         return GeneDataset(
-            windows_of_genes(opened, names, genes, anchors, settings),
+            windows_of_genes(opened, sets_in(run.feature_set), genes, anchors, settings),
             genes,
             prompts=[write_prompt(row, run.prompt_settings) for row in told.iter_rows(named=True)],
             targets=[float("nan")],

@@ -71,6 +71,11 @@ class WindowRecord:
 _DEFAULTS = asdict(WindowRecord()) | {"channels": list(_CHANNELS)}
 
 
+def sets_in(feature_set: str) -> list[str]:
+    """List the feature sets that a run names, comma-separated."""
+    return [name.strip() for name in feature_set.split(",")]
+
+
 def load_genes(
     store: str,
     feature_set: str | None,
@@ -152,7 +157,7 @@ def load_genes(
     table = read_gene_table(genes)
     dataset = gene_dataset(
         store,
-        [name.strip() for name in feature_set.split(",")],
+        sets_in(feature_set),
         table.genes,
         anchors=anchors,
         annotations=None if annotations is None else read_annotations(annotations),
