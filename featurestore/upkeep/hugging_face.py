@@ -232,6 +232,8 @@ class _Pusher:
         self._refuse_a_foreign_readme(there)
         stale = [path for path in there if path not in self.sealed and _OF_STORES.fullmatch(path)]
         missing = [key for key, sealed in self.sealed.items() if not self._has(there.get(key), key, sealed)]
+        if (missing or stale) and MANIFEST not in missing:
+            missing.append(MANIFEST)  # taken away before anything changes, and sent again at the end
         self.was_there = len(self.sealed) - len(missing)
         self._advance(sum(self.sealed[key].size for key in self.sealed.keys() - missing))
         if missing or stale:

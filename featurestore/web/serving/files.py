@@ -28,6 +28,7 @@ from featurestore.objects.objects import Objects
 from featurestore.web.serving.budget import SMALL_BYTES, Budgets
 from featurestore.web.serving.encoding import byte_range
 from featurestore.web.serving.genes import UnknownName
+from featurestore.web.serving.guard import with_query
 from featurestore.web.serving.problems import documented
 from featurestore.web.serving.stores import Served, ServedStore
 
@@ -56,9 +57,9 @@ def file_routes(served: Served, budgets: Budgets) -> APIRouter:
         return Response(page, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
     @router.get("/", include_in_schema=False)
-    async def root() -> Response:
+    async def root(request: Request) -> Response:
         if len(served.stores) == 1:
-            return RedirectResponse(f"/stores/{next(iter(served.stores))}/")
+            return RedirectResponse(with_query(f"/stores/{next(iter(served.stores))}/", request.scope))
         return Response(_list_of(served), media_type="text/html; charset=utf-8")
 
     @router.get("/stores/{name}/", include_in_schema=False)

@@ -8,7 +8,7 @@ import hmac
 import ipaddress
 from collections.abc import Iterable
 from http.cookies import SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
@@ -25,6 +25,8 @@ _HEADERS = {
 }
 _SENT = ("Authorization", "Range", "If-None-Match", "If-Range", "Accept")
 _READ = ("Bin-Size", "Fingerprint", "Licence", "Residual", "First-Start", "Contig", "Centre", "Offset")
+_IN_A_QUERY = "%!$&'()*+,;=:@/?"
+"""What may stand in a query beside letters and digits (RFC 3986, 3.4)."""
 _EXPOSED = ", ".join(["ETag", "Content-Range", "Retry-After", *(HEADER + name for name in _READ)])
 
 
@@ -102,7 +104,7 @@ class Guard:
         # All three are compared in constant time.
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token") if scope["path"] == "/" else None
         if given and hmac.compare_digest(given[0].encode(), self._token.encode()):
-            reply = RedirectResponse("/", 303)
+            reply = RedirectResponse(with_query("/", scope), 303)
             reply.set_cookie(_COOKIE, self._cookie, httponly=True, samesite="strict")
             return reply
         kind, _, bearer = headers.get("authorization", "").partition(" ")
@@ -119,6 +121,14 @@ class Guard:
             "send the server's token as `Authorization: Bearer TOKEN`, or open /?token=TOKEN in the browser",
         )
         return problem_reply(problem, {"WWW-Authenticate": "Bearer"})
+
+
+def with_query(path: str, scope: Scope) -> str:
+    """Give a path of this server with the query of a request, but for a token, which belongs in no further address."""
+    pieces = [piece for piece in scope["query_string"].split(b"&") if piece]
+    kept = [piece for piece in pieces if unquote_to_bytes(piece.partition(b"=")[0]) != b"token"]
+    # Bytes that a header may not hold are escaped; those that are escaped stay so.
+    return f"{path}?{quote_from_bytes(b'&'.join(kept), safe=_IN_A_QUERY)}" if kept else path
 
 
 def _host_of(header: str) -> str:

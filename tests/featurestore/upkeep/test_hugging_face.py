@@ -93,6 +93,26 @@ def test_a_second_push_sends_nothing_and_one_that_was_stopped_goes_on(
     assert len(hub.repositories["me/genome"].commits) == commits
 
 
+@pytest.mark.parametrize("change", ["one object is gone", "a former object is there"])
+def test_a_manifest_that_is_sent_again_was_not_there(hub: Hub, store: Store, change: str) -> None:
+    push(store, "me/genome")
+    files, whole, shard = hub.files("me/genome"), files_of(store), "features/demo/chr1/values/c/0/0/0"
+    seen: list[tuple[int, int]] = []
+    if change == "one object is gone":
+        del files[shard]
+        sent = [shard, MANIFEST]
+    else:
+        files[f"{shard}0"] = b"of a former state"
+        sent = [MANIFEST]
+    done = push(store, "me/genome", progress=lambda *sizes: seen.append(sizes))
+    n_bytes = sum(len(whole[key]) for key in sent)
+    assert (done.was_there, done.bytes) == (len(whole) - len(sent), n_bytes)
+    total = sum(map(len, whole.values()))
+    assert seen[-1] == (total, 0)
+    assert all(left >= 0 and done + left == total for done, left in seen)
+    assert {key: data for key, data in hub.files("me/genome").items() if key != ".gitattributes"} == whole
+
+
 def test_a_store_that_changed_replaces_what_was_pushed_and_an_old_commit_stays(
     hub: Hub, store: Store, tmp_path: Path
 ) -> None:

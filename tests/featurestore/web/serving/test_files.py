@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from featurestore.store import Store
 from featurestore.testing.fixtures import built_store
 from featurestore.upkeep.seal import seal
 from featurestore.web.serving.files import is_served, page_policy
+from featurestore.web.serving.guard import with_query
 
 SHARD = "features/motif/chr1/values/c/0/0/0"
 
@@ -72,6 +74,37 @@ def test_nothing_beside_the_objects_of_the_store_is_sent(store: Store, path: str
     assert reply.status_code in {307, 404}, reply.text
     assert "secret" not in reply.text.replace("secret.txt", "")
     assert "root:" not in reply.text
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=6).filter(lambda name: name != "token"),
+        st.text(st.characters(codec="utf-8"), max_size=12)
+        | st.sampled_from(["//evil.example/", "a\r\nSet-Cookie: b=c"]),
+        max_size=4,
+    )
+)
+def test_the_only_store_is_opened_with_the_state_of_the_link_and_without_its_token(
+    client: TestClient, state: dict[str, str]
+) -> None:
+    reply = client.get("/", params={"token": "s3cret", **state})
+    assert reply.status_code == 307
+    where = reply.headers["location"]
+    path, _, query = where.partition("?")
+    assert (path, dict(parse_qsl(query, keep_blank_values=True))) == ("/stores/a/", state)
+    assert where.isascii()
+    assert where.isprintable()
+    assert "set-cookie" not in reply.headers
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_a_header_cannot_hold_are_escaped_and_the_others_stay(query: bytes) -> None:
+    path, _, kept = with_query("/stores/a/", {"query_string": query}).partition("?")
+    assert path == "/stores/a/"
+    assert kept.isascii()
+    assert not kept or kept.isprintable()
+    pieces = [piece for piece in query.split(b"&") if piece and unquote_to_bytes(piece.partition(b"=")[0]) != b"token"]
+    assert [unquote_to_bytes(piece) for piece in kept.split("&") if piece] == list(map(unquote_to_bytes, pieces))
 
 
 @given(st.text())

@@ -84,6 +84,8 @@ def test_a_browser_brings_the_token_once_and_gets_a_cookie_that_is_not_the_token
     with client_of(store, token="s3cret") as client:
         reply = client.get("/?token=s3cret")
         assert (reply.status_code, reply.headers["location"]) == (303, "/")
+        linked = client.get("/?at=MYC&%74oken=s3cret&token=s3cret&bins=51")
+        assert (linked.status_code, linked.headers["location"]) == (303, "/?at=MYC&bins=51")
         cookie = reply.headers["set-cookie"]
         assert "s3cret" not in cookie
         assert "HttpOnly" in cookie
