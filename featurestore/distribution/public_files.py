@@ -335,7 +335,7 @@ PUBLIC_FILES: tuple[PublicFile, ...] = (
         what="SpliceAI-10k: five networks, as Keras files in the package",
         address="https://github.com/Illumina/SpliceAI/tree/95fbdc56cddae4bdceea1ec82c0e8ddae16ef697/spliceai/models",
         licence="CC-BY-NC-4.0",
-        by_hand="`pip download --no-deps spliceai==1.3.1`, a zip file: spliceai/models/spliceai1.h5 to spliceai5.h5 in it",
+        by_hand="`pip download --no-deps spliceai==1.3.1`, a zip with spliceai/models/spliceai1.h5 to spliceai5.h5",
     ),
     PublicFile(
         name="Meta-Llama-3-8B",
