@@ -10,9 +10,10 @@ gene is active: what changes is what the model makes of it, not what the genome 
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,7 @@ from model.explain.files import FigureFiles, Interpretation
 from model.networks.prism.expression import PREDICTIONS, PrismModel
 from model.networks.prism.features import SignalFeatures
 from model.predictors.ensemble import members_of
-from model.predictors.predictor import NetworkPredictor, require_readable
+from model.predictors.predictor import NetworkPredictor, Predictor, require_readable
 from model.runs.folder import Run
 
 SEGMENTS = 20
@@ -75,7 +76,7 @@ def interpret_signals(
     if not len(genes):
         raise ValueError(f"there are no {subset} genes in the tables; name another `subset=`")
     require_readable(run.predictor, genes)
-    batches = _Batches(run, genes)
+    batches = SignalBatches(run, genes)
     files, left_out = FigureFiles(out), {}
     hidden = occlusion(batches)
     files.add("occlusion", hidden, signal_figures.occlusion(hidden))
@@ -91,15 +92,27 @@ def interpret_signals(
     return Interpretation(files.written, left_out)
 
 
-class _Batches:
-    """The genes of a run on the device of its models, batch by batch."""
+class SignalBatches:
+    """The genes of a run on the device of its models, batch by batch.
 
-    def __init__(self, run: Run, genes: GeneDataset) -> None:
+    Parameters
+    ----------
+    is_shown
+        Whether progress is shown on stderr.
+
+    Raises
+    ------
+    ValueError
+        If the model is no Prism.
+    """
+
+    def __init__(self, run: Run, genes: GeneDataset, *, is_shown: bool = True) -> None:
         members = [member for member in members_of(run.predictor) if isinstance(member, NetworkPredictor)]
-        self.models = [member.model for member in members if isinstance(member.model, PrismModel)]
+        self.models = prism_models(run.predictor)
         if not self.models:
             raise ValueError(f"{run.predictor.name} has neither gates nor parts to hide; interpret a run of prism")
         self.genes = genes
+        self._is_shown = is_shown
         self._training = members[0].training
         self._device = choose_device(self._training.device)
         for model in self.models:
@@ -107,7 +120,7 @@ class _Batches:
 
     def __iter__(self) -> Iterator[SignalFeatures]:
         done = 0
-        with bar("reading genes", unit="genes") as show:
+        with bar("reading genes", unit="genes") if self._is_shown else nullcontext(lambda *_: None) as show:
             for batch in data_loader(self.genes, batch_size=self._training.batch_size):
                 features: Any = batch.features
                 yield features.to(self._device)
@@ -121,8 +134,14 @@ class _Batches:
         return repeated.with_columns(pl.Series(name, values) for name, values in columns.items())
 
 
+def prism_models(predictor: Predictor) -> list[PrismModel]:
+    """List the models of a predictor, or of an ensemble's members, that are a Prism."""
+    networks = [member.model for member in members_of(predictor) if isinstance(member, NetworkPredictor)]
+    return [model for model in networks if isinstance(model, PrismModel)]
+
+
 @torch.no_grad()
-def both_predictions(batches: _Batches) -> pl.DataFrame:
+def both_predictions(batches: SignalBatches) -> pl.DataFrame:
     """Predict each gene both ways: gene_id, symbol, observational, do, observed; log(1 + expression), null unknown."""
     found: dict[str, list[Tensor]] = {name: [] for name in PREDICTIONS}
     for features in batches:
@@ -136,7 +155,7 @@ def both_predictions(batches: _Batches) -> pl.DataFrame:
 
 
 @torch.no_grad()
-def gates_of(batches: _Batches) -> pl.DataFrame:
+def gates_of(batches: SignalBatches) -> pl.DataFrame:
     """Give the gates of each gene, a row a state and component: gene_id, symbol, state, component, gate."""
     found = _gates(batches)
     genes, states, width = found.shape
@@ -148,7 +167,7 @@ def gates_of(batches: _Batches) -> pl.DataFrame:
 
 
 @torch.no_grad()
-def signals_kept(batches: _Batches) -> pl.DataFrame:
+def signals_kept(batches: SignalBatches) -> pl.DataFrame:
     """Give how much of a signal's encoding the gates of each state leave: gene_id, symbol, state, signal, kept."""
     model, found = batches.models[0], _gates(batches)
     network = model.network
@@ -168,7 +187,7 @@ def signals_kept(batches: _Batches) -> pl.DataFrame:
     return batches.of_genes(columns, each=states * signals)
 
 
-def _gates(batches: _Batches) -> NDArray[np.float32]:
+def _gates(batches: SignalBatches) -> NDArray[np.float32]:
     """Compute the gates of every gene, `(genes, n_states, width)`."""
     model, found = batches.models[0], []
     assert model.network.gates is not None, "asked of a model with states"
@@ -178,8 +197,16 @@ def _gates(batches: _Batches) -> NDArray[np.float32]:
     return torch.cat(found).numpy()
 
 
-@torch.no_grad()
-def occlusion(batches: _Batches, *, segments: int = SEGMENTS) -> pl.DataFrame:
+class HiddenPart(NamedTuple):
+    """What is hidden: a signal, or `sequence`, in a part of the windows."""
+
+    name: str
+    bases: slice
+    """As the window runs, counted from its first base."""
+    is_whole: bool
+
+
+def occlusion(batches: SignalBatches, *, segments: int = SEGMENTS) -> pl.DataFrame:
     """Hide each signal, and the bases, in each part of the windows and whole.
 
     Costs `1 + (signals + 1) * (segments + 1)` predictions of the genes; they are read once.
@@ -190,28 +217,62 @@ def occlusion(batches: _Batches, *, segments: int = SEGMENTS) -> pl.DataFrame:
     excluded; null for the whole window), mean_change and mean_absolute_change (log(1 + expression), hidden minus
     whole).
     """
+    hidden, change = changes_by_part(batches, segments=segments)
+    tss = batches.genes.n_bins // 2
+    rows = [
+        (part.name, *((None, None) if part.is_whole else (part.bases.start - tss, part.bases.stop - tss)))
+        for part in hidden
+    ]
+    frame = pl.DataFrame(rows, schema={"signal": pl.String, "start": pl.Int64, "end": pl.Int64}, orient="row")
+    return frame.with_columns(
+        mean_change=pl.Series(change.mean(axis=1)), mean_absolute_change=pl.Series(np.abs(change).mean(axis=1))
+    )
+
+
+@torch.no_grad()
+def changes_by_part(
+    batches: SignalBatches, *, segments: int = SEGMENTS
+) -> tuple[list[HiddenPart], NDArray[np.float64]]:
+    """Say what `occlusion` hides, and how each gene's prediction changes, shape `(hidden, genes)`."""
     model, length = batches.models[0], batches.genes.n_bins
     read = model.config.named_signals(model.names.signals)
     # Parts of equal length where some number of them divides the window: longer ones would count for more.
     equal = max(number for number in range(1, segments + 1) if length % number == 0)
     segments = equal if 2 * equal >= segments else min(segments, length)
     edges = np.linspace(0, length, segments + 1).round().astype(int).tolist()
-    parts = [slice(0, length), *(slice(first, end) for first, end in pairwise(edges))]
-    hidden = [(name, part) for name in ([SEQUENCE] if model.config.sequence else []) + list(read) for part in parts]
+    parts = [(slice(0, length), True), *((slice(first, end), False) for first, end in pairwise(edges))]
+    names = ([SEQUENCE] if model.config.sequence else []) + list(read)
+    hidden = [HiddenPart(name, *part) for name in names for part in parts]
     changes = [np.empty((len(hidden), 0))]
     for features in batches:
         whole = _predicted(batches.models, features)
-        each = [_predicted(batches.models, _hidden(batches.models[0], features, *one)) - whole for one in hidden]
+        each = [_predicted(batches.models, _hidden(model, features, one.name, one.bases)) - whole for one in hidden]
         changes.append(torch.stack(each).double().cpu().numpy())
-    change = np.concatenate(changes, axis=1)
-    tss = length // 2
-    rows = [
-        (name, *((None, None) if part == parts[0] else (part.start - tss, part.stop - tss))) for name, part in hidden
-    ]
-    frame = pl.DataFrame(rows, schema={"signal": pl.String, "start": pl.Int64, "end": pl.Int64}, orient="row")
-    return frame.with_columns(
-        mean_change=pl.Series(change.mean(axis=1)), mean_absolute_change=pl.Series(np.abs(change).mean(axis=1))
-    )
+    return hidden, np.concatenate(changes, axis=1)
+
+
+@torch.no_grad()
+def predict_without(batches: SignalBatches, hidden: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Predict with everything hidden at some bases: signals hold their means over the training genes, and bases are N.
+
+    Parameters
+    ----------
+    hidden
+        Which bases, as the windows run, shape `(genes, length)`.
+
+    Returns
+    -------
+    log(1 + expression), shape `(genes,)`.
+    """
+    mask, found = torch.from_numpy(np.ascontiguousarray(hidden)), [np.empty(0, dtype=np.float32)]
+    done = 0
+    for features in batches:
+        chosen = mask[done : done + len(features)].to(features.sequence.device)
+        done += len(features)
+        signals = torch.where(chosen[..., None], batches.models[0].mean_signal.to(features.signals), features.signals)
+        without = SignalFeatures(features.sequence.masked_fill(chosen, _UNKNOWN), signals, features.covariates)
+        found.append(_predicted(batches.models, without).float().cpu().numpy())
+    return np.concatenate(found)
 
 
 def _predicted(models: list[PrismModel], features: Any) -> Tensor:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from catalog import Assembly, FeatureIdentity, read_gene_table
 from catalog.expression.covariates import read_covariates
 from catalog.expression.targets import TargetSettings
+from featurestore import Store
 from loaders import GeneDataset, SignalGeneDataset, SignalSettings, Stats, WindowSettings, signal_gene_dataset
 from loaders.settings import Orientation
 from loaders.windows.source import Placed, WindowSource
@@ -292,16 +294,10 @@ def load_signal_genes_as_trained(
     ValueError
         As `load_signal_genes`; signals or covariates that are not there are named.
     """
-    place = covariates or (None if record.covariates is None else Path(record.covariates))
-    if record.covariate_columns and (place is None or not place.is_file()):
-        raise ValueError(
-            f"the run reads the covariates {', '.join(record.covariate_columns)}, and {place} is not there; say where "
-            "their table lies: `covariates=`"
-        )
     inputs = SignalInputs(
         signals=record.sets,
         sequence=record.sequence,
-        covariates=place if record.covariate_columns else None,
+        covariates=covariates_as_trained(record, covariates),
         covariate_columns=record.covariate_columns or None,
         stranded=record.stranded,
         context=length,
@@ -314,4 +310,55 @@ def load_signal_genes_as_trained(
         target_column=target_column,
         target_settings=target_settings,
         windows=replace(windows or WindowSettings(), channels=record.signals, orient=orient),
+    )
+
+
+def covariates_as_trained(record: SignalRecord, covariates: Path | None = None) -> Path | None:
+    """Say where the table of a run's covariates lies; None where it reads none, ValueError if it is not there."""
+    if not record.covariate_columns:
+        return None
+    place = covariates or (None if record.covariates is None else Path(record.covariates))
+    if place is None or not place.is_file():
+        raise ValueError(
+            f"the run reads the covariates {', '.join(record.covariate_columns)}, and {place} is not there; say where "
+            "their table lies: `covariates=`"
+        )
+    return place
+
+
+def signals_around(
+    record: SignalRecord,
+    store: Store,
+    genes: pl.DataFrame,
+    *,
+    length: int,
+    orient: Orientation,
+    covariates: pl.DataFrame | None,
+) -> GeneDataset:
+    """Read some genes of a store that is open, as a run learned from them; nothing is held in memory.
+
+    Parameters
+    ----------
+    genes
+        Rows of a gene table.
+    covariates
+        Table of `catalog.expression.covariates.read_covariates`; None for a run that reads none.
+
+    Raises
+    ------
+    ValueError
+        As `loaders.signal_gene_dataset`.
+    """
+    settings = SignalSettings(
+        signals=record.sets,
+        sequence=record.sequence,
+        channels=record.signals,
+        length=length,
+        orient=orient,
+        stranded=record.stranded,
+        residence="stream",
+    )
+    columns = record.covariate_columns or None
+    return genes_with_signals(
+        signal_gene_dataset(store, genes, covariates=covariates, covariate_columns=columns, settings=settings)
     )

@@ -167,7 +167,12 @@ MODELLING = {
             "{}/genome.store --genes {}/genes.tsv --model {}/runs/split --annotations {}/annotations.tsv --device cpu "
             "--dry-run",
             prints="genome.store",
-        )
+        ),
+        Use(
+            "{}/genome.store --genes {}/genes.tsv --model {}/runs/signals --covariates {}/covariates.tsv --device cpu "
+            "--dry-run",
+            prints="genome.store",
+        ),
     ],
     "plot": [Use("{}/genome.store sim1:300000 --genes {}/genes.tsv --out {}/window.png --n-bins 11", "window.png")],
 }

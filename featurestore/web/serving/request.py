@@ -26,10 +26,12 @@ class ServeRequest:
     genes: Path | None = None
     """Gene table, to find windows by symbol or gene id. [default: the genes that `featurestore explorer` put there]"""
     model: Path | None = field(default=None, metadata={"metavar": "RUN"})
-    """Folder that `featurestore train` wrote: predictions, attention and occlusion at /v1/predict. Needs the extra
-    model."""
+    """Folder that `featurestore train` wrote, of windows of bins or of measured signals: predictions, attention and
+    occlusion at /v1/predict. Needs the extra model."""
     annotations: Path | None = None
     """NCBI gene_info or a table of annotations, for the prompts of --model. [default: symbols alone]"""
+    covariates: Path | None = None
+    """Table of the covariates that --model reads beside measured signals. [default: where it was in training]"""
     device: str = "auto"
     """Where --model runs: auto, cpu or cuda."""
     host: str = "127.0.0.1"
@@ -61,6 +63,8 @@ class ServeRequest:
             raise ValueError(f"`port=` is a number from 0 to 65535, got {self.port}")
         if self.annotations is not None and self.model is None:
             raise ValueError("`annotations=` are for the prompts of a model: give `model=` with them")
+        if self.covariates is not None and self.model is None:
+            raise ValueError("`covariates=` are those that a model reads: give `model=` with them")
         for origin in self.cors:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(

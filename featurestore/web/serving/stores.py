@@ -133,6 +133,18 @@ def digests_of(store: Store, feature_set: str, overlay: str | None) -> list[str]
     return found
 
 
+def rows_around(reader: FeatureReader, contig: str, start: int, end: int) -> list[RowRequest]:
+    """List the rows of every phase that cover the part of `[start, end)` on a contig (bp)."""
+    name = reader.assembly.resolve(contig)
+    found = []
+    for phase, offset in enumerate(reader.feature_set.offsets):
+        first = max(0, (start + offset) // reader.feature_set.bin_size)
+        last = min(reader.n_rows(name, phase), (end - 1 + offset) // reader.feature_set.bin_size + 1)
+        if first < last:
+            found.append(RowRequest(name, phase, first, last))
+    return found
+
+
 class _State:
     """A store as it was opened at one time."""
 
@@ -267,15 +279,20 @@ class ServedStore:
         make: Callable[[FeatureReader, Marks], T],
         *,
         overlay: str | None = None,
+        beside: Sequence[str] = (),
     ) -> T:
         """Make something of rows that are all of one state of the store.
 
         Parameters
         ----------
         rows
-            Those that `make` reads.
+            Those that `make` reads; of each set.
         make
             Called again, with another reader, if the store was written anew meanwhile.
+        overlay
+            Through which all the sets are read; None for the reference.
+        beside
+            Further sets that `make` reads.
 
         Raises
         ------
@@ -286,16 +303,16 @@ class ServedStore:
         """
         for _ in range(_ATTEMPTS):
             state = self._state
-            served = self._reader(state, feature_set, overlay)
-            keys = served.shards_of(rows(served.reader))
-            marks = served.marks(keys)
+            served = [self._reader(state, name, overlay) for name in (feature_set, *beside)]
+            relied_on = [(one, one.shards_of(rows(one.reader))) for one in served]
+            marks = {key: mark for one, keys in relied_on for key, mark in one.marks(keys).items()}
             try:
-                made = make(served.reader, marks)
+                made = make(served[0].reader, marks)
             except (OSError, LookupError, ValueError):
-                if served.is_current(keys):
+                if all(one.is_current(keys) for one, keys in relied_on):
                     raise
             else:
-                if served.is_current(keys):
+                if all(one.is_current(keys) for one, keys in relied_on):
                     return made
             self._open_again(state)
         raise StoreChanging(f"the store {self.name} was written anew while it was read; try again in a moment")

@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 from checkout import ROOT
+from random_requests import ask_at_random
+from schemathesis import GenerationMode
 from served import client_of
 from starlette.testclient import TestClient
 
@@ -121,6 +123,8 @@ def test_a_position_and_another_number_of_bins_are_predicted_too(client: TestCli
         ("gene=G4&hide=chr1:5-9", 422, "START-END"),
         ("gene=G4&explain=saliency", 422, "attention"),
         ("gene=G4&bins=0", 422, "bins"),
+        ("gene=G4&context=64", 422, "say `bins=`"),
+        ("gene=G4&overlay=S/1", 404, "S/1"),
     ],
 )
 def test_what_cannot_be_predicted_is_a_problem(client: TestClient, query: str, status: int, says: str) -> None:
@@ -132,15 +136,33 @@ def test_what_cannot_be_predicted_is_a_problem(client: TestClient, query: str, s
 def test_the_addresses_in_the_documentation_are_answered(client: TestClient) -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     paths = re.findall(r"^ +curl .*8000(/v1/predict\?\S+)'", page, re.MULTILINE)
-    assert len(paths) == 2
-    for path in paths:
+    of_bins = [path for path in paths if "context=" not in path]
+    assert (len(of_bins), len(paths)) == (2, 3)
+    for path in of_bins:
         reply = client.get(path.replace("MYC", "G4").replace("1000-5000", "50-120"))
         assert reply.status_code == 200, reply.text
 
 
 def test_the_server_says_that_it_predicts(client: TestClient) -> None:
     assert client.get("/v1/service-info").json()["routes"] == ["predict"]
-    assert "/v1/predict" in client.get("/openapi.json").json()["paths"]
+    assert {"/v1/predict", "/v1/model"} < client.get("/openapi.json").json()["paths"].keys()
+    described = client.get("/v1/model").json()
+    assert (described["model"], described["reads"], described["sets"]) == ("gta-best", "bins", ["demo"])
+    assert (described["n_bins"], described["bin_size"], described["hides"]) == (N_BINS, BIN, True)
+    assert described["explains"] == ["attention", "occlusion"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: f"{mode.value} requests")
+def test_random_requests_are_answered_as_the_document_says(client: TestClient, mode: GenerationMode) -> None:
+    paths = ("/v1/model", "/v1/predict")
+    answered = ask_at_random(client, mode, paths=paths, examples=60)
+    if mode is GenerationMode.NEGATIVE:
+        assert answered[422] > 20
+        return
+    put = {"gene": "G4", "at": None, "store": None, "bins": "5", "context": None, "overlay": None, "hide": None}
+    answered = ask_at_random(client, mode, paths=paths, examples=60, put=put)
+    assert answered[200] > 20
 
 
 def test_a_model_without_prototypes_or_mean_bin_says_so(genome: Path, tmp_path: Path) -> None:
@@ -150,6 +172,8 @@ def test_a_model_without_prototypes_or_mean_bin_says_so(genome: Path, tmp_path: 
         for query, says in (("explain=attention", "no prototypes"), ("explain=occlusion", "no mean bin")):
             reply = client.get(f"/v1/predict?at=chr1:400&{query}")
             assert (reply.status_code, says in reply.json()["detail"]) == (422, True), reply.text
+        described = client.get("/v1/model").json()
+        assert (described["explains"], described["hides"]) == ([], False)
 
 
 def test_a_model_of_other_features_is_refused_before_anything_is_served(run: Path, genome: Path) -> None:

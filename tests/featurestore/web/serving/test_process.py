@@ -101,7 +101,7 @@ def test_the_lines_of_the_documentation_do_what_they_say(url: str, store: Store,
     page = (ROOT / "docs" / "api.md").read_text()
     found = re.findall(r"^ +(curl .*)$", page, re.MULTILINE)
     lines = [line for line in found if "/v1/predict" not in line]
-    assert (len(lines), len(found)) == (4, 6)
+    assert (len(lines), len(found)) == (4, 7)
     outputs = []
     for line in lines:
         words = shlex.split(line.replace("http://127.0.0.1:8000/", url))

@@ -26,6 +26,7 @@ from featurestore.testing.fixtures import (
 )
 from featurestore.upkeep.seal import seal
 from featurestore.web.serving.encoding import ARROW, JSON, NPY, TSV, WINDOW_TYPES
+from featurestore.web.serving.stores import rows_around
 
 GRID = Grid(bin_size=8, offsets=(0, 4))
 LENGTHS = {"chr1": 500, "chr2": 90}
@@ -282,3 +283,20 @@ def test_json_has_every_digit(client: TestClient, store: Store) -> None:
     values = store["single"].window("chr1", 100, n_bins=30).values
     reply = json.loads(client.get("/v1/window?set=single&at=chr1:100&bins=30").content)
     np.testing.assert_array_equal(np.asarray(reply["values"]), values.astype(np.float64))
+
+
+@given(place=places, before=st.integers(0, 300), after=st.integers(0, 300))
+def test_rows_around_a_place_are_those_that_have_a_base_of_it(
+    store: Store, place: tuple[str, int], before: int, after: int
+) -> None:
+    contig, centre = place
+    bases = set(range(centre - before, centre + after + 1)) & set(range(LENGTHS[contig]))
+    reader = store["half"]
+    expected = [
+        (contig, phase, row)
+        for phase, offset in enumerate(GRID.offsets)
+        for row in range(reader.n_rows(contig, phase))
+        if bases & set(range(row * 8 - offset, row * 8 - offset + 8))
+    ]
+    found = rows_around(reader, contig, centre - before, centre + after + 1)
+    assert [(name, phase, row) for name, phase, first, end in found for row in range(first, end)] == expected
