@@ -16,7 +16,7 @@ const bundled = await build({
   legalComments: "none",
   // codecs that no store has, in WebAssembly
   external: ["numcodecs/*"],
-  banner: { js: "/* With zarrita (c) Trevor Manz, fzstd (c) Arjun Barrett, float16 (c) Kenta Moriuchi: MIT licence */" },
+  banner: { js: "/* With zarrita (c) Trevor Manz, fzstd (c) Arjun Barrett, zstddec (c) Don McCurdy, float16 (c) Kenta Moriuchi: MIT licence; zstd (c) Meta: BSD licence */" },
 });
 const script = bundled.outputFiles[0].text;
 const style = readFileSync(here("src/page/style.css"), "utf8");
@@ -25,4 +25,10 @@ const parts = { SCRIPT: script, STYLE: style, SCRIPT_HASH: hash(script), STYLE_H
 const page = readFileSync(here("src/page/page.html"), "utf8").replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
 const out = process.argv[2] ?? here("../featurestore/web/static/index.html");
 writeFileSync(out, page);
+if (process.argv[2] === undefined) {
+  // what each package that is inside the page asks to be passed on with it
+  const inside = ["zarrita", "fzstd", "zstddec", "@petamoriken/float16"];
+  const licences = inside.map((name) => `${name}\n\n${readFileSync(here(`node_modules/${name}/LICENSE`), "utf8").trim()}\n`);
+  writeFileSync(here("../featurestore/web/static/licences.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
+}
 console.log(`${out}: ${page.length} characters, ${gzipSync(page).length} bytes gzipped`);

@@ -46,6 +46,11 @@ def explorer_file(store: Store, described: Sequence[FeatureSet], *, top_hash: st
     return json.dumps(signed(document), separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def lists_overlays(document: bytes) -> bool:
+    """Tell whether a document is of a version that lists overlays; one that does not hides them from the page."""
+    return all("overlays" in item for item in json.loads(document)["sets"])
+
+
 def _set_of(store: Store, described: FeatureSet) -> dict[str, Any]:
     committed = store.commits(described.name).shards()
     lengths = store.assembly.lengths

@@ -40,7 +40,7 @@ from featurestore.rows.overlays.describe import read_folder
 from featurestore.store import Store
 from featurestore.upkeep.croissant import croissant
 from featurestore.upkeep.data_card import data_card
-from featurestore.upkeep.explorer_file import explorer_file
+from featurestore.upkeep.explorer_file import explorer_file, lists_overlays
 from featurestore.upkeep.findings import Verification
 from featurestore.upkeep.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
 from featurestore.upkeep.registry_file import summarise
@@ -96,8 +96,10 @@ def seal(
 
 def _is_of_an_earlier_version(store: Store, manifest: Manifest) -> bool:
     """Tell whether a sealed store lacks what this version writes beside the contents."""
+    if EXPLORER not in manifest.objects or not lists_overlays(store.objects.get(EXPLORER)):
+        return True
     coordinates = (coordinate_keys(item, lengths) for item, lengths in _described(store))
-    return EXPLORER not in manifest.objects or not all(keys <= manifest.objects.keys() for keys in coordinates)
+    return not all(keys <= manifest.objects.keys() for keys in coordinates)
 
 
 def _described(store: Store) -> list[tuple[FeatureSet, dict[str, int]]]:

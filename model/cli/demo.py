@@ -94,6 +94,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = U
     _walk_the_short_way(store, run.seconds)
     run("verify", "verify", store, "--crc", "--recompute", 20, "--fasta", genome / "genome.fa")
     run("seal", "seal", store, "--quick")
+    run("explorer", "explorer", store, "--genes", genome / "genes.tsv")
+    print(f"\nIn a browser, from another terminal:\n\n    {_line('serve', store)}\n", flush=True)
     calls = calls_made()
     results = _train_and_evaluate(run, store, tables, out / "models", seed=seed, size=size, backbone=backbone)
     predictions = out / "predictions.parquet"
@@ -123,7 +125,11 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", backbone: str = U
     write_atomic(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
     write_demo_report(out, report, store=store, genome=genome, predictions=predictions)
     apart = differences_table(_differences(results, out / "models"))
-    return f"{results_table(results)}\n\n{apart}\n\n{out / 'report.html'}\n{out / 'report.json'}"
+    look = _line("serve", store, "--model", shown, "--annotations", genome / "annotations.tsv")
+    return (
+        f"{results_table(results)}\n\n{apart}\n\n{out / 'report.html'}\n{out / 'report.json'}\n\n"
+        f"Genes, context lengths and what {_SHOWN} predicts of them, in a browser:\n\n    {look}"
+    )
 
 
 def _walk_the_short_way(store: Path, seconds: Mapping[str, float]) -> None:
@@ -146,7 +152,7 @@ class _Commands:
 
     def __call__(self, stage: str, *words: object) -> str:
         argv = [str(word) for word in words]
-        line = shlex.join(["featurestore", *argv])
+        line = _line(*argv)
         self.lines.append(line)
         print(f"$ {line}", flush=True)
         started = time.perf_counter()
@@ -163,6 +169,11 @@ class _Commands:
     def json(self, stage: str, *words: object) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self(stage, *words))
         return document
+
+
+def _line(*words: object) -> str:
+    """Spell a command as a user types it."""
+    return shlex.join(["featurestore", *(str(word) for word in words)])
 
 
 def _train_and_evaluate(

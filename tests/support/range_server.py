@@ -17,12 +17,26 @@ class RangeServer:
     url: str = ""
     ranges: bool = True
     cors: bool = False
+    suffixes: bool = True
+    """Whether `bytes=-n` is answered; npm's http-server says 416."""
+    missing: int = 404
+    """Status of what is not there; S3 says 403 to whoever may not list."""
+    policy: str = ""
+    """Its own Content-Security-Policy."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
 
 @contextmanager
-def serve(folder: Path, *, ranges: bool = True, cors: bool = False) -> Iterator[RangeServer]:
-    server = RangeServer(ranges=ranges, cors=cors)
+def serve(
+    folder: Path,
+    *,
+    ranges: bool = True,
+    cors: bool = False,
+    suffixes: bool = True,
+    missing: int = 404,
+    policy: str = "",
+) -> Iterator[RangeServer]:
+    server = RangeServer(ranges=ranges, cors=cors, suffixes=suffixes, missing=missing, policy=policy)
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, server, directory=str(folder)))
     server.url = f"http://127.0.0.1:{httpd.server_port}"
     thread = Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
@@ -43,7 +57,12 @@ class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def send_error(self, code: int, *words: str | None) -> None:
+        super().send_error(self._settings.missing if code == 404 else code, *words)
+
     def end_headers(self) -> None:
+        if self._settings.policy:
+            self.send_header("Content-Security-Policy", self._settings.policy)
         if self._settings.cors:
             self.send_header("Access-Control-Allow-Origin", "*")
             self.send_header("Access-Control-Allow-Headers", "Range")
@@ -60,6 +79,9 @@ class _Handler(SimpleHTTPRequestHandler):
         path = Path(self.translate_path(self.path))
         if not self._settings.ranges or match is None or not path.is_file():
             super().do_GET()
+            return
+        if not self._settings.suffixes and not match[1]:
+            self.send_error(416)
             return
         size = path.stat().st_size
         first, last = match.groups()

@@ -164,6 +164,22 @@ def test_gene_models_are_fetched_once_a_contig_and_a_damaged_file_leaves_the_pic
         assert page.query_selector("canvas") is not None
 
 
+@pytest.mark.parametrize("sort", ["store", "name", "mean", "range", "centre"])
+@pytest.mark.parametrize("place", ["chr1:10000", "chr2:40"])  # the second reaches past the contig
+def test_channels_are_sorted_by_what_is_seen_of_them(
+    page: Any, server: RangeServer, built: Path, sort: str, place: str
+) -> None:
+    opened(page, f"{server.url}/?set=wide&at={place}&bins=51&sort={sort}")
+    contig, centre = place.split(":")
+    reader = open_store(built / "store")["wide"]
+    window = reader.window(contig, int(centre), n_bins=51)
+    inside = (window.starts + 10 > 0) & (window.starts < reader.assembly.lengths[contig])
+    seen = window.values[inside].astype(float)
+    keys = {"mean": seen.mean(0), "range": np.ptp(seen, axis=0), "centre": window.values[25].astype(float)}
+    order = np.argsort(-keys[sort], kind="stable") if sort in keys else np.arange(5)
+    assert table(page)[0][4:] == [reader.channel_names[index] for index in order]
+
+
 def test_sets_stand_above_each_other(page: Any, server: RangeServer) -> None:
     opened(page, f"{server.url}/?set=motif&set=wide&at=MYC")
     assert page.eval_on_selector_all("#panels h2", "all => all.map(one => one.textContent)") == ["motif", "wide"]

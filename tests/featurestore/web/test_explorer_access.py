@@ -14,6 +14,7 @@ pytestmark = [*IN_A_BROWSER, pytest.mark.skipif(not AXE.exists(), reason="axe-co
 VIEWS = {
     "a gene": "set=motif&at=MYC&bins=101",
     "a difference of sets, with a selection": "set=wide&set=motif&minus=motif&at=MYC&bins=51&select=9980_10050",
+    "a difference of two genes": "set=motif&at=MYC&compare=MYCN&bins=51",
     "bins outside the contig": "set=motif&at=chr2:5&bins=101",
     "an error": "set=gone",
 }

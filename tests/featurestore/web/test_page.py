@@ -1,6 +1,7 @@
 """`featurestore explorer`, and what the page finds in `explorer.json`."""
 
 import gzip
+import hashlib
 import json
 import shutil
 import subprocess
@@ -15,7 +16,17 @@ from overlay_stores import SPELLED, build_overlay_in_process, spelled_store, wri
 from builders.overlays.request import OverlayRequest
 from catalog import Grid
 from featurestore.cli.main import main
-from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, PAGE_STATUS, unseal
+from featurestore.format.manifest import (
+    EXPLORER,
+    MANIFEST,
+    PAGE,
+    PAGE_GENES,
+    PAGE_MODELS,
+    PAGE_STATUS,
+    SealedObject,
+    unseal,
+)
+from featurestore.format.metadata import DIGEST, signed
 from featurestore.store import Store, open_store
 from featurestore.testing.fixtures import built_store, random_sequences, write_fasta
 from featurestore.upkeep.seal import seal
@@ -77,6 +88,29 @@ def test_an_overlay_is_described_with_how_many_bins_differ_and_whether_all_are_t
         path = "overlays/spelled/S+1/chr1"
         on = {"name": "chr1", "path": path, "rows": [plan.n_touched], "complete": is_complete}
         assert overlay == {"name": "S/1", "contigs": [on]}
+
+
+def without_overlays(store: Store) -> None:
+    """Make a sealed store look as one of a version that listed no overlays."""
+    found = document(store)
+    sets = [{name: one[name] for name in one if name != "overlays"} for one in found["sets"]]  # type: ignore[attr-defined]
+    old = json.dumps(signed({**{name: found[name] for name in found if name != DIGEST}, "sets": sets})).encode()
+    manifest = store.manifest()
+    assert manifest is not None
+    sealed = {EXPLORER: SealedObject(len(old), hashlib.sha256(old).hexdigest())}
+    store.objects.put(EXPLORER, old)
+    store.objects.put(MANIFEST, manifest.model_copy(update={"objects": manifest.objects | sealed}).to_json())
+
+
+def test_sealing_anew_lists_the_overlays_of_a_store_that_an_earlier_version_sealed(store: Store) -> None:
+    made = seal(store).manifest
+    now = document(store)
+    without_overlays(store)
+    again = seal(open_store(store.url))
+    assert (again.was_sealed, again.manifest.top_hash) == (False, made.top_hash)
+    assert document(store) == now
+    assert verify(store, crc=True).is_sound
+    assert seal(open_store(store.url)).was_sealed
 
 
 def test_unsealing_takes_the_description_away(store: Store) -> None:

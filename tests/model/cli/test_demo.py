@@ -39,6 +39,20 @@ def test_it_shows_a_store_and_another_context_length_before_it_trains(demo: Path
     assert "Extractor calls since the build: 0." in before
 
 
+def test_it_ends_with_the_line_that_opens_the_explorer_and_the_store_has_the_page(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = (demo / "printed.txt").read_text()
+    line = printed.rstrip().splitlines()[-1].strip()
+    assert line.startswith("featurestore serve ")
+    assert line.partition(" --model")[0] in printed.partition("$ featurestore train")[0]
+    assert f"    {line.replace(str(demo), 'demo-out')}\n" in (ROOT / "README.md").read_text()
+    assert main([*shlex.split(line)[1:], "--dry-run"]) == 0
+    assert capsys.readouterr().out == f"genome\t{demo / 'genome.store'}\n"
+    assert len(json.loads((demo / "genome.store/explorer_genes.json").read_text())) == 60
+    assert (demo / "genome.store/index.html").exists()
+
+
 def test_the_readme_has_the_lines_that_the_demo_prints() -> None:
     (block,) = (part for part in (ROOT / "README.md").read_text().split("```python\n") if "demo-out/genome" in part)
     readme = [line.split("  # ")[0] for line in block.split("```")[0].splitlines() if line]

@@ -107,8 +107,13 @@ def test_attention_and_occlusion_are_shown_by_bin(page: Any, url: str) -> None:
     rows = page.locator("#explained table").first.locator("tbody tr").all_inner_texts()
     shown = {float(row.split("\t")[-1]) for row in rows}
     assert shown == set(reply["occlusion"])
-    if AXE.exists():
-        assert violations(page) == []
+    (strongest, *_) = sorted(enumerate(reply["occlusion"]), key=lambda one: -abs(one[1]))
+    start = reply["first_start"] + strongest[0] * reply["bin_size"]
+    assert f"It changes most without {reply['contig']}:{start:,}-" in page.inner_text("#explained .facts >> nth=0")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        if AXE.exists():
+            assert violations(page) == []
     link = page.url
     assert "explain=attention" in link
     assert "explain=occlusion" in link

@@ -1,5 +1,6 @@
 /** What a model says of a window. Belongs here: `/v1/predict` of `featurestore serve --model`, asked and checked. */
 import { isList, isText, isWhole } from "../store/describe.js";
+import { servedStore } from "../store/http.js";
 import { Problem } from "../page/problem.js";
 import type { Place } from "../page/search.js";
 import type { View } from "../page/view.js";
@@ -27,12 +28,12 @@ export class Predictor {
   private constructor(private readonly store: string) {}
 
   static async find(page: URL): Promise<Predictor | undefined> {
-    const served = /^\/stores\/([^/]+)\//.exec(page.pathname); // as `featurestore serve` has it
-    if (served === null || page.origin !== location.origin) return undefined;
+    const served = servedStore(page);
+    if (served === undefined || page.origin !== location.origin) return undefined;
     const response = await fetch("/v1/service-info");
     if (!response.ok) return undefined;
     const { routes } = (await response.json()) as { routes?: unknown };
-    return Array.isArray(routes) && routes.includes("predict") ? new Predictor(decodeURIComponent(served[1]!)) : undefined;
+    return Array.isArray(routes) && routes.includes("predict") ? new Predictor(decodeURIComponent(served)) : undefined;
   }
 
   async predict(place: Place, view: View): Promise<Prediction> {

@@ -1,7 +1,9 @@
 /** The model's part of the page: its prediction, which bins it rests on, and what changes without some. */
 import { chosen } from "../picture/channels.js";
-import { draw, LABELS, ROW } from "../picture/draw.js";
+import { draw, labelsOf, ROW } from "../picture/draw.js";
+import { legend } from "../picture/legend.js";
 import type { Picture } from "../picture/picture.js";
+import { ruler } from "../picture/ruler.js";
 import { byId, element, table } from "../page/html.js";
 import { inWords } from "../page/problem.js";
 import type { Place } from "../page/search.js";
@@ -21,7 +23,7 @@ export class ModelSection {
   private isBusy = false;
   private next: Place | undefined;
   private last: Prediction | undefined;
-  private readonly pictures = new Map<HTMLCanvasElement, Picture>();
+  private readonly pictures = new Map<HTMLCanvasElement, { picture: Picture; track: HTMLElement }>();
 
   constructor(private readonly predictor: Predictor, private readonly host: Host) {
     byId("model").hidden = false;
@@ -48,7 +50,13 @@ export class ModelSection {
   }
 
   redraw(): void {
-    for (const [canvas, picture] of this.pictures) draw(canvas, picture, all(picture), {});
+    const { last } = this;
+    if (last === undefined) return;
+    const bases: [number, number] = [last.first_start, last.first_start + last.n_bins * last.bin_size];
+    for (const [canvas, { picture, track }] of this.pictures) {
+      draw(canvas, picture, all(picture), {});
+      track.replaceChildren(ruler(last.contig, bases, Infinity, canvas.clientWidth));
+    }
   }
 
   private take(): Place | undefined {
@@ -59,6 +67,7 @@ export class ModelSection {
 
   private async predict(place: Place): Promise<void> {
     byId("unhide").hidden = this.host.view.hide.length === 0;
+    byId("model").classList.add("busy");
     try {
       this.last = await this.predictor.predict(place, this.host.view);
       byId("prediction").textContent = said(this.last);
@@ -67,30 +76,43 @@ export class ModelSection {
       byId("prediction").textContent = inWords(error);
       this.picture(undefined);
     }
+    byId("model").classList.remove("busy");
     byId("model").dataset["turn"] = String(Number(byId("model").dataset["turn"] ?? 0) + 1);
   }
 
   private picture(found: Prediction | undefined): void {
     this.pictures.clear();
     const parts = found === undefined ? [] : [...occlusionOf(found), ...attentionOf(found)];
-    byId("explained").replaceChildren(...parts.flatMap(([heading, picture]) => this.panel(heading, picture, found!)));
+    byId("explained").replaceChildren(...parts.flatMap((part) => this.panel(part, found!)));
     this.redraw();
   }
 
-  private panel(heading: string, picture: Picture, found: Prediction): HTMLElement[] {
-    const canvas = element("canvas");
+  private panel({ heading, words, colours, picture }: Part, found: Prediction): HTMLElement[] {
+    const [canvas, track] = [element("canvas"), element("div")];
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${heading}; numbers are in the table below`);
     canvas.addEventListener("pointermove", ({ offsetX, offsetY }) => {
-      const bin = Math.floor(((offsetX - LABELS) / (canvas.clientWidth - LABELS)) * picture.nBins);
+      const labels = labelsOf(canvas.clientWidth);
+      const bin = Math.floor(((offsetX - labels) / (canvas.clientWidth - labels)) * picture.nBins);
       const row = Math.floor(offsetY / ROW);
       if (bin < 0 || bin >= picture.nBins || row >= picture.names.length) return;
       const start = found.first_start + bin * found.bin_size;
       byId("readout").textContent = `${picture.names[row]} at ${found.contig}:${start}-${start + found.bin_size}: ${picture.value(bin, row)}`;
     });
-    this.pictures.set(canvas, picture);
-    return [element("h3", heading), canvas, strongest(heading, picture, found)];
+    this.pictures.set(canvas, { picture, track });
+    const facts = Object.assign(element("p", words), { className: "facts" });
+    return [element("h3", heading), facts, track, canvas, legend(picture.isDifference, colours), strongest(heading, picture, found)];
   }
+}
+
+/** One explanation of a prediction. */
+interface Part {
+  heading: string;
+  /** What it says, or how to read it. */
+  words: string;
+  /** What the lowest and the highest colour mean. */
+  colours: [string, string];
+  picture: Picture;
 }
 
 const all = (picture: Picture): number[] => picture.names.map((_, index) => index);
@@ -105,21 +127,33 @@ function said(found: Prediction): string {
   return `${found.model} predicts ${each(found.prediction)} ${found.unit} from ${found.n_bins} bins of ${found.set}.${hidden}${subset}`;
 }
 
-function occlusionOf(found: Prediction): [string, Picture][] {
+function occlusionOf(found: Prediction): Part[] {
   const { occlusion } = found;
   if (occlusion === null) return [];
-  return [["Change of the prediction without each bin", pictureOf(found, ["prediction without the bin"], (bin) => occlusion[bin]!, true)]];
+  const picture = pictureOf(found, ["prediction without the bin"], (bin) => occlusion[bin]!, true);
+  const most = ranked(picture).slice(0, 3).map(([bin, , value]) => `${whereOf(found, bin)} (${value > 0 ? "+" : ""}${value.toFixed(3)})`);
+  return [{
+    heading: "Change of the prediction without each bin",
+    words: `It changes most without ${most.join(", ")}.`,
+    colours: ["the prediction is lower", "higher without the bin"],
+    picture,
+  }];
 }
 
 /** The prototypes that some bin attends to most. */
-function attentionOf(found: Prediction): [string, Picture][] {
+function attentionOf(found: Prediction): Part[] {
   const { attention } = found;
   if (attention === null) return [];
   const whole = pictureOf(found, attention.prototypes, (bin, row) => attention.weights[bin]![row]!, false);
   const rows = chosen(whole, "", "range").slice(0, MOST_PROTOTYPES);
   const of = rows.length < attention.prototypes.length ? `, ${rows.length} of ${attention.prototypes.length}, widest range first` : "";
   const names = rows.map((row) => attention.prototypes[row]!);
-  return [[`Attention of each bin to the prototypes${of}`, pictureOf(found, names, (bin, row) => attention.weights[bin]![rows[row]!]!, false)]];
+  return [{
+    heading: `Attention of each bin to the prototypes${of}`,
+    words: "Prototypes are learnt mixtures of the language model's words: of its whole vocabulary, or of the words in the channels' names.",
+    colours: ["lowest", "highest attention to each prototype in this window"],
+    picture: pictureOf(found, names, (bin, row) => attention.weights[bin]![rows[row]!]!, false),
+  }];
 }
 
 function pictureOf(found: Prediction, names: string[], value: Picture["value"], isDifference: boolean): Picture {
@@ -128,13 +162,19 @@ function pictureOf(found: Prediction, names: string[], value: Picture["value"], 
   return { names, channels, others: channels, nBins: found.n_bins, states, centre: found.n_bins / 2, isDifference, value };
 }
 
+/** Bin, row and value, the strongest first. */
+function ranked(picture: Picture): (readonly [number, number, number])[] {
+  const values = Array.from({ length: picture.nBins }, (_, bin) => all(picture).map((row) => [bin, row, picture.value(bin, row)] as const)).flat();
+  return values.sort((one, two) => Math.abs(two[2]) - Math.abs(one[2]));
+}
+
+function whereOf(found: Prediction, bin: number): string {
+  const start = found.first_start + bin * found.bin_size;
+  return `${found.contig}:${start.toLocaleString("en")}-${(start + found.bin_size).toLocaleString("en")}`;
+}
+
 /** For screen readers, and to read numbers off: the bins with the strongest values. */
 function strongest(heading: string, picture: Picture, found: Prediction): HTMLElement {
-  const values = Array.from({ length: picture.nBins }, (_, bin) => all(picture).map((row) => [bin, row, picture.value(bin, row)] as const)).flat();
-  const most = values.sort((one, two) => Math.abs(two[2]) - Math.abs(one[2])).slice(0, 10);
-  const rows = most.map(([bin, row, value]) => {
-    const start = found.first_start + bin * found.bin_size;
-    return [`${found.contig}:${start.toLocaleString("en")}-${(start + found.bin_size).toLocaleString("en")}`, picture.names[row]!, String(value)];
-  });
+  const rows = ranked(picture).slice(0, 10).map(([bin, row, value]) => [whereOf(found, bin), picture.names[row]!, String(value)]);
   return element("details", element("summary", "The ten strongest bins"), table(heading, ["bin", "of", "value"], rows));
 }

@@ -1,6 +1,6 @@
 /** The page: from its address to pictures. */
 import { registerCodecs } from "../store/codecs.js";
-import { describe, genes, isDescribed, type Description } from "../store/describe.js";
+import { describe, genes, isDescribed, type Description, type Gene } from "../store/describe.js";
 import { buildOf, readStatus } from "./build.js";
 import { byId, element } from "./html.js";
 import { HttpObjects } from "../store/http.js";
@@ -25,6 +25,7 @@ const find = byId<HTMLInputElement>("find");
 const sort = byId<HTMLSelectElement>("sort");
 
 const REFRESH_MS = 5000;
+const [LEAST_BINS, MOST_BINS, STEP_BINS] = [51, 1001, 10]; // of the slider
 
 function storeUrl(): URL {
   const url = new URL(named ?? ".", location.href);
@@ -51,9 +52,9 @@ function note(text: string): void {
 }
 
 /** Browsers give pages the clipboard over https and on this machine only. */
-async function copyLink(): Promise<void> {
-  const isCopied = await (navigator.clipboard?.writeText(location.href) ?? Promise.reject()).then(() => true, () => false);
-  byId("readout").textContent = isCopied ? "The link is copied." : `This browser does not let the page copy; the link is ${location.href}`;
+async function copy(what: string, text: string): Promise<void> {
+  const isCopied = await (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(() => true, () => false);
+  byId("readout").textContent = isCopied ? `${what} is copied.` : `This browser does not let the page copy; here it is: ${text}`;
 }
 
 class Explorer {
@@ -86,8 +87,10 @@ class Explorer {
     sort.value = view.sort;
     byId("form").addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.change({ at: at.value, compare: compare.value, select: undefined, hide: [] });
+      this.go(at.value);
     });
+    byId("left").addEventListener("click", () => this.move(-0.5));
+    byId("right").addEventListener("click", () => this.move(0.5));
     bins.addEventListener("input", () => void this.change({ bins: Number(bins.value) }));
     find.addEventListener("input", () => void this.change({ find: find.value, page: 0 }));
     sort.addEventListener("change", () => void this.change({ sort: SORTS[sort.selectedIndex]!, page: 0 }));
@@ -95,9 +98,10 @@ class Explorer {
       input.addEventListener("input", () => this.offer(input.value));
       input.addEventListener("focus", () => this.offer(input.value));
     }
+    byId("copy_python").addEventListener("click", () => void copy("The Python", `import featurestore\n${byId("python").textContent}`));
     window.addEventListener("resize", () => this.redraw());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
-    byId("copy").addEventListener("click", () => void copyLink());
+    byId("copy").addEventListener("click", () => void copy("The link", location.href));
     byId("built").append(built(described));
     byId("build").addEventListener("toggle", () => void this.showBuild(), { once: true });
     byId("words").append(provenance(described));
@@ -119,6 +123,7 @@ class Explorer {
       this.show([]);
       complain(error);
     }
+    byId("table").replaceChildren(...this.panels.flatMap((panel) => panel.tables()));
     byId("cost").textContent = `${this.objects.requests} requests, ${this.objects.bytes.toLocaleString("en")} bytes since the page was opened`;
     document.body.dataset["turn"] = String(turn);
   }
@@ -135,6 +140,42 @@ class Explorer {
     }
   }
 
+  /** To a gene or a position; to a region with as many bins as cover it. */
+  private go(where: string): void {
+    at.value = where;
+    void this.change({ at: where, compare: compare.value, select: undefined, hide: [], ...this.coverage(where) });
+  }
+
+  private coverage(where: string): Partial<View> {
+    try {
+      const { span } = this.search.place(where);
+      if (span === undefined) return {};
+      const covering = 2 * Math.floor(span / layerOf(this.layers, this.view.sets[0] ?? "").set.bin_size / 2) + 1;
+      if (covering > MOST_BINS) byId("readout").textContent = `The region has more than ${MOST_BINS.toLocaleString("en")} bins; its middle is shown.`;
+      bins.value = String(Math.min(covering, MOST_BINS));
+      return { bins: Math.min(covering, MOST_BINS) };
+    } catch {
+      return {}; // `change` says what is wrong
+    }
+  }
+
+  /** Left or right by a part of the window. */
+  private move(part: number): void {
+    const [panel] = this.panels;
+    if (panel === undefined) return;
+    const { contig, centre, nBins, set } = panel.window;
+    this.go(`${contig.name}:${Math.min(Math.max(centre + Math.round(part * nBins * set.bin_size), 0), contig.length - 1)}`);
+  }
+
+  /** The context longer or shorter by a factor, in steps of the slider. */
+  private zoom(factor: number): void {
+    const steps = Math.round((this.view.bins * factor - LEAST_BINS) / STEP_BINS);
+    const wanted = Math.min(Math.max(LEAST_BINS + STEP_BINS * steps, LEAST_BINS), MOST_BINS);
+    if (wanted === this.view.bins) return;
+    bins.value = String(wanted);
+    void this.change({ bins: wanted });
+  }
+
   private async read(): Promise<Panel[]> {
     const { view } = this;
     byId("bins_out").textContent = `${view.bins} bins`;
@@ -147,6 +188,8 @@ class Explorer {
     const page = {
       tell: (text: string) => void (byId("readout").textContent = text),
       turn: (page: number) => void this.change({ page }),
+      go: (where: string) => this.go(where),
+      zoom: (factor: number) => this.zoom(factor),
       select: (bases: [number, number] | undefined) => this.select(bases),
     };
     const panels = await Promise.all(
@@ -171,7 +214,10 @@ class Explorer {
   }
 
   private redraw(): void {
-    this.panels.forEach((panel) => panel.redraw());
+    this.panels.forEach((panel) => {
+      panel.redraw();
+      panel.drawTrack();
+    });
     this.model?.redraw();
   }
 
@@ -192,21 +238,19 @@ class Explorer {
   }
 
   private show(panels: Panel[]): void {
+    const focused = this.panels.findIndex((panel) => panel.isFocused);
     this.panels = panels;
     byId("panels").replaceChildren(...panels.map((panel) => panel.node));
-    byId("table").replaceChildren(...panels.flatMap((panel) => panel.tables()));
+    panels[focused]?.focus(); // keys go on where they were
     this.python();
     panels.forEach((panel) => panel.redraw());
   }
 
   /** After the picture, since those of a contig may weigh more than the window. */
   private async showGenes(panels: Panel[]): Promise<void> {
-    const all = panels.map(async (panel) => {
-      const { contig, nBins } = panel.window;
-      panel.show(await this.models.within(contig, panel.window.start(0), panel.window.start(nBins)));
-    });
-    await Promise.all(all).catch(complain); // the picture itself is sound
-    byId("table").replaceChildren(...panels.flatMap((panel) => panel.tables()));
+    const genesOf = ({ window }: Panel) => this.models.within(window.contig, window.start(0), window.start(window.nBins));
+    const none = (error: unknown) => (complain(error), []); // the picture itself is sound
+    await Promise.all(panels.map(async (panel) => panel.show(await genesOf(panel).catch(none))));
   }
 
   /** Speed and failures of the build, if somebody has them on record beside the store. */
@@ -255,6 +299,13 @@ async function again(objects: HttpObjects): Promise<void> {
   else await watch(objects);
 }
 
+/** The first gene whose window lies inside its contig; else the first. */
+function firstGene(genes: Gene[], { sets }: Description, nBins: number): string | undefined {
+  const reach = (nBins / 2) * sets[0]!.bin_size;
+  const lengths = new Map(sets[0]!.contigs.map(({ name, length }) => [name, length]));
+  return (genes.find(({ contig, tss }) => tss >= reach && tss + reach <= (lengths.get(contig) ?? 0)) ?? genes[0])?.symbol;
+}
+
 async function open(): Promise<void> {
   registerCodecs();
   const objects = new HttpObjects(storeUrl());
@@ -270,11 +321,15 @@ async function open(): Promise<void> {
   const view = viewOf(query);
   if (view.sets.length === 0) view.sets = [described.sets[0]!.name];
   const contig = described.sets[0]!.contigs[0];
-  if (!view.at) view.at = table[0]?.symbol ?? (contig ? `${contig.name}:${Math.floor(contig.length / 2)}` : "");
+  if (!view.at) view.at = firstGene(table, described, view.bins) ?? (contig ? `${contig.name}:${Math.floor(contig.length / 2)}` : "");
   byId("about").textContent = `${described.assembly.name}, feature sets ${described.sets.map((set) => set.name).join(", ")}; ${objects.url.href}`;
   const sealed = query.get("sealed");
-  if (sealed !== null && !described.top_hash.startsWith(sealed)) note("The store has changed since this link was made: values may differ.");
-  else if (!described.complete) note("This store is not complete: bins that were never built are hatched.");
+  const notes = [
+    sealed !== null && !described.top_hash.startsWith(sealed) && "The store has changed since this link was made: values may differ.",
+    !described.complete && "This store is not complete: bins that were never built are hatched.",
+    described.isWithoutOverlays && `This store was sealed by an earlier version (${described.version}), which did not list overlays: if it has any, they are not shown here. \`featurestore seal STORE\` lists them.`,
+  ];
+  note(notes.filter(Boolean).join(" "));
   const explorer = new Explorer(objects, described, new Search(described, table), new Reader(objects), new GeneModels(objects, table), view);
   explorer.start();
   await explorer.change({});

@@ -8,7 +8,13 @@ export interface Place {
   label: string;
   /** Its id, if a gene was named. */
   gene?: string;
+  /** How many bases were asked for (bp), if a region was. */
+  span?: number;
 }
+
+/** `contig`, `contig:position`, `contig:start-end`; commas and blanks in numbers are left out. */
+const POSITION = /^([^:]+?)(?:\s*:\s*(?:([\d, ]+?)(?:\s*(?:-|–|\.\.)\s*([\d, ]+))?)?)?$/;
+const numberOf = (text: string): number => Number(text.replaceAll(/[, ]/g, ""));
 
 const OFFERED = 20;
 
@@ -23,17 +29,24 @@ export class Search {
     }
   }
 
-  /** Genes whose symbol or id begins with a text, then contigs. */
+  /** Genes whose symbol or id begins with a text, then contigs, then genes that contain it. */
   offers(text: string): string[] {
-    const start = text.trim().toLowerCase();
+    const part = text.trim().toLowerCase();
+    const contigs = this.contigs().filter((name) => name.toLowerCase().startsWith(part)).map((name) => `${name}:`);
+    const found = [...this.named((name) => name.startsWith(part)), ...contigs];
+    if (part && found.length < OFFERED) found.push(...this.named((name) => name.includes(part)));
+    return [...new Set(found)].slice(0, OFFERED);
+  }
+
+  /** The first genes with a fitting symbol or id. */
+  private named(fits: (name: string) => boolean): string[] {
     const found: string[] = [];
-    for (const gene of this.genes) {
+    for (const { symbol, id } of this.genes) {
       if (found.length >= OFFERED) break;
-      if (gene.symbol.toLowerCase().startsWith(start)) found.push(gene.symbol);
-      else if (start && gene.id.toLowerCase().startsWith(start)) found.push(gene.id);
+      if (fits(symbol.toLowerCase())) found.push(symbol);
+      else if (fits(id.toLowerCase())) found.push(id);
     }
-    const contigs = this.contigs().filter((name) => name.toLowerCase().startsWith(start)).map((name) => `${name}:`);
-    return [...new Set([...found, ...contigs])].slice(0, OFFERED);
+    return found;
   }
 
   place(text: string): Place {
@@ -42,16 +55,36 @@ export class Search {
     if (gene !== undefined) {
       return { contig: gene.contig, centre: gene.tss, label: `${gene.symbol} (${gene.id}, strand ${gene.strand})`, gene: gene.id };
     }
-    const match = /^(.+):([\d,]+)$/.exec(wanted);
-    if (match === null) {
-      const known = this.genes.length > 0 ? `one of ${this.genes.length} genes` : "a gene (this store has no table of genes)";
-      throw new Problem(`"${wanted}" is not ${known}, nor a position such as ${this.contigs()[0] ?? "chr1"}:1,000,000 (0-based bp).`);
-    }
-    const name = match[1]!;
-    const contig = this.contigs().find((one) => [name, `chr${name}`].includes(one) || `chr${one}` === name);
+    const match = POSITION.exec(wanted);
+    const name = match?.[1] ?? "";
+    const contig = this.contigs().find((one) => [name, `chr${name}`].some((text) => text.toLowerCase() === one.toLowerCase()) || `chr${one}` === name);
+    if (match === null || (contig === undefined && match[2] === undefined)) throw this.unknown(wanted);
     if (contig === undefined) throw new Problem(`This store has no contig "${name}"; it has ${this.contigs().slice(0, 8).join(", ")}.`);
-    const centre = Number(match[2]!.replaceAll(",", ""));
-    return { contig, centre, label: `${contig}:${centre.toLocaleString("en")}` };
+    return this.within(contig, match[2] && numberOf(match[2]), match[3] && numberOf(match[3]));
+  }
+
+  /** A whole contig, a position of it, or a region. */
+  private within(contig: string, start: number | "" | undefined, end: number | "" | undefined): Place {
+    const spelled = (base: number) => base.toLocaleString("en");
+    if (typeof start !== "number") {
+      const centre = Math.floor(this.lengthOf(contig) / 2);
+      return { contig, centre, label: `${contig}:${spelled(centre)}, its middle` };
+    }
+    if (typeof end !== "number") return { contig, centre: start, label: `${contig}:${spelled(start)}` };
+    if (end <= start) throw new Problem(`${contig}:${spelled(start)}-${spelled(end)} ends before it begins; write the lower position first.`);
+    return { contig, centre: Math.floor((start + end) / 2), label: `${contig}:${spelled(start)}-${spelled(end)}`, span: end - start };
+  }
+
+  private unknown(wanted: string): Problem {
+    const known = this.genes.length > 0 ? `one of ${this.genes.length.toLocaleString("en")} genes` : "a gene (this store has no table of genes)";
+    const near = wanted ? this.offers(wanted).slice(0, 5) : [];
+    const meant = near.length > 0 ? ` Names with it: ${near.join(", ")}.` : "";
+    const contig = this.contigs()[0] ?? "chr1";
+    return new Problem(`"${wanted}" is not ${known}, nor a position such as ${contig}:1,000,000 or ${contig}:1,000,000-1,200,000 (0-based bp).${meant}`);
+  }
+
+  private lengthOf(contig: string): number {
+    return Math.max(...this.described.sets.flatMap((set) => set.contigs.filter((one) => one.name === contig).map((one) => one.length)));
   }
 
   private contigs(): string[] {

@@ -3,7 +3,8 @@ import { BUILT, OUTSIDE } from "../store/windows.js";
 import type { Picture } from "./picture.js";
 
 export const ROW = 16;
-export const LABELS = 190;
+/** Width of the names of channels (px), less on a narrow screen. */
+export const labelsOf = (width: number): number => Math.round(Math.min(190, 0.3 * width));
 
 type Rgb = readonly [number, number, number];
 // Cividis (Nunez, Anderton & Renslow 2018, PLOS ONE 13:e0199239) and a blue-orange scale: both told apart by the colour-blind.
@@ -17,6 +18,10 @@ function colour(scale: Rgb[], part: number): Rgb {
     Math.round(scale[low]![index] + (at - low) * (scale[low + 1]![index] - scale[low]![index]));
   return [mix(0), mix(1), mix(2)];
 }
+
+/** The colours from the lowest to the highest value, for a style. */
+export const gradient = (isDifference: boolean): string =>
+  `linear-gradient(to right, ${(isDifference ? DIVERGING : CIVIDIS).map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
 
 function span(picture: Picture, channel: number): [number, number] {
   let low = Infinity;
@@ -100,9 +105,10 @@ export function draw(canvas: HTMLCanvasElement, picture: Picture, shown: number[
   context.fillStyle = context.strokeStyle = style.color;
   context.font = "12px system-ui, sans-serif";
   context.textBaseline = "middle";
-  shown.forEach((channel, row) => context.fillText(clipped(picture.names[channel]!), 2, (row + 0.5) * ROW));
-  const plot = width - LABELS;
-  context.translate(LABELS, 0);
+  const labels = labelsOf(width);
+  shown.forEach((channel, row) => context.fillText(clipped(context, picture.names[channel]!, labels - 6), 2, (row + 0.5) * ROW));
+  const plot = width - labels;
+  context.translate(labels, 0);
   context.imageSmoothingEnabled = false;
   if (shown.length > 0) context.drawImage(pixels(picture, shown), 0, 0, plot, height);
   hatch(context, picture, plot, height);
@@ -133,4 +139,10 @@ function drawMarks(context: CanvasRenderingContext2D, picture: Picture, marks: M
   if (marks.cursor !== undefined) context.strokeRect(marks.cursor[0] * bin, marks.cursor[1] * ROW, Math.max(bin, 3), ROW);
 }
 
-const clipped = (name: string): string => (name.length > 28 ? `${name.slice(0, 27)}…` : name);
+function clipped(context: CanvasRenderingContext2D, name: string, most: number): string {
+  const width = context.measureText(name).width;
+  if (width <= most) return name;
+  let kept = Math.floor((name.length * most) / width);
+  while (kept > 1 && context.measureText(`${name.slice(0, kept)}…`).width > most) kept--;
+  return `${name.slice(0, kept)}…`;
+}

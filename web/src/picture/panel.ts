@@ -1,11 +1,13 @@
 /** One feature set: its picture, its genes, and its files. */
 import { chosen, PAGE_ROWS, summary } from "./channels.js";
-import { draw, LABELS, ROW } from "./draw.js";
+import { draw, labelsOf, ROW } from "./draw.js";
 import { png, STATES, tsv } from "./files.js";
 import { geneTrack, inWords } from "./gene_track.js";
+import { legend } from "./legend.js";
 import { cropped, pictureOf, type Picture } from "./picture.js";
 import { pythonOf } from "./python.js";
 import { follow, type Span } from "./pointer.js";
+import { ruler } from "./ruler.js";
 import { button, download, element, table } from "../page/html.js";
 import type { View } from "../page/view.js";
 import type { GeneModel } from "../store/models.js";
@@ -15,6 +17,10 @@ import { BUILT, NEVER_BUILT, OUTSIDE, type Window } from "../store/windows.js";
 export interface Page {
   tell(text: string): void;
   turn(page: number): void;
+  /** To a gene. */
+  go(where: string): void;
+  /** The context longer or shorter. */
+  zoom(factor: number): void;
   /** Bases `[start, end)` of the contig, or none. */
   select(bases: Span | undefined): void;
 }
@@ -49,22 +55,37 @@ export class Panel {
       nRows: this.shown.length,
       at: (x, y) => this.at(x, y),
       go: (bin, row) => this.go(bin, row),
+      zoom: (factor) => this.page.zoom(factor),
       select: (bins) => this.page.select(bins && [window.start(bins[0]), window.start(bins[1])]),
     });
     this.node.append(element("h2", this.title()), Object.assign(element("p", this.facts()), { className: "facts" }));
-    this.node.append(this.track, this.canvas, this.files, ...this.turns(turned, pages));
+    this.node.append(this.track, this.canvas, legend(this.picture.isDifference), this.files, ...this.turns(turned, pages));
   }
 
-  /** The genes of the window, which come after the first picture. */
+  get isFocused(): boolean {
+    return document.activeElement === this.canvas;
+  }
+
+  focus(): void {
+    this.canvas.focus({ preventScroll: true });
+  }
+
+  /** The genes of the window, which may come after the first picture. */
   show(genes: GeneModel[]): void {
     this.genes = genes;
-    this.redraw();
+    this.drawTrack();
+  }
+
+  /** Genes, and positions under them. */
+  drawTrack(): void {
+    const { window, canvas, genes } = this;
+    const bases: Span = [window.start(0), window.start(window.nBins)];
+    const tracks = genes.length > 0 ? [geneTrack(genes, bases, window.centre, canvas.clientWidth, (symbol) => this.page.go(symbol))] : [];
+    this.track.replaceChildren(...tracks, ruler(window.contig.name, bases, window.contig.length, canvas.clientWidth));
   }
 
   redraw(): void {
     const { window, canvas, cursor, selected } = this;
-    const tracks = this.genes.length > 0 ? [geneTrack(this.genes, window.start(0), window.start(window.nBins), canvas.clientWidth)] : [];
-    this.track.replaceChildren(...tracks);
     const hidden = this.view.hide.map((bases) => this.binsOf(bases)).filter((bins) => bins !== undefined);
     draw(canvas, this.picture, this.shown, { cursor, selected, hidden, touched: window.touched });
     const of = selected ? ` of ${selected[1] - selected[0]} selected bins` : "";
@@ -152,7 +173,8 @@ export class Panel {
   }
 
   private at(x: number, y: number): Span | undefined {
-    const bin = Math.floor(((x - LABELS) / (this.canvas.clientWidth - LABELS)) * this.picture.nBins);
+    const labels = labelsOf(this.canvas.clientWidth);
+    const bin = Math.floor(((x - labels) / (this.canvas.clientWidth - labels)) * this.picture.nBins);
     const row = Math.floor(y / ROW);
     const isInside = bin >= 0 && bin < this.picture.nBins && row >= 0 && row < this.shown.length;
     return isInside ? [bin, row] : undefined;

@@ -7,14 +7,20 @@ export interface Moves {
   /** Bin and row at a point of the picture (px); undefined outside. */
   at(x: number, y: number): Span | undefined;
   go(bin: number, row: number): void;
+  /** The context longer or shorter by a factor. */
+  zoom(factor: number): void;
   /** Bins `[first, end)`, or none. */
   select(bins: Span | undefined): void;
 }
 
 const STEPS: Record<string, Span> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const ZOOMS: Record<string, number> = { "+": 1 / 1.3, "=": 1 / 1.3, "-": 1.3 };
 const inside = (at: number, end: number) => Math.min(Math.max(at, 0), end - 1);
 
-/** Drag, or hold Shift with the arrow keys, to select; a click or Escape takes the selection away. */
+/**
+ * Drag, or hold Shift with the arrow keys, to select; a click or Escape takes the selection away. Pinch, the wheel with
+ * Ctrl, or + and - change the context.
+ */
 export function follow(canvas: HTMLCanvasElement, moves: Moves): void {
   let cursor: Span | undefined;
   let anchor: number | undefined;
@@ -41,7 +47,18 @@ export function follow(canvas: HTMLCanvasElement, moves: Moves): void {
     if (!isDragged) moves.select(undefined);
     anchor = undefined;
   });
+  let turned = 0;
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return; // the page scrolls
+    event.preventDefault();
+    turned += event.deltaMode === 0 ? event.deltaY : 40 * event.deltaY;
+    if (Math.abs(turned) < 20) return;
+    moves.zoom(Math.exp(Math.min(Math.max(turned, -100), 100) / 400));
+    turned = 0;
+  }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
+    const factor = ZOOMS[event.key];
+    if (factor !== undefined && !event.ctrlKey && !event.metaKey) moves.zoom(factor);
     if (event.key === "Escape") {
       anchor = undefined;
       moves.select(undefined);

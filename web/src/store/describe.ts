@@ -41,6 +41,8 @@ export interface Description {
   complete: boolean;
   assembly: { name: string; digest: string };
   sets: FeatureSet[];
+  /** Sealed before overlays were listed: there may be some that this document does not name. */
+  isWithoutOverlays: boolean;
 }
 export interface Gene {
   symbol: string;
@@ -90,8 +92,9 @@ function isSet(value: Fields): boolean {
   );
 }
 
+/** A document of a store; undefined if it is not there. */
 export async function json(objects: HttpObjects, name: string): Promise<unknown> {
-  const data = await objects.get(`/${name}`);
+  const data = await (name === NAME ? objects.get(`/${name}`) : objects.getIfThere(`/${name}`));
   if (data === undefined) return undefined;
   try {
     return JSON.parse(new TextDecoder().decode(data));
@@ -109,6 +112,7 @@ export async function describe(objects: HttpObjects): Promise<Description | unde
   if (found.explorer !== 1) {
     throw new Problem("explorer.json is of another version than this page; run `featurestore explorer STORE` anew.");
   }
+  found.isWithoutOverlays = Array.isArray(found.sets) && found.sets.some((set) => set?.overlays === undefined);
   const whole = isText(found.version) && isText(found.top_hash) && isText(found.assembly?.name) &&
     isList(found.sets, isSet) && found.sets.length > 0;
   if (!whole) throw new Problem("explorer.json is damaged: fields are missing; `featurestore seal` writes it anew.");

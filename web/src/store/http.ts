@@ -4,9 +4,16 @@ import { Problem } from "../page/problem.js";
 
 const MAX_BYTES = 1 << 28;
 
+/** The name of the store, if `featurestore serve` has it at this address. */
+export const servedStore = ({ pathname }: { pathname: string }): string | undefined => /^\/stores\/([^/]+)\//.exec(pathname)?.[1];
+
+export const isServed = (address: { pathname: string }): boolean => servedStore(address) !== undefined;
+
 export class HttpObjects implements AsyncReadable {
   requests = 0;
   bytes = 0;
+  /** Whether the server knows `bytes=-n`; several common ones know `bytes=a-b` alone. */
+  private knowsSuffixes = true;
 
   /** @param url folder of the store, with `/` at its end */
   constructor(readonly url: URL) {}
@@ -18,14 +25,27 @@ export class HttpObjects implements AsyncReadable {
     return this.body(key, response, stop);
   }
 
+  /** An object that a store may lack. S3 answers 403 for it to whoever may not list the bucket. */
+  async getIfThere(key: AbsolutePath): Promise<Uint8Array | undefined> {
+    const { response, stop } = await this.ask(key, {});
+    if (response.status === 404 || response.status === 403) return undefined;
+    if (!response.ok) throw this.refused(key, response);
+    return this.body(key, response, stop);
+  }
+
   /** Part of a shard. A shard that is not there is an error: the caller asks only for those on record as built. */
   async getRange(key: AbsolutePath, range: RangeQuery): Promise<Uint8Array> {
     const wanted = "suffixLength" in range ? range.suffixLength : range.length;
     if (!(wanted > 0 && wanted <= MAX_BYTES)) {
       throw new Problem(`${this.at(key)} is damaged: its index names a part of ${wanted} bytes. Try \`featurestore verify --crc\`.`);
     }
-    const bytes = "suffixLength" in range ? `-${wanted}` : `${range.offset}-${range.offset + wanted - 1}`;
+    const bytes = "suffixLength" in range ? await this.suffix(key, wanted) : `${range.offset}-${range.offset + wanted - 1}`;
     const { response, stop } = await this.ask(key, { Range: `bytes=${bytes}` });
+    if (bytes.startsWith("-") && [200, 416].includes(response.status)) {
+      stop();
+      this.knowsSuffixes = false;
+      return this.getRange(key, range);
+    }
     if (response.status === 404) {
       throw new Problem(`${this.at(key)} is on record as built, but it is not there. Was the whole store copied?`);
     }
@@ -44,16 +64,27 @@ export class HttpObjects implements AsyncReadable {
     return data;
   }
 
+  /** The last bytes of an object, as a range: `-n`, or from its size where the server does not know that. */
+  private async suffix(key: AbsolutePath, wanted: number): Promise<string> {
+    if (this.knowsSuffixes) return `-${wanted}`;
+    const { response } = await this.ask(key, {}, "HEAD");
+    const size = Number(response.headers.get("Content-Length") ?? NaN);
+    if (response.status === 404 || !(size >= wanted)) return `0-${wanted - 1}`; // the answer to this says what is wrong
+    return `${size - wanted}-${size - 1}`;
+  }
+
   private at(key: AbsolutePath): string {
     return new URL(key.slice(1), this.url).href;
   }
 
-  private async ask(key: AbsolutePath, headers: Record<string, string>) {
+  private async ask(key: AbsolutePath, headers: Record<string, string>, method = "GET") {
     const control = new AbortController();
     this.requests += 1;
     try {
-      // no-cache: a store that was built anew under the same address is asked for, not remembered
-      const response = await fetch(this.at(key), { headers, signal: control.signal, cache: "no-cache" });
+      // no-cache: a store that was built anew under the same address is asked for, not remembered; no-store: nor does a
+      // browser answer ranges itself from the whole files that a server sent in place of their last bytes
+      const cache = this.knowsSuffixes ? "no-cache" : "no-store";
+      const response = await fetch(this.at(key), { method, headers, signal: control.signal, cache });
       return { response, stop: () => control.abort() };
     } catch (cause) {
       throw new Problem(this.unreachable(key), { cause });

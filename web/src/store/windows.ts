@@ -90,11 +90,10 @@ export class Reader {
     if (wanted.every((row) => row === undefined)) return wanted.map(() => undefined);
     const array = await this.array(set, path);
     const depth = array.chunks[1]!;
-    const rows = await Promise.all(
-      wanted.map(async (row) => {
-        if (row === undefined) return undefined;
-        return [await this.chunk(array, phase, Math.floor(row / depth)), (row % depth) * set.channels.length] as const;
-      }),
+    const indexes = new Set(wanted.flatMap((row) => (row === undefined ? [] : [Math.floor(row / depth)])));
+    const chunks = new Map(await Promise.all([...indexes].map(async (index) => [index, await this.chunk(array, phase, index)] as const)));
+    const rows = wanted.map((row): Row =>
+      row === undefined ? undefined : [chunks.get(Math.floor(row / depth))!, (row % depth) * set.channels.length],
     );
     refuseGaps(set, rows);
     return rows;
