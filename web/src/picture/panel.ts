@@ -122,7 +122,7 @@ export class Panel {
   private table(): HTMLTableElement {
     const rows = this.shown.map((channel) => {
       const { low, mean, high, centre } = summary(this.picture, channel);
-      return [this.picture.names[channel]!, ...[low, mean, high, centre].map((value) => (Number.isNaN(value) ? "none" : String(value)))];
+      return [this.picture.names[channel]!, ...[low, Number(mean.toPrecision(6)), high, centre].map((value) => (Number.isNaN(value) ? "none" : String(value)))];
     });
     return table(`${this.title()}, ${this.facts()}`, ["channel", "lowest", "mean", "highest", "at the centre"], rows);
   }
