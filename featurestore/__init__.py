@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from featurestore.rows.windows import Window, Windows
     from featurestore.store import FingerprintMismatch, Store, create, open_store
     from featurestore.upkeep.diff import Difference, diff
-    from featurestore.upkeep.findings import Fault, Verification
     from featurestore.upkeep.registry_file import (
         RegistryLocked,
         add_store,
@@ -37,8 +36,10 @@ if TYPE_CHECKING:
         update_registry,
     )
     from featurestore.upkeep.seal import NotSealed, seal
+    from featurestore.upkeep.shard_copies import DamagedShard
     from featurestore.upkeep.status import StoreStatus, last_run_speed, status_of
-    from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
+    from featurestore.upkeep.transfer import CopyReport, copy
+    from featurestore.upkeep.verification.findings import Fault, Verification
     from featurestore.upkeep.verify import Repair, repair, verify
     from featurestore.web.client import RemoteReader, RemoteStore
     from featurestore.web.client import open_store as open
@@ -134,11 +135,11 @@ _MORE = {
     "CopyReport": "featurestore.upkeep.transfer",
     "DamagedChunk": "featurestore.rows.source",
     "DamagedRecord": "featurestore.format.commits",
-    "DamagedShard": "featurestore.upkeep.transfer",
+    "DamagedShard": "featurestore.upkeep.shard_copies",
     "Difference": "featurestore.upkeep.diff",
     "Failure": "featurestore.format.failures",
     "FailureLog": "featurestore.format.failures",
-    "Fault": "featurestore.upkeep.findings",
+    "Fault": "featurestore.upkeep.verification.findings",
     "FingerprintMismatch": "featurestore.store",
     "HeldRowSource": "featurestore.rows.source",
     "Manifest": "featurestore.format.manifest",
@@ -157,7 +158,7 @@ _MORE = {
     "StoreUnavailable": "featurestore.objects.errors",
     "TensorStoreRows": "featurestore.rows.tensorstore_source",
     "UnknownAnchor": "featurestore.anchored.reader",
-    "Verification": "featurestore.upkeep.findings",
+    "Verification": "featurestore.upkeep.verification.findings",
     "ZarrRows": "featurestore.rows.source",
     "add_store": "featurestore.upkeep.registry_file",
     "connect": "featurestore.objects.objects",

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from catalog import Assembly, FeatureSet
 from catalog.registry import UNKNOWN
-from catalog.runtime.whole_numbers import whole_number, whole_numbers
+from catalog.runtime.whole_numbers import whole_number
 from catalog.value_type import Values
 from featurestore.display import Display, Displayed, some
 from featurestore.format.array_document import check_array
@@ -26,7 +26,7 @@ from featurestore.rows.completeness import BuiltRows
 from featurestore.rows.overlays.rows import OverlayRows, open_patch
 from featurestore.rows.row_requests import Block, RowRequest
 from featurestore.rows.source import HeldRowSource, RowSource, gather, read_rows
-from featurestore.rows.window_plan import WindowPlan, plan_rows, plan_windows, refuse_huge
+from featurestore.rows.window_plan import WindowPlan, checked_plan, plan_from_edges, refuse_huge
 from featurestore.rows.windows import Window, Windows
 
 if TYPE_CHECKING:
@@ -35,16 +35,6 @@ if TYPE_CHECKING:
 
 
 _REQUESTS_AT_ONCE = 8
-
-
-def _positions(centres: ArrayLike) -> NDArray[np.int64]:
-    """Convert centres; those that are int64 already, as datasets keep them, cost nothing."""
-    if isinstance(centres, np.ndarray) and centres.dtype == np.int64:
-        return centres
-    try:
-        return whole_numbers(centres, name="centres")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"centres are integer positions (0-based bp), one a window: {error}") from error
 
 
 def parse_place(place: str) -> tuple[str, int]:
@@ -253,39 +243,11 @@ class FeatureReader(Displayed):
 
     def plan(self, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int) -> WindowPlan:
         """Check a batch of windows and plan its rows; nothing is read."""
-        positions = _positions(centres)
-        if positions.size == 0 or positions.ndim != 1:
-            raise ValueError(
-                f"centres are integer positions (0-based bp), one a window; got an array of shape {positions.shape}"
-            )
-        if not isinstance(contigs, str) and len(contigs) != len(positions):
-            raise ValueError(f"one contig a centre: got {len(contigs)} contigs and {len(positions)} centres")
-        if isinstance(contigs, str):
-            names = [self.assembly.resolve(contigs)] * len(positions)
-            lengths = np.array(self._lengths[names[0]])
-        else:
-            own = {name: self.assembly.resolve(name) for name in set(contigs)}
-            names = [own[name] for name in contigs]
-            lengths = np.array([self._lengths[name] for name in names])
-        is_outside = (positions < 0) | (positions >= lengths)
-        if is_outside.any():
-            window = int(is_outside.argmax())
-            raise ValueError(
-                f"centre {positions[window]} lies outside {names[window]}, whose bases are 0 to "
-                f"{self._lengths[names[window]] - 1} on {self.assembly.name}; {is_outside.sum()} of "
-                f"{len(positions)} centres do: are they positions on another assembly?"
-            )
-        return plan_windows(self._grid, lengths, names, positions, self._grid.checked_n_bins(n_bins))
+        return checked_plan(self.assembly, self._grid, contigs, centres, n_bins)
 
     def plan_from(self, contigs: Sequence[str], starts: NDArray[np.int64], n_bins: int) -> WindowPlan:
         """Plan windows whose first bins begin at exactly these bases, where a phase has an edge; nothing is read."""
-        grid = self._grid
-        phase_of = {offset: phase for phase, offset in enumerate(grid.offsets)}
-        offsets = -starts % grid.bin_size
-        phases = np.asarray([phase_of[offset] for offset in offsets.tolist()], dtype=np.int64)
-        lengths = np.asarray([self._lengths[contig] for contig in contigs], dtype=np.int64)
-        first_bins = (starts + offsets) // grid.bin_size
-        return plan_rows(grid, lengths, contigs, phases, first_bins, np.zeros_like(starts), n_bins)
+        return plan_from_edges(self._grid, self._lengths, contigs, starts, n_bins)
 
     def to_xarray(
         self, contig: str | None = None, *, offset: int | None = None, chunks: Any = None

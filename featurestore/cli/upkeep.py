@@ -34,10 +34,10 @@ from featurestore.format.manifest import MANIFEST, PAGE
 from featurestore.rows.overlays.declare import delete_overlay as delete_from
 from featurestore.store import Store, open_store
 from featurestore.upkeep.diff import diff as diff_stores
-from featurestore.upkeep.findings import Fault, Verification
 from featurestore.upkeep.seal import seal as seal_store
 from featurestore.upkeep.transfer import CopyReport
 from featurestore.upkeep.transfer import copy as copy_store
+from featurestore.upkeep.verification.findings import Fault, Verification
 from featurestore.upkeep.verify import repair as repair_store
 from featurestore.upkeep.verify import verify as verify_store
 from featurestore.web.page import publish_explorer, publish_status

@@ -4,13 +4,14 @@ Belongs here: the rows of each window, and which of its bins lie outside the con
 (`featurestore.rows.row_requests`), reading (`featurestore.reader`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from catalog import Grid
+from catalog import Assembly, Grid
+from catalog.runtime.whole_numbers import whole_numbers
 from featurestore.rows.row_requests import RowRequest
 
 MAX_WINDOWS_BYTES = 4 << 30
@@ -74,6 +75,60 @@ def refuse_huge(n_windows: int, n_bins: int, row_bytes: int) -> None:
         )
 
 
+def checked_plan(
+    assembly: Assembly, grid: Grid, contigs: Sequence[str] | str, centres: ArrayLike, n_bins: int
+) -> WindowPlan:
+    """Check a batch of windows by a user's own words, and plan its rows.
+
+    Parameters
+    ----------
+    contigs
+        One name a window, or one for all, in any spelling that the assembly knows.
+    centres
+        Positions, shape `(windows,)`, integer (0-based bp).
+
+    Raises
+    ------
+    UnknownContig, ValueError
+        If there is no such contig, a centre lies outside it, `n_bins` is below 1, or there are no centres.
+    """
+    positions = _positions(centres)
+    if positions.size == 0 or positions.ndim != 1:
+        raise ValueError(
+            f"centres are integer positions (0-based bp), one a window; got an array of shape {positions.shape}"
+        )
+    if not isinstance(contigs, str) and len(contigs) != len(positions):
+        raise ValueError(f"one contig a centre: got {len(contigs)} contigs and {len(positions)} centres")
+    if isinstance(contigs, str):
+        names = [assembly.resolve(contigs)] * len(positions)
+        lengths = np.array(assembly.lengths[names[0]])
+    else:
+        own = {name: assembly.resolve(name) for name in set(contigs)}
+        names = [own[name] for name in contigs]
+        lengths = np.array([assembly.lengths[name] for name in names])
+    is_outside = (positions < 0) | (positions >= lengths)
+    if is_outside.any():
+        window = int(is_outside.argmax())
+        raise ValueError(
+            f"centre {positions[window]} lies outside {names[window]}, whose bases are 0 to "
+            f"{assembly.lengths[names[window]] - 1} on {assembly.name}; {is_outside.sum()} of "
+            f"{len(positions)} centres do: are they positions on another assembly?"
+        )
+    return plan_windows(grid, lengths, names, positions, grid.checked_n_bins(n_bins))
+
+
+def plan_from_edges(
+    grid: Grid, lengths: Mapping[str, int], contigs: Sequence[str], starts: NDArray[np.int64], n_bins: int
+) -> WindowPlan:
+    """Plan windows whose first bins begin at exactly these bases, where a phase has an edge."""
+    phase_of = {offset: phase for phase, offset in enumerate(grid.offsets)}
+    offsets = -starts % grid.bin_size
+    phases = np.asarray([phase_of[offset] for offset in offsets.tolist()], dtype=np.int64)
+    ends = np.asarray([lengths[contig] for contig in contigs], dtype=np.int64)
+    first_bins = (starts + offsets) // grid.bin_size
+    return plan_rows(grid, ends, contigs, phases, first_bins, np.zeros_like(starts), n_bins)
+
+
 def plan_windows(
     grid: Grid, lengths: NDArray[np.int64], contigs: Sequence[str], centres: NDArray[np.int64], n_bins: int
 ) -> WindowPlan:
@@ -119,3 +174,13 @@ def plan_rows(
         first_rows=first_rows,
         end_rows=end_rows,
     )
+
+
+def _positions(centres: ArrayLike) -> NDArray[np.int64]:
+    """Convert centres; those that are int64 already, as datasets keep them, cost nothing."""
+    if isinstance(centres, np.ndarray) and centres.dtype == np.int64:
+        return centres
+    try:
+        return whole_numbers(centres, name="centres")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"centres are integer positions (0-based bp), one a window: {error}") from error

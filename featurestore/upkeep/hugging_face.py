@@ -26,7 +26,8 @@ from featurestore.format.manifest import CARDS, CROISSANT, MANIFEST, MARK, READM
 from featurestore.format.metadata import GROUP
 from featurestore.objects.objects import StorageOptions, connect
 from featurestore.store import Store, open_store
-from featurestore.upkeep.transfer import CopyReport, DamagedShard, copy
+from featurestore.upkeep.shard_copies import DamagedShard
+from featurestore.upkeep.transfer import CopyReport, copy
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi

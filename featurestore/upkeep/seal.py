@@ -41,9 +41,9 @@ from featurestore.store import Store
 from featurestore.upkeep.croissant import croissant
 from featurestore.upkeep.data_card import data_card
 from featurestore.upkeep.explorer_file import explorer_file, lists_overlays
-from featurestore.upkeep.findings import Verification
-from featurestore.upkeep.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
 from featurestore.upkeep.registry_file import summarise
+from featurestore.upkeep.verification.findings import Verification
+from featurestore.upkeep.verification.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
 from featurestore.upkeep.verify import verify
 
 

@@ -1,15 +1,12 @@
 """Verify a store: every committed object is present and intact.
 
-Belongs here: comparing the objects of a store with their correct content, and repairs. Does not: rebuilding, sealing
-(`featurestore.upkeep.seal`).
+Belongs here: comparing the objects of a store with their correct content, and repairs. Does not: one shard with its
+record (`featurestore.upkeep.verification.shards`), rebuilding, sealing (`featurestore.upkeep.seal`).
 """
 
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
-
-import google_crc32c
 
 from catalog import AssemblyMismatch, FeatureSet
 from featurestore.anchored.declare import anchored_layout
@@ -17,7 +14,7 @@ from featurestore.anchored.layout import anchored_documents
 from featurestore.anchored.reader import read_table
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
-from featurestore.format.commits import Commit, DamagedRecord, NotBuilt
+from featurestore.format.commits import NotBuilt
 from featurestore.format.coordinates import is_coordinate, without_coordinates
 from featurestore.format.declarations import DECLARED, DeclarationLog, NotAStore, number_of
 from featurestore.format.layout import ArrayLayout, ContigLayout
@@ -41,8 +38,9 @@ from featurestore.rows.overlays.describe import OverlayMismatch, read_whole
 from featurestore.rows.source import DamagedChunk
 from featurestore.store import Store
 from featurestore.upkeep.croissant import is_croissant_of
-from featurestore.upkeep.findings import Fault, Verification
-from featurestore.upkeep.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
+from featurestore.upkeep.verification.findings import Fault, Verification
+from featurestore.upkeep.verification.ordered import REQUESTS_AT_ONCE, in_order, sha256_of
+from featurestore.upkeep.verification.shards import ShardCheck
 
 _MAX_HELD_BYTES = 1 << 30
 """Memory for shards, in total over all threads (bytes)."""
@@ -94,17 +92,6 @@ def repair(store: Store, found: Verification) -> Repair:
             store.objects.put(fault.where, fault.write)
             changed.written.append(fault.where)
     return changed
-
-
-class _CheckedRecord(NamedTuple):
-    """Result of checking one commit record and its shard."""
-
-    record: str
-    shard: str | None
-    """Key of the shard; None if the record cannot be read."""
-    sealed: SealedObject | None
-    """As committed."""
-    fault: Fault | None
 
 
 class _Verifier:
@@ -306,7 +293,8 @@ class _Verifier:
         logs = {f"{layout.COMMITS}/{array}" for array in self._planned}
         records = [key for key in self._listing if layout.parse_commit_key(key) and key.rsplit("/", 2)[0] in logs]
         committed: set[str] = set()
-        for number, checked in enumerate(in_order(self._check_shard, records, threads=self._threads), start=1):
+        check = ShardCheck(self._store, self._listing, self._planned, crc=self._crc).of_record
+        for number, checked in enumerate(in_order(check, records, threads=self._threads), start=1):
             self.found.objects[checked.record] = None
             if checked.shard is not None:
                 committed.add(checked.shard)
@@ -320,48 +308,6 @@ class _Verifier:
         missing = {str(array): planned.keys() - committed for array, planned in self._planned.items()}
         self.found.incomplete = {name: len(keys) for name, keys in missing.items() if keys}
         self.found.orphans = sorted(set().union(*missing.values()) & self._listing.keys())
-
-    def _check_shard(self, record: str) -> _CheckedRecord:
-        array = ArrayKey.of(record.split("/")[1])
-        try:
-            commit = self._store.commits(array).load(record, self._listing[record])
-        except DamagedRecord as error:
-            mend = "`featurestore repair`, then build again"
-            return _CheckedRecord(record, None, None, Fault(record, str(error), mend, (record,)))
-        key = layout.shard_key(array, commit.contig, commit.phase, commit.shard)
-        what = self._wrong_with(commit, key)
-        if what is None:
-            return _CheckedRecord(record, key, SealedObject(commit.size, commit.sha256), None)
-        mend = f"`featurestore repair` removes it and {record}, then build again"
-        return _CheckedRecord(record, key, None, Fault(key, what, mend, (record, key)))
-
-    def _wrong_with(self, commit: Commit, key: str) -> str | None:
-        if not self._belongs(commit, key):
-            return "its record is that of another assembly, extractor or division into shards"
-        size = self._listing.get(key)
-        if size is None and (size := self._size_now(key)) is None:
-            return "is committed but not there"
-        if size != commit.size:
-            return f"has {size} bytes, its record says {commit.size}"
-        if not self._crc:
-            return None
-        data = self._objects.get(key)
-        if f"{google_crc32c.value(data):08x}" != commit.crc32c or hashlib.sha256(data).hexdigest() != commit.sha256:
-            return "its bytes are not those that were committed"
-        return None
-
-    def _size_now(self, key: str) -> int | None:
-        """Request an object again: a running build may have written it during the listing."""
-        try:
-            return len(self._objects.get(key))
-        except (FileNotFoundError, LinkInStore):
-            return None
-
-    def _belongs(self, commit: Commit, key: str) -> bool:
-        array = self._planned[ArrayKey.of(commit.feature_set)].get(key)
-        if array is None or commit.fingerprint != array.feature_set.fingerprint:
-            return False
-        return (commit.first_bin, commit.first_bin + commit.n_bins) == array.shard_span(commit.phase, commit.shard)
 
     def _compare_with_manifest(self, manifest: Manifest) -> None:
         at_fault = {fault.where for fault in self.found.faults}

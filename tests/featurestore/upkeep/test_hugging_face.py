@@ -17,7 +17,7 @@ from featurestore.store import Store
 from featurestore.testing import built_store, feature_set_of
 from featurestore.upkeep import hugging_face
 from featurestore.upkeep.hugging_face import NotPushed, pull, push
-from featurestore.upkeep.transfer import DamagedShard
+from featurestore.upkeep.shard_copies import DamagedShard
 
 # The client's own, in its upload of large files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")

@@ -18,7 +18,7 @@ from featurestore.format.declarations import Declaration, DeclarationLog
 from featurestore.format.http_listing import ListedObjects
 from featurestore.format.metadata import root_documents, set_documents
 from featurestore.testing import assembly_of, built_store, feature_set_of, random_sequences
-from featurestore.upkeep.ordered import in_order
+from featurestore.upkeep.verification.ordered import in_order
 
 LENGTHS = {"chr1": 200, "chr2": 40}
 GRID = Grid(bin_size=16, offsets=(0, 8))

@@ -1,0 +1,1 @@
+"""What a verification is made of: checks of shards, reading in order, and its findings."""
