@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from catalog.runtime.plugins import load_plugin, plugins
@@ -24,7 +25,7 @@ from featurestore.distribution.version import __version__
 from featurestore.store import open_store
 from featurestore.web.serving.budget import Budgets
 from featurestore.web.serving.files import file_routes
-from featurestore.web.serving.genes import GeneIndex, genes_of_table
+from featurestore.web.serving.genes import GeneIndex, UnknownName, genes_of_table
 from featurestore.web.serving.guard import Guard
 from featurestore.web.serving.problems import MEDIA_TYPE, Problem, add_handlers
 from featurestore.web.serving.request import TOKEN_VARIABLE, NamedPlace, ServeRequest
@@ -68,6 +69,9 @@ def make_app(places: Sequence[NamedPlace], request: ServeRequest, *, token: str 
     app.include_router(data_routes(served, budgets, extra_routes=tuple(extensions)))
     for router in extensions.values():
         app.include_router(router)
+    if request.model is None:
+        for path in ("/v1/predict", "/v1/model"):
+            app.add_api_route(path, _without_model, include_in_schema=False)
     app.include_router(rnaget_routes(served, budgets))
     app.include_router(file_routes(served, budgets))
     add_handlers(app, {store.url: name for name, store in served.stores.items()})
@@ -137,13 +141,19 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address, family=family, backlog=_MOST_CONNECTIONS)
     except OSError as error:
         raise OSError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; take another `host=` or `port=`, or "
+            f"cannot listen on {host} port {port}: {_reason(error)}; take another `host=` or `port=`, or "
             "`port=0` for any that is free"
         ) from error
     # Connections inherit it. asyncio sets it on sockets of protocol 6 only, and these have 0: the body of a reply would
     # wait 40 ms for the other side to acknowledge the head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _reason(error: OSError) -> str:
+    """Say what is wrong, without the address, which Python adds."""
+    is_of_system = error.errno is not None and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno) if is_of_system and error.errno else error.strerror or str(error)
 
 
 def _shown(address: str, host: str) -> str:
@@ -172,6 +182,10 @@ def _extensions(extension: Extension) -> dict[str, APIRouter]:
     if not found:
         raise ValueError("nothing that is installed adds routes for `model=`; install genomic-featurestore anew")
     return {name: load_plugin(entry)(extension) for name, entry in found.items()}
+
+
+async def _without_model() -> Response:
+    raise UnknownName("this server has no model, so it predicts nothing; start it with `--model RUN`")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -119,8 +119,8 @@ class Budgets:
         """Refuse more values than a reply may hold; TooLarge says what to ask for instead."""
         if n_values > self.max_values:
             raise TooLarge(
-                f"{what} make {n_values:,} values, and a reply has at most {self.max_values:,}; ask for fewer windows "
-                "or bins at a time"
+                f"the values of {what} are {n_values:,}, and a reply has at most {self.max_values:,}; ask for fewer "
+                "windows or bins at a time"
             )
 
     async def work(self, task: Callable[[], T]) -> T:

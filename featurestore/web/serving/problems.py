@@ -136,7 +136,7 @@ def add_handlers(app: FastAPI, places: Mapping[str, str]) -> None:
         return problem_reply(problem, error.headers)
 
     async def answer_invalid(request: Request, error: RequestValidationError) -> Response:
-        said = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:8])
+        said = "; ".join(_wrong_with(request, one) for one in error.errors()[:8])
         status = 400 if request.url.path.startswith("/rnaget/") else 422  # as its specification has it
         return problem_reply(plain_problem(status, "invalid", "Not a valid request", f"{said}; see /openapi.json"))
 
@@ -144,6 +144,16 @@ def add_handlers(app: FastAPI, places: Mapping[str, str]) -> None:
     handlers |= {Exception: answer, HTTPException: answer_http, RequestValidationError: answer_invalid}
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+
+
+def _wrong_with(request: Request, error: Mapping[str, Any]) -> str:
+    """Describe one fault of a query; of a parameter that does not exist, say which there are."""
+    name = ".".join(map(str, error["loc"][1:]))
+    if error["type"] != "extra_forbidden":
+        return f"{name}: {error['msg']}"
+    models = [part.field_info.annotation for part in request.scope["route"].dependant.query_params]
+    there = [field for model in models for field in getattr(model, "model_fields", ())]
+    return f"there is no parameter {name!r} here; there are {', '.join(sorted(there))}"
 
 
 _HTTP = {

@@ -105,7 +105,8 @@ async def window_reply(
     store = served.get(query.store)
     wanted = _wanted_of(store, query)
     n_values = await budgets.work(partial(store.values_of, wanted))
-    budgets.check_values(n_values, what=f"{len(wanted.places):,} windows of {wanted.n_bins:,} bins")
+    several = "a window" if len(wanted.places) == 1 else f"{len(wanted.places):,} windows"
+    budgets.check_values(n_values, what=f"{several} of {wanted.n_bins:,} bins")
     is_single = isinstance(query, doc.WindowQuery)
 
     def make() -> Answer:

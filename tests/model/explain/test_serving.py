@@ -183,7 +183,9 @@ def test_a_model_of_other_features_is_refused_before_anything_is_served(run: Pat
 
 def test_without_a_model_there_is_no_such_path_and_no_annotations(genome: Path) -> None:
     with client_of(open_store(genome / "store")) as client:
-        assert client.get("/v1/predict?at=chr1:400").status_code == 404
+        reply = client.get("/v1/predict?at=chr1:400")
+        assert (reply.status_code, "start it with `--model RUN`" in reply.json()["detail"]) == (404, True)
+        assert "/v1/predict" not in client.get("/openapi.json").json()["paths"]
         assert client.get("/v1/service-info").json()["routes"] == []
     with pytest.raises(ValueError, match="give `model=`"):
         client_of(open_store(genome / "store"), annotations=genome / "genes.tsv")

@@ -117,7 +117,9 @@ def test_a_port_that_is_taken_is_refused_in_one_line(
 ) -> None:
     port = url.rstrip("/").rpartition(":")[2]
     assert main(["serve", store.url, "--port", port]) == 2
-    assert "`--port 0`" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; take another" in said
+    assert "`--port 0`" in said
 
 
 def test_another_address_than_loopback_needs_a_token(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
