@@ -27,8 +27,12 @@ export class ModelSection {
 
   constructor(private readonly predictor: Predictor, private readonly host: Host) {
     byId("model").hidden = false;
+    const { reads, explains, hides } = predictor.model;
+    byId("hide").hidden = !hides;
     for (const what of EXPLANATIONS) {
       const box = byId<HTMLInputElement>(what);
+      box.parentElement!.hidden = !explains.includes(what);
+      if (reads === "signals" && what === "occlusion") box.nextSibling!.textContent = " occlusion by signal and part of the window";
       box.checked = host.view.explain.includes(what);
       box.addEventListener("change", () => host.change({ explain: EXPLANATIONS.filter((one) => byId<HTMLInputElement>(one).checked) }));
     }
@@ -82,12 +86,13 @@ export class ModelSection {
 
   private picture(found: Prediction | undefined): void {
     this.pictures.clear();
-    const parts = found === undefined ? [] : [...occlusionOf(found), ...attentionOf(found)];
+    const parts = found === undefined ? [] : [...occlusionOf(found), ...bySignalOf(found), ...attentionOf(found)];
     byId("explained").replaceChildren(...parts.flatMap((part) => this.panel(part, found!)));
     this.redraw();
   }
 
-  private panel({ heading, words, colours, picture }: Part, found: Prediction): HTMLElement[] {
+  private panel({ heading, words, colours, picture, frame }: Part, whole: Prediction): HTMLElement[] {
+    const found = frame ?? whole;
     const [canvas, track] = [element("canvas"), element("div")];
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${heading}; numbers are in the table below`);
@@ -96,8 +101,7 @@ export class ModelSection {
       const bin = Math.floor(((offsetX - labels) / (canvas.clientWidth - labels)) * picture.nBins);
       const row = Math.floor(offsetY / ROW);
       if (bin < 0 || bin >= picture.nBins || row >= picture.names.length) return;
-      const start = found.first_start + bin * found.bin_size;
-      byId("readout").textContent = `${picture.names[row]} at ${found.contig}:${start}-${start + found.bin_size}: ${picture.value(bin, row)}`;
+      byId("readout").textContent = `${picture.names[row]} at ${whereOf(found, bin)}: ${picture.value(bin, row)}`;
     });
     this.pictures.set(canvas, { picture, track });
     const facts = Object.assign(element("p", words), { className: "facts" });
@@ -113,6 +117,8 @@ interface Part {
   /** What the lowest and the highest colour mean. */
   colours: [string, string];
   picture: Picture;
+  /** The prediction with the parts of the picture in the place of its bins, where these are others. */
+  frame?: Prediction;
 }
 
 const all = (picture: Picture): number[] => picture.names.map((_, index) => index);
@@ -121,10 +127,12 @@ function said(found: Prediction): string {
   const each = (numbers: number[], sign = false) =>
     numbers.map((value, index) => `${found.tasks[index] ? `${found.tasks[index]} ` : ""}${sign && value > 0 ? "+" : ""}${value.toFixed(3)}`).join(", ");
   const subset = found.subset ? ` It is a gene of the ${found.subset === "train" ? "training" : found.subset} set.` : "";
+  const unit = found.bin_size === 1 ? "bases" : "bins";
+  const others = Object.entries(found.alternatives).map(([name, value]) => ` (${name}: ${value.toFixed(3)})`).join("");
   const hidden = found.hidden
-    ? ` Without ${found.hidden.bins.length} hidden bins it is ${each(found.hidden.prediction)} (${each(found.hidden.change, true)}).`
+    ? ` Without ${found.hidden.bins.length.toLocaleString("en")} hidden ${unit} it is ${each(found.hidden.prediction)} (${each(found.hidden.change, true)}).`
     : "";
-  return `${found.model} predicts ${each(found.prediction)} ${found.unit} from ${found.n_bins} bins of ${found.set}.${hidden}${subset}`;
+  return `${found.model} predicts ${each(found.prediction)}${others} ${found.unit} from ${found.n_bins.toLocaleString("en")} ${unit} of ${found.set.split(",").join(", ")}.${hidden}${subset}`;
 }
 
 function occlusionOf(found: Prediction): Part[] {
@@ -137,6 +145,26 @@ function occlusionOf(found: Prediction): Part[] {
     words: `It changes most without ${most.join(", ")}.`,
     colours: ["the prediction is lower", "higher without the bin"],
     picture,
+  }];
+}
+
+/** Of a run of measured signals: a row a signal, a column a part of the window. */
+function bySignalOf(found: Prediction): Part[] {
+  const { occlusion_by_signal: by } = found;
+  if (by === null) return [];
+  const n_bins = by.starts.length;
+  const frame = { ...found, n_bins, first_start: by.starts[0]!, bin_size: (by.ends[n_bins - 1]! - by.starts[0]!) / n_bins };
+  const picture = pictureOf(frame, by.signals, (bin, row) => by.change[bin]![row]!, true);
+  picture.most = Math.abs(ranked(picture)[0]![2]);
+  const signed = (value: number) => `${value > 0 ? "+" : ""}${value.toFixed(3)}`;
+  const most = ranked(picture).slice(0, 3).map(([bin, row, value]) => `${by.signals[row]} at ${whereOf(frame, bin)} (${signed(value)})`);
+  const whole = by.signals.map((name, row) => `${name} ${signed(by.whole[row]!)}`);
+  return [{
+    heading: "Change of the prediction without each signal, by part of the window",
+    words: `It changes most without ${most.join(", ")}. Without a signal in the whole window: ${whole.join(", ")}. All signals are on one scale.`,
+    colours: ["the prediction is lower", "higher without the signal there"],
+    picture,
+    frame,
   }];
 }
 
@@ -169,12 +197,12 @@ function ranked(picture: Picture): (readonly [number, number, number])[] {
 }
 
 function whereOf(found: Prediction, bin: number): string {
-  const start = found.first_start + bin * found.bin_size;
-  return `${found.contig}:${start.toLocaleString("en")}-${(start + found.bin_size).toLocaleString("en")}`;
+  const edge = (number: number) => Math.round(found.first_start + number * found.bin_size).toLocaleString("en");
+  return `${found.contig}:${edge(bin)}-${edge(bin + 1)}`;
 }
 
 /** For screen readers, and to read numbers off: the bins with the strongest values. */
 function strongest(heading: string, picture: Picture, found: Prediction): HTMLElement {
   const rows = ranked(picture).slice(0, 10).map(([bin, row, value]) => [whereOf(found, bin), picture.names[row]!, String(value)]);
-  return element("details", element("summary", "The ten strongest bins"), table(heading, ["bin", "of", "value"], rows));
+  return element("details", element("summary", found.occlusion_by_signal === null ? "The ten strongest bins" : "The ten strongest parts"), table(heading, ["bin", "of", "value"], rows));
 }

@@ -24,6 +24,7 @@ export const gradient = (isDifference: boolean): string =>
   `linear-gradient(to right, ${(isDifference ? DIVERGING : CIVIDIS).map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
 
 function span(picture: Picture, channel: number): [number, number] {
+  if (picture.most !== undefined) return [-picture.most, picture.most];
   let low = Infinity;
   let high = -Infinity;
   for (let bin = 0; bin < picture.nBins; bin++) {

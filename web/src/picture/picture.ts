@@ -12,6 +12,8 @@ export interface Picture {
   /** Bins from the left to where a line is drawn. */
   centre: number;
   isDifference: boolean;
+  /** The largest absolute difference, where all channels are on one scale. */
+  most?: number;
   /** @param channel index into `names` */
   value(bin: number, channel: number): number;
 }
