@@ -258,6 +258,10 @@ def explorer(
             "[default: those put there before]"
         ),
     ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="NCBI gene_info or a table of annotations: genes are then found by synonyms, too."),
+    ] = None,
     watch: Annotated[
         int | None,
         typer.Option(
@@ -270,13 +274,13 @@ def explorer(
 ) -> None:
     """Put the explorer, a page that shows values in a browser, into the folder of a sealed store."""
     if watch is not None:
-        if genes is not None:
+        if genes is not None or annotations is not None:
             raise ValueError(
                 "`watch=` shows a build, which has no use for `genes=`: give them once the store is sealed"
             )
         _watch(open_store(store), watch)
         return
-    published = publish_explorer(open_store(store), genes=genes)
+    published = publish_explorer(open_store(store), genes=genes, annotations=annotations)
     found = f", with {published.genes:,} genes" if genes is not None else ""
     print(f"{plain(published.page)}{found}; open it through a web server that answers ranges (docs/explorer.md)")
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from catalog.genes.exons import has_gene_models, read_gene_models
 from catalog.genes.table import place_genes, read_genes
+from catalog.ncbi.annotations import annotate, read_annotations
 from featurestore.format.layout import contig_key
 from featurestore.format.manifest import EXPLORER, PAGE, PAGE_GENES, PAGE_MODELS, PAGE_STATUS
 from featurestore.store import Store
@@ -35,7 +36,12 @@ class Published(NamedTuple):
     """That it finds by name."""
 
 
-def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = None) -> Published:
+def publish_explorer(
+    store: Store,
+    *,
+    genes: str | os.PathLike[str] | None = None,
+    annotations: str | os.PathLike[str] | None = None,
+) -> Published:
     """Put the explorer's page beside a sealed store, or write it anew.
 
     Parameters
@@ -43,13 +49,19 @@ def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = Non
     genes
         Gene table (`catalog.genes.table.read_gene_table`), for finding genes by symbol or id; those on other contigs
         are left out. Of a GTF or GFF3 the exons are drawn too. Without it, those put there before stay.
+    annotations
+        NCBI's `gene_info` (`catalog.ncbi.annotations.read_annotations`): genes are then found by their synonyms, too.
 
     Raises
     ------
+    ValueError
+        If there are annotations, but no genes.
     NotExplorable
         If the store is not sealed, was sealed by a version that wrote no `explorer.json`, or has an `index.html` of
         another hand.
     """
+    if annotations is not None and genes is None:
+        raise ValueError("`annotations=` say what else genes are called: give `genes=` with them")
     manifest = store.manifest()
     if manifest is None or EXPLORER not in manifest.objects:
         raise NotExplorable(
@@ -57,7 +69,7 @@ def publish_explorer(store: Store, *, genes: str | os.PathLike[str] | None = Non
             f"while it is being built, `featurestore explorer {store.url} --watch 10` shows how far it is"
         )
     page = _page_for(store)
-    n_genes = _put_genes(store, genes) if genes is not None else 0
+    n_genes = _put_genes(store, genes, annotations) if genes is not None else 0
     store.objects.put(PAGE, page)
     return Published(f"{store.url}/{PAGE}", n_genes)
 
@@ -91,7 +103,7 @@ def _page_for(store: Store) -> bytes:
     return page
 
 
-def _put_genes(store: Store, path: str | os.PathLike[str]) -> int:
+def _put_genes(store: Store, path: str | os.PathLike[str], annotations: str | os.PathLike[str] | None) -> int:
     """Write the genes on the store's contigs, and their models if the table has any; give the number of genes."""
     placed = place_genes(read_genes(path), store.assembly).genes
     models = gene_models(placed, read_gene_models(path)) if has_gene_models(path) else {}
@@ -100,8 +112,12 @@ def _put_genes(store: Store, path: str | os.PathLike[str]) -> int:
         store.objects.delete(key)
     for key, rows in wanted.items():
         store.objects.put(key, _encoded(rows))
-    # Symbol, id, contig, TSS (0-based bp) and strand of each.
-    store.objects.put(PAGE_GENES, _encoded(placed.select("symbol", "gene_id", "contig", "tss", "strand").rows()))
+    # Symbol, id, contig, TSS (0-based bp) and strand of each; then what else it is called, if anything.
+    of_genes = placed.select("symbol", "gene_id", "contig", "tss", "strand").rows()
+    if annotations is not None:
+        known = annotate(placed, read_annotations(annotations))["aliases"].to_list()
+        of_genes = [(*row, names.split("|")) if names else row for row, names in zip(of_genes, known, strict=True)]
+    store.objects.put(PAGE_GENES, _encoded(of_genes))
     return placed.height
 
 

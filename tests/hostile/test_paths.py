@@ -58,7 +58,9 @@ READING = {
     "seal": [Use("{}/genome.store")],
     "push": [Use("{}/genome.store me/genome", prints="genome.store")],
     "pull": [Use("me/genome {}/pulled.store", "pulled.store")],
-    "explorer": [Use("{}/genome.store --genes {}/genes.tsv", "genome.store/index.html")],
+    "explorer": [
+        Use("{}/genome.store --genes {}/genes.tsv --annotations {}/new/annotations.tsv", "genome.store/index.html")
+    ],
     "serve": [Use("mine={}/genome.store --genes {}/genes.tsv --dry-run", prints="genome.store")],
     "fetch": [Use("--list --out {}/genome.store --json")],
     "copy": [Use("{}/genome.store {}/copied.store", "copied.store")],

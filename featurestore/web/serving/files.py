@@ -96,7 +96,8 @@ def file_routes(served: Served, budgets: Budgets) -> APIRouter:
 async def _object(store: ServedStore, key: str, request: Request, budgets: Budgets) -> Response:
     objects = store.store.objects
     if key == PAGE_GENES and len(store.genes):
-        return _json([list(gene) for gene in store.genes])
+        also = store.genes.aliases
+        return _json([[*gene, also[gene.gene_id]] if gene.gene_id in also else list(gene) for gene in store.genes])
     if key == PAGE_STATUS:  # as it is now, rather than as somebody wrote it
         return _json((await budgets.work(store.status)).to_json())
     try:

@@ -4,7 +4,7 @@ Belongs here: looking names up, and the two tables that genes come from. Does no
 (`catalog.genes.table`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,15 +35,28 @@ class UnknownName(LookupError):
 
 
 class GeneIndex:
-    """Genes by symbol and id."""
+    """Genes by symbol and id, and by what else they are called.
 
-    def __init__(self, genes: Iterable[Gene]) -> None:
+    Parameters
+    ----------
+    aliases
+        Other names, by gene id; a symbol or id of another gene comes before them.
+    """
+
+    def __init__(self, genes: Iterable[Gene], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
         self._genes = list(genes)
-        self._names = [(gene.symbol.casefold(), gene.gene_id.casefold()) for gene in self._genes]
+        self.aliases = dict(aliases or {})
+        self._names = [
+            tuple(name.casefold() for name in (gene.symbol, gene.gene_id, *self.aliases.get(gene.gene_id, ())))
+            for gene in self._genes
+        ]
         self._exact: dict[str, list[Gene]] = {}
+        self._other: dict[str, list[Gene]] = {}
         for gene in self._genes:
             for name in {gene.symbol, gene.gene_id}:
                 self._exact.setdefault(name, []).append(gene)
+            for name in set(self.aliases.get(gene.gene_id, ())):
+                self._other.setdefault(name, []).append(gene)
 
     def __len__(self) -> int:
         return len(self._genes)
@@ -52,18 +65,18 @@ class GeneIndex:
         return iter(self._genes)
 
     def search(self, text: str, *, limit: int) -> list[Gene]:
-        """Find genes whose symbol or id is, begins with, or contains a text, in this order; case does not matter."""
+        """Find genes of which a name is, begins with, or contains a text, in this order; case does not matter."""
         wanted = text.casefold()
         ranked: tuple[list[Gene], list[Gene], list[Gene]] = ([], [], [])
         for gene, names in zip(self._genes, self._names, strict=True):
-            if wanted in names[0] or wanted in names[1]:
+            if any(wanted in name for name in names):
                 rank = 0 if wanted in names else 1 if any(name.startswith(wanted) for name in names) else 2
                 if len(ranked[rank]) < limit:
                     ranked[rank].append(gene)
         return [gene for genes in ranked for gene in genes][:limit]
 
     def get(self, name: str) -> Gene:
-        """Return the gene of a symbol or id.
+        """Return the gene of a symbol, an id, or else another name.
 
         Raises
         ------
@@ -72,7 +85,7 @@ class GeneIndex:
         ValueError
             If several genes have the symbol; the message has their ids.
         """
-        found = self._exact.get(name, [])
+        found = self._exact.get(name) or self._other.get(name, [])
         if not found:
             alike = ", ".join(gene.symbol for gene in self.search(name, limit=_SHOWN))
             known = f"some that are alike: {alike}" if alike else f"{len(self):,} genes are known"
@@ -121,14 +134,19 @@ def genes_of_explorer(objects: Objects, assembly: Assembly) -> GeneIndex:
     rows = parse_json(data, where=where, mend=mend)
     if not isinstance(rows, list):
         raise ValueError(f"{where} is no list of genes; {mend}")
-    genes = [_gene_of(row, assembly) for row in rows]
+    genes = [_gene_of(row[:5], assembly) if isinstance(row, list) else None for row in rows]
     if None in genes:
         raise ValueError(f"{where} has a row that is no gene on {assembly.name}, number {genes.index(None)}; {mend}")
-    return GeneIndex([gene for gene in genes if gene is not None])
+    aliases = {row[1]: _aliases_of(row) for row in rows if len(row) > 5}
+    return GeneIndex([gene for gene in genes if gene is not None], aliases)
 
 
-def _gene_of(row: Any, assembly: Assembly) -> Gene | None:
-    if not (isinstance(row, list) and [type(part) for part in row] == [str, str, str, int, str]):
+def _aliases_of(row: list[Any]) -> list[str]:
+    return [name for name in row[5] if isinstance(name, str)] if isinstance(row[5], list) else []
+
+
+def _gene_of(row: list[Any], assembly: Assembly) -> Gene | None:
+    if [type(part) for part in row] != [str, str, str, int, str]:
         return None
     gene = Gene._make(row)
     return gene if 0 <= gene.tss < assembly.lengths.get(gene.contig, 0) else None

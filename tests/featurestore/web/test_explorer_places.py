@@ -114,6 +114,20 @@ def test_without_a_place_the_first_gene_whose_window_lies_inside_is_shown(
             assert page.inner_text("#title").startswith(symbol)
 
 
+def test_a_gene_is_found_by_what_else_it_is_called_unless_another_has_that_symbol(
+    page: Any, built: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(built / "store", tmp_path / "copy"))
+    genes = [["ONE", "G1", "chr1", 9_000, "+", ["Two", "p53"]], ["TWO", "G2", "chr1", 10_000, "+"]]
+    (folder / PAGE_GENES).write_text(json.dumps(genes))
+    with serve(folder) as served:
+        for typed, title in {"P53": "ONE (G1, strand +)", "two": "TWO (G2, strand +)"}.items():
+            opened(page, f"{served.url}/?at={typed}&bins=51")
+            assert page.inner_text("#title") == title
+        page.fill("#at", "53")
+        assert page.evaluate("[...document.querySelectorAll('#found option')].map(o => o.value)") == ["p53"]
+
+
 def test_the_window_moves_by_half_its_length_and_stays_on_the_contig(page: Any, server: RangeServer) -> None:
     opened(page, f"{server.url}/?set=motif&at=chr1:10000&bins=101")
     after(page, lambda: page.click("#right"))

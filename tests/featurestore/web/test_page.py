@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from checkout import ROOT
 from overlay_stores import SPELLED, build_overlay_in_process, spelled_store, write_vcf
+from served import client_of
 
 from builders.overlays.request import OverlayRequest
 from catalog import Grid
@@ -133,6 +134,23 @@ def test_the_command_puts_page_and_genes_beside_a_sealed_store_which_stays_sound
     found = verify(store, crc=True)
     assert found.is_sound
     assert found.strangers == []
+
+
+def test_synonyms_stand_beside_the_genes_that_have_them(store: Store, tmp_path: Path) -> None:
+    seal(store)
+    genes, annotations = tmp_path / "genes.tsv", tmp_path / "annotations.tsv"
+    genes.write_text("gene_id\tsymbol\tcontig\tstrand\ttss\nENSG1\tMYC\tchr1\t+\t50\nENSG2\tNONE\tchr1\t-\t5\n")
+    head = "gene_id\tncbi_gene_id\tsymbol\tname\taliases\tdesignations\tsummary"
+    annotations.write_text(f"{head}\nENSG1\t4609\tMYC\tMYC proto-oncogene\tbHLHe39|c-Myc\t\t\nENSG2\t1\tNONE\t\t\t\t\n")
+    assert main(["explorer", store.url, "--genes", str(genes), "--annotations", str(annotations)]) == 0
+    rows = [["MYC", "ENSG1", "chr1", 50, "+", ["bHLHe39", "c-Myc"]], ["NONE", "ENSG2", "chr1", 5, "-"]]
+    assert json.loads(store.objects.get(PAGE_GENES)) == rows
+    with pytest.raises(ValueError, match="give `genes=` with them"):
+        publish_explorer(store, annotations=annotations)
+    with client_of(store) as client:  # a server knows them too
+        assert client.get("/stores/a/explorer_genes.json").json() == rows
+        assert [one["symbol"] for one in client.get("/v1/genes?q=c-my").json()] == ["MYC"]
+        assert client.get("/v1/window?gene=c-Myc&bins=3").json()["gene"]["gene_id"] == "ENSG1"
 
 
 def test_an_annotation_gives_the_page_gene_models_which_another_table_takes_away(store: Store, tmp_path: Path) -> None:

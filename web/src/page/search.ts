@@ -22,14 +22,14 @@ export class Search {
   private readonly byName = new Map<string, Gene>();
 
   constructor(private readonly described: Description, private readonly genes: Gene[]) {
-    for (const gene of genes) {
-      for (const name of [gene.symbol, gene.id]) {
-        if (!this.byName.has(name.toLowerCase())) this.byName.set(name.toLowerCase(), gene);
-      }
-    }
+    const know = (gene: Gene, names: string[]) => {
+      for (const name of names) if (!this.byName.has(name.toLowerCase())) this.byName.set(name.toLowerCase(), gene);
+    };
+    for (const gene of genes) know(gene, [gene.symbol, gene.id]);
+    for (const gene of genes) know(gene, gene.aliases); // a symbol comes before what another gene is also called
   }
 
-  /** Genes whose symbol or id begins with a text, then contigs, then genes that contain it. */
+  /** Names of genes that begin with a text, then contigs, then names that contain it. */
   offers(text: string): string[] {
     const part = text.trim().toLowerCase();
     const contigs = this.contigs().filter((name) => name.toLowerCase().startsWith(part)).map((name) => `${name}:`);
@@ -38,13 +38,13 @@ export class Search {
     return [...new Set(found)].slice(0, OFFERED);
   }
 
-  /** The first genes with a fitting symbol or id. */
+  /** Of the first genes with a fitting name, that name. */
   private named(fits: (name: string) => boolean): string[] {
     const found: string[] = [];
-    for (const { symbol, id } of this.genes) {
+    for (const { symbol, id, aliases } of this.genes) {
       if (found.length >= OFFERED) break;
-      if (fits(symbol.toLowerCase())) found.push(symbol);
-      else if (fits(id.toLowerCase())) found.push(id);
+      const name = [symbol, id, ...aliases].find((one) => fits(one.toLowerCase()));
+      if (name !== undefined) found.push(name);
     }
     return found;
   }

@@ -50,6 +50,8 @@ export interface Gene {
   contig: string;
   tss: number;
   strand: string;
+  /** What else it is called. */
+  aliases: string[];
 }
 
 const NAME = "explorer.json";
@@ -125,5 +127,5 @@ export async function genes(objects: HttpObjects): Promise<Gene[]> {
   if (!Array.isArray(rows)) return [];
   return rows
     .filter((row) => isText(row?.[0]) && isText(row[1]) && isText(row[2]) && isWhole(row[3]) && isText(row[4]))
-    .map(([symbol, id, contig, tss, strand]) => ({ symbol, id, contig, tss, strand }));
+    .map(([symbol, id, contig, tss, strand, also]) => ({ symbol, id, contig, tss, strand, aliases: Array.isArray(also) ? also.filter(isText) : [] }));
 }
