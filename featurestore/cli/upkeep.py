@@ -282,7 +282,10 @@ def explorer(
         return
     published = publish_explorer(open_store(store), genes=genes, annotations=annotations)
     found = f", with {published.genes:,} genes" if genes is not None else ""
-    print(f"{plain(published.page)}{found}; open it through a web server that answers ranges (docs/explorer.md)")
+    print(
+        f"{plain(published.page)}{found}; `featurestore serve {plain(store)}` shows it, as does any web server that "
+        "answers ranges (docs/hosting.md)"
+    )
 
 
 def _watch(store: Store, seconds: int) -> None:

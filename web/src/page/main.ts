@@ -178,13 +178,14 @@ class Explorer {
 
   private async read(): Promise<Panel[]> {
     const { view } = this;
-    byId("bins_out").textContent = `${view.bins} bins`;
+    byId("bins_out").textContent = `${view.bins.toLocaleString("en")} bins`;
     this.address();
     const place = this.search.place(view.at);
     const other = view.compare.trim() ? this.search.place(view.compare) : undefined;
     const layers = view.sets.map((key) => layerOf(this.layers, key));
     const less = view.minus ? layerOf(this.layers, view.minus) : undefined;
     if (layers.length === 0) throw new Problem("No feature set is chosen; tick one.");
+    byId("bins_out").textContent += `, ${(view.bins * layers[0]!.set.bin_size).toLocaleString("en")} bp`;
     const page = {
       tell: (text: string) => void (byId("readout").textContent = text),
       turn: (page: number) => void this.change({ page }),
