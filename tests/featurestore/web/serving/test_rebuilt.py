@@ -15,6 +15,7 @@ from featurestore.format.writer import write_shard
 from featurestore.reader import FeatureReader
 from featurestore.store import Store
 from featurestore.testing.fixtures import ORIGIN, build_set, built_store, values_of
+from featurestore.web.serving.stores import ServedStore, rows_around
 
 GRID = Grid(bin_size=8)
 PATH = "/v1/window?at=chr1:100&bins=21"
@@ -71,6 +72,27 @@ def test_a_store_that_changes_during_a_read_is_read_again(tmp_path: Path, monkey
     with client_of(store) as client:
         found = np.asarray(client.get(PATH).json()["values"], np.float16)
     np.testing.assert_array_equal(found, after[0])
+
+
+@pytest.mark.parametrize("beside", [(), ("demo",)], ids=["not relied on", "relied on"])
+def test_what_is_made_of_several_sets_is_of_one_state_of_all_of_them(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    """The second set is written anew after the first was read."""
+    store = built_store(tmp_path / "store", {"chr1": 200}, GRID)
+    build_set(store, GRID, name="other")
+    served = ServedStore("a", store, genes=None, cache_bytes=0)
+    calls = 0
+
+    def make(reader: FeatureReader, _: Any) -> list[np.ndarray[Any, Any]]:
+        nonlocal calls
+        calls += 1
+        first = reader.window("chr1", 100, n_bins=21).values
+        if calls == 1:
+            written(store, seed=4)
+        return [first, served.store["demo"].window("chr1", 100, n_bins=21).values]
+
+    _, second = served.steady("other", lambda reader: rows_around(reader, "chr1", 0, 200), make, beside=beside)
+    assert calls == (2 if beside else 1)
+    np.testing.assert_array_equal(second, store["demo"].window("chr1", 100, n_bins=21).values)
 
 
 def test_a_store_that_never_rests_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
