@@ -57,11 +57,59 @@ def tables() -> dict[str, str]:
         f"| {dask['what']} | {dask['ms']:.1f} ms |",
         f"| {workers['what']} | {workers['ratio']:.2f}x (bare processes {workers['ratio_of_bare_processes']:.2f}x) |",
     ]
+    web, server, gta_cpu, gta_gpu, tiers = (
+        load(name) for name in ("web", "server", "gta_step", "gta_step_cuda", "gta_prefix_tiers")
+    )
     return {
         "windows": _table("| ours / other | ratio |", windows, machine(reading)),
         "sei": _table("| device | how | precision | bins/s |", sei, f"{machine(cpu)} {machine(gpu)}"),
         "build": _table("| what | measured |", builds, machine(building)),
+        "web": _table(
+            "| in Chromium | channels | first picture (ms), slowest | a step of 10 bins (ms), slowest |",
+            _web_rows(web),
+            f"{machine(web)} Chromium {web['chromium']}; the page has {web['page_bytes']['gzipped']:,} bytes gzipped.",
+        ),
+        "server": _table(
+            "| what | measured |",
+            [f"| {row['what'].strip()} | {row['figure']:,.3g} {row['unit']}".rstrip() + " |" for row in server["rows"]],
+            f"{machine(server)} Load {server['machine']['load'][0]:.1f}, niceness {server['niceness']}.",
+        ),
+        "gta": _table(
+            "| device | what | N = 251 | N = 51 |",
+            [*_gta_rows("2 cores", gta_cpu), *_gta_rows("H100", gta_gpu), *_tier_rows(tiers)],
+            f"{machine(gta_cpu)} {machine(gta_gpu)}",
+        ),
     }
+
+
+def _web_rows(web: dict[str, Any]) -> list[str]:
+    rows = []
+    for channels in ("512 channels", "21,907 channels"):
+        for who, found in web[channels].items():
+            if "first_requests" in found:
+                times = [found[name] for name in ("first picture (ms)", "step of 10 bins (ms)")]
+                cells = [f"{time['median']:,.0f}, {time['slowest']:,.0f}" for time in times]
+                shown = who if who == "explorer" else f"{who}, 40 bigWigs"
+                rows.append(f"| {shown} | {channels.split()[0]} | {' | '.join(cells)} |")
+    return rows
+
+
+def _gta_rows(device: str, results: dict[str, Any]) -> list[str]:
+    steps = results["steps"]
+    lines = {
+        f"genes/s with the cache of prompts, {results['sizes']['precision']}": [
+            f"{s['genes_per_s']:,.1f}" for s in steps
+        ],
+        "a step without it / with it": [f"{step['ratio']:.2f}x" for step in steps],
+        "alignment, selector and head, share of a step of `best`": [f"{s['own_share']['best']:.1%}" for s in steps],
+    }
+    return [f"| {device} | {what} | {' | '.join(cells)} |" for what, cells in lines.items()]
+
+
+def _tier_rows(tiers: dict[str, Any]) -> list[str]:
+    """Compare prompts on the device, the host and the disk, a third each, with all on the device."""
+    found = {epoch["n_bins"]: f"{epoch['ratio']:.2f}x" for epoch in tiers["epochs"]}
+    return [f"| 2 cores | prompts in three tiers / all on the device | {found.get(251, '')} | {found.get(51, '')} |"]
 
 
 def _table(header: str, rows: list[str], note: str) -> str:

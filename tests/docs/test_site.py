@@ -72,4 +72,4 @@ def test_the_page_on_performance_has_the_measured_figures() -> None:
     spec.loader.exec_module(module)
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert module.with_tables(page) == page
-    assert page.count("\n|---") == 3
+    assert page.count("\n|---") == 6
