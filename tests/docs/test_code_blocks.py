@@ -1,27 +1,28 @@
 """Code blocks of the pages run, or say why not; no page shows an option that does not exist."""
 
-import contextlib
-import gzip
-import io
+import json
 import re
-import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import code_blocks
-import pybigtools
+import page_inputs
 import pytest
 import typer
-from code_blocks import PAGES, SHELL, Block
-from overlay_stores import build_in_process
+import yaml
+from checkout import ROOT
+from code_blocks import DATA, PAGES, SHELL, TEXT, Block
+from page_runner import PageRunner
 
-from builders import BuildRequest
-from catalog import Fasta
 from featurestore.cli import main as cli
 
 BLOCKS = [block for page in PAGES for block in code_blocks.blocks(page)]
+CODE = [block for block in BLOCKS if block.language not in (*DATA, *TEXT)]
 RUN_PAGES = [page for page in PAGES if any(block.is_run for block in code_blocks.blocks(page))]
-_EXPECTED = re.compile(r"^\s*print\(.*\)  # (.+)$", re.MULTILINE)
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+_EXTRAS = re.compile(r"pip install [^`\n]*?\[([\w,]+)\]")
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +39,14 @@ def verb_of(group: Any, words: list[str]) -> tuple[Any, list[str]]:
     return group, words
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
+@pytest.mark.parametrize("block", CODE, ids=str)
 def test_a_block_compiles_and_its_commands_and_options_exist(block: Block, verbs: Any) -> None:
     if block.language == "python":
         compile(block.code, str(block), "exec")
+    if block.language not in SHELL:
         return
+    done = subprocess.run(["bash", "-n"], input=block.code, text=True, capture_output=True)
+    assert done.returncode == 0, f"{block}: {done.stderr}"
     for words in code_blocks.commands(block.code):
         verb, rest = verb_of(verbs, words)
         known = {name for option in verb.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
@@ -52,66 +56,92 @@ def test_a_block_compiles_and_its_commands_and_options_exist(block: Block, verbs
             verb.make_context(words[0], list(rest))  # every required option is there, and each value has its type
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_whose_blocks_are_not_all_run_says_why(page: Path) -> None:
-    left = [block for block in code_blocks.blocks(page) if not block.is_run]
-    assert not left or code_blocks.reason(page), f"{left[0]} is not run: mark it, or say why"
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in DATA], ids=str)
+def test_data_that_a_page_shows_is_read_by_what_reads_such_files(block: Block) -> None:
+    read = {"json": json.loads, "yaml": lambda text: list(yaml.safe_load_all(text)), "toml": tomllib.loads}
+    assert read[block.language](block.code)
+
+
+def test_the_files_of_the_recipes_for_clusters_are_read_by_what_reads_them() -> None:
+    folder = ROOT / "docs" / "clusters"
+    assert {item["kind"] for item in yaml.safe_load_all((folder / "kubernetes.yaml").read_text())} >= {"Job", "Service"}
+    assert subprocess.run(["bash", "-n", str(folder / "slurm.sbatch")], check=False).returncode == 0
+    for name in ("slurm.py", "ssh.py"):
+        compile((folder / name).read_text(), name, "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_of_a_page_is_run_or_says_why_not(page: Path) -> None:
+    for block in (block for block in code_blocks.blocks(page) if block in CODE):
+        assert block.is_run or block.run_by or block.reason, f"{block}: write <!-- run --> above it, or why not"
+        if block.run_by:
+            is_of_a_folder = page.name == "README.md" and page.parent != ROOT
+            named = str(page.parent.relative_to(ROOT)) if is_of_a_folder else page.name
+            assert named in block.run_by.read_text(encoding="utf-8"), f"{block.run_by} says nothing of {named}"
+    assert code_blocks.unfenced(page) == [], "fence it, with its language"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_extras_that_a_page_installs_exist(page: Path) -> None:
+    named = {name for names in _EXTRAS.findall(page.read_text(encoding="utf-8")) for name in names.split(",")}
+    assert named <= EXTRAS | {"cu13"}, page.name
 
 
 def test_blocks_that_are_run_are_counted() -> None:
     """So that marks do not get lost: raise the number with the pages."""
-    assert sum(block.is_run for block in BLOCKS) >= 13
+    assert sum(block.is_run or block.run_by is not None for block in BLOCKS) >= 58
 
 
-def test_an_option_that_does_not_exist_would_be_found(verbs: Any) -> None:
-    block = Block(page=Path("x.md"), line=1, language="bash", code="featurestore info s --no-such-option", is_run=False)
+def test_what_is_wrong_with_a_block_would_be_found(verbs: Any, tmp_path: Path) -> None:
+    block = Block(page=Path("x.md"), line=1, language="bash", code="featurestore info s --no-such-option")
     with pytest.raises(AssertionError, match="no-such-option"):
         test_a_block_compiles_and_its_commands_and_options_exist(block, verbs)
-
-
-def build_inputs(folder: Path, *, store: str) -> None:
-    """Make a simulated genome and its store, as the pages name them."""
-    size = ("--n-genes", "60", "--n-contigs", "4", "--contig-length", "5100000")
-    assert cli.main(["simulate", str(folder / "genome"), *size]) == 0
-    build_in_process(
-        str(folder / store),
-        BuildRequest(fasta=str(folder / "genome" / "genome.fa"), extractor="motif", offsets=(0, 2048)),
+    page = tmp_path / "x.md"
+    page.write_text(
+        "# X\n\n    featurestore info genome.store\n\n- an item\n\n    of two paragraphs\n\n```bash\ntrue\n```\n"
     )
+    assert code_blocks.unfenced(page) == ["    featurestore info genome.store\n"]
+    (found,) = code_blocks.blocks(page)
+    assert (found.line, found.is_run, found.reason) == (9, False, None)
 
 
-def write_more(page: str, folder: Path) -> None:
-    """Write what pages call by the names of real files: the variants of a person, and signals of a genome."""
-    genome = folder / "genome" / "genome.fa"
-    with Fasta(str(genome)) as fasta:
-        lengths = dict(fasta.lengths)
-        ref = fasta.fetch("sim2", 900_000, 900_001).tobytes().decode().upper()
-    if page == "overlays.md":
-        header = "##fileformat=VCFv4.2\n##FORMAT=<ID=GT,Number=1,Type=String,Description=x>\n##contig=<ID=sim2>\n"
-        columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tNA12878\n"
-        row = f"sim2\t900001\t.\t{ref}\t{'A' if ref != 'A' else 'C'}\t.\t.\t.\tGT\t1|0\n"
-        (folder / "NA12878.vcf.gz").write_bytes(gzip.compress((header + columns + row).encode()))
-    if page == "tracks.md":
-        shutil.copy(genome, folder / "hg38.fa")
-        for name, value in (("h3k27ac.bw", 1.5), ("dnase.bw", 2.5)):
-            file = pybigtools.open(str(folder / name), "w")
-            file.write(lengths, ((contig, 1000, 2000, value) for contig in sorted(lengths)))
+@pytest.mark.parametrize("code", ["featurestore info none.store", "false | cat", 'echo "$UNSET"'])
+def test_a_line_that_fails_ends_its_block(code: str, tmp_path: Path) -> None:
+    block = Block(page=Path("x.md"), line=1, language="bash", code=f"{code}\ntrue")
+    with PageRunner(tmp_path, smaller={}) as reader, pytest.raises(AssertionError, match=r"x\.md:1 ended with"):
+        reader.run(block)
+
+
+def test_a_command_has_the_folder_variables_and_streams_of_its_line(tmp_path: Path) -> None:
+    code = "mkdir sub; cd sub; export COLUMNS=60; featurestore models --json > models.json; test -s models.json; pwd"
+    with PageRunner(tmp_path, smaller={}) as reader:
+        printed = reader.run(Block(page=Path("x.md"), line=1, language="bash", code=code))
+    assert printed == f"{tmp_path / 'sub'}\n"
+    assert json.loads((tmp_path / "sub" / "models.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_inputs.simulate(tmp_path_factory.mktemp("pages"))
+
+
+def test_every_row_of_inputs_is_of_a_page_that_is_run() -> None:
+    names = {page.name for page in RUN_PAGES}
+    assert set(page_inputs.INPUTS) <= names
+    for name, changes in page_inputs.SMALLER.items():
+        (page,) = (page for page in RUN_PAGES if page.name == name)
+        code = "".join(block.code for block in code_blocks.blocks(page) if block.is_run)
+        assert [words for words in changes if words not in code] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run_in_their_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    if page.name != "start.md":  # which makes its own
-        build_inputs(tmp_path, store="demo-out/genome.store" if page.name == "README.md" else "genome.store")
-        write_more(page.name, tmp_path)
-    names: dict[str, Any] = {}
-    for block in (block for block in code_blocks.blocks(page) if block.is_run):
-        if block.language in SHELL:
-            for words in code_blocks.commands(block.code):
-                assert cli.main(words) == 0, f"{block}: featurestore {' '.join(words)}"
-            continue
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(block.code, str(block), "exec"), names)
-        if expected := _EXPECTED.findall(block.code):
-            assert printed.getvalue().splitlines() == expected, str(block)
+def test_the_blocks_of_a_page_run_in_their_order(page: Path, shared: Path, tmp_path: Path) -> None:
+    smaller, apart = page_inputs.SMALLER.get(page.name, {}), page.name in page_inputs.APART
+    with (
+        page_inputs.surroundings(page.name, tmp_path),
+        PageRunner(tmp_path, smaller=smaller, apart=apart) as reader,
+    ):
+        page_inputs.INPUTS.get(page.name, lambda folder, shared: None)(tmp_path, shared)
+        for block in (block for block in code_blocks.blocks(page) if block.is_run):
+            reader.run(block)

@@ -46,7 +46,7 @@ def test_it_ends_with_the_line_that_opens_the_explorer_and_the_store_has_the_pag
     line = printed.rstrip().splitlines()[-1].strip()
     assert line.startswith("featurestore serve ")
     assert line.partition(" --model")[0] in printed.partition("$ featurestore train")[0]
-    assert f"    {line.replace(str(demo), 'demo-out')}\n" in (ROOT / "README.md").read_text()
+    assert f"\n{line.replace(str(demo), 'demo-out')}\n" in (ROOT / "README.md").read_text()
     assert main([*shlex.split(line)[1:], "--dry-run"]) == 0
     assert capsys.readouterr().out == f"genome\t{demo / 'genome.store'}\n"
     assert len(json.loads((demo / "genome.store/explorer_genes.json").read_text())) == 60
@@ -54,7 +54,8 @@ def test_it_ends_with_the_line_that_opens_the_explorer_and_the_store_has_the_pag
 
 
 def test_the_readme_has_the_lines_that_the_demo_prints() -> None:
-    (block,) = (part for part in (ROOT / "README.md").read_text().split("```python\n") if "demo-out/genome" in part)
+    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    (block,) = (block for block in blocks if 'featurestore.open("demo-out/genome' in block)
     readme = [line.split("  # ")[0] for line in block.split("```")[0].splitlines() if line]
     shown = [line.split("  # ")[0] for line in SHORT_WAY.format(store="demo-out/genome.store").splitlines() if line]
     assert [line.replace('"', "'") for line in readme] == [line.replace('"', "'") for line in shown]

@@ -156,7 +156,7 @@ def test_a_reply_that_exceeds_the_budget_is_refused(files: PrismFiles, run: Path
 
 def test_the_address_in_the_documentation_is_answered(client: TestClient) -> None:
     page = (ROOT / "docs" / "api.md").read_text()
-    (path,) = re.findall(r"^ +curl .*8000(/v1/predict\?\S*context=\S+)'", page, re.MULTILINE)
+    (path,) = re.findall(r"^curl .*8000(/v1/predict\?\S*context=\S+)'", page, re.MULTILINE)
     reply = client.get(path.replace("MYC", PLUS).replace("context=2000", "context=120"))
     assert reply.status_code == 200, reply.text
     assert len(reply.json()["occlusion_by_signal"]["starts"]) == 20

@@ -135,7 +135,7 @@ def test_what_cannot_be_predicted_is_a_problem(client: TestClient, query: str, s
 
 def test_the_addresses_in_the_documentation_are_answered(client: TestClient) -> None:
     page = (ROOT / "docs" / "api.md").read_text()
-    paths = re.findall(r"^ +curl .*8000(/v1/predict\?\S+)'", page, re.MULTILINE)
+    paths = re.findall(r"^curl .*8000(/v1/predict\?\S+)'", page, re.MULTILINE)
     of_bins = [path for path in paths if "context=" not in path]
     assert (len(of_bins), len(paths)) == (2, 3)
     for path in of_bins:

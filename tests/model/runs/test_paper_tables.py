@@ -24,7 +24,7 @@ def documented() -> list[str]:
     """Give the words of the command."""
     page = (ROOT / "docs" / "gta.md").read_text()
     section = page.split("## Tables 1 and 2, as the paper made them", 1)[1]
-    command = section[section.index("    featurestore sweep") :].split("\n\n", 1)[0]
+    command = section[section.index("\nfeaturestore sweep") :].split("```", 1)[0]
     words = shlex.split(command.replace("\\\n", " "))
     assert words[0] == "featurestore"
     return words[1:]

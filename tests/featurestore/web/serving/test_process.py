@@ -99,7 +99,7 @@ def test_the_client_reads_windows_and_imports_neither_zarr_nor_torch(url: str, s
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_lines_of_the_documentation_do_what_they_say(url: str, store: Store, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "api.md").read_text()
-    found = re.findall(r"^ +(curl .*)$", page, re.MULTILINE)
+    found = re.findall(r"^(curl .*)$", page, re.MULTILINE)
     lines = [line for line in found if "/v1/predict" not in line]
     assert (len(lines), len(found)) == (4, 7)
     outputs = []
