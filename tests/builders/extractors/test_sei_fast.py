@@ -61,6 +61,7 @@ def test_both_strands_of_all_golden_sequences_are_those_of_the_published_code(
     np.testing.assert_allclose(profiles[6:], golden["rc64"], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_random_sequences_with_runs_of_n_give_what_the_published_layers_give(
     network: SeiNetwork, fast: FastSei
 ) -> None:

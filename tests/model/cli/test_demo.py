@@ -24,6 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_it_shows_a_store_and_another_context_length_before_it_trains(demo: Path) -> None:
     before, _, after = (demo / "printed.txt").read_text().partition("$ featurestore train")
     assert after
@@ -39,6 +40,7 @@ def test_it_shows_a_store_and_another_context_length_before_it_trains(demo: Path
     assert "Extractor calls since the build: 0." in before
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_line_that_opens_the_explorer_and_the_store_has_the_page(
     demo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +63,7 @@ def test_the_readme_has_the_lines_that_the_demo_prints() -> None:
     assert [line.replace('"', "'") for line in readme] == [line.replace('"', "'") for line in shown]
 
 
+@pytest.mark.slow
 def test_the_report_has_every_model_at_every_context_and_no_call_after_the_build(demo: Path) -> None:
     report = json.loads((demo / "report.json").read_text())
     scored = {(row["model"], row["n_bins"]) for row in report["results"]}
@@ -79,6 +82,7 @@ def test_the_report_has_every_model_at_every_context_and_no_call_after_the_build
     assert "torch" in report["versions"]
 
 
+@pytest.mark.slow
 def test_the_report_compares_contexts_pair_by_pair_on_the_same_genes(demo: Path) -> None:
     report = json.loads((demo / "report.json").read_text())
     score = {(row["model"], row["n_bins"]): row["spearman"] for row in report["results"]}
@@ -104,6 +108,7 @@ def test_the_report_compares_contexts_pair_by_pair_on_the_same_genes(demo: Path)
     assert "paired differences" in (demo / "printed.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_holds_its_figures_and_says_that_all_is_simulated(demo: Path) -> None:
     page = (demo / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
@@ -113,6 +118,7 @@ def test_the_page_holds_its_figures_and_says_that_all_is_simulated(demo: Path) -
     assert "http" not in page.split("</style>")[1].replace("https://", "")
 
 
+@pytest.mark.slow
 def test_the_predictions_cover_every_gene_and_say_which_were_held_out(demo: Path) -> None:
     frame = pl.read_parquet(demo / "predictions.parquet")
     assert set(frame["subset"]) == {"train", "validation", "test"}
@@ -120,6 +126,7 @@ def test_the_predictions_cover_every_gene_and_say_which_were_held_out(demo: Path
     assert len(frame) == 60
 
 
+@pytest.mark.slow
 def test_a_command_of_the_report_can_be_run_again_as_it_stands(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads((demo / "report.json").read_text())
     (line,) = (command for command in report["commands"] if "evaluate" in command and "ridge-centre-51 " in command)

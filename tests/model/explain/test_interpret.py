@@ -237,6 +237,7 @@ def gta_run(genome: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _train(genome, tmp_path_factory.mktemp("run") / "run", "--model", "gta-paper", "--epochs", "1")
 
 
+@pytest.mark.slow
 def test_the_verb_writes_every_figure_with_its_numbers_and_prints_them(
     gta_run: Path, genome: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
