@@ -320,7 +320,7 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
         "--n-bins 51,101,151,201,251 --layers 2,4,8,16": "--n-bins 5,7 --layers 1,2 --epochs 1",
     },
     "prism.md": {
-        "--seeds 2,22,222,2222,22222": "--seeds 2 --epochs 1",
+        "--seeds 2,22,222,2222,22222": "--seeds 2,22 --epochs 1",
         "--context 1000,2000,5000": "--context 1000,2000 --epochs 1",
     },
     "probes.md": {"--seeds 5": "--seeds 1", "--explain 100": "--explain 2"},
