@@ -6,6 +6,7 @@
 Belongs here: parsing and printing. Does not: the server (`featurestore.web.serving`), which needs the extra `web`.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -40,6 +41,10 @@ def serve(
     from featurestore.web.serving.app import make_app
     from featurestore.web.serving.app import serve as run
 
+    if request.model is not None:
+        print(
+            f"loading {plain(str(request.model))}", file=sys.stderr, flush=True
+        )  # torch and the model take up to a minute
     if dry_run:
         make_app(places, request)
         for place in places:
