@@ -74,6 +74,9 @@ def test_the_files_of_the_recipes_for_clusters_are_read_by_what_reads_them() -> 
 def test_every_block_of_a_page_is_run_or_says_why_not(page: Path) -> None:
     for block in (block for block in code_blocks.blocks(page) if block in CODE):
         assert block.is_run or block.run_by or block.reason, f"{block}: write <!-- run --> above it, or why not"
+        if block.is_run and block.language in code_blocks.SHELL and not block.is_served:
+            serves = [words for words in code_blocks.commands(block.code) if words[0] == "serve"]
+            assert not serves, f"{block} would never end: give the line a block with <!-- run: until stopped -->"
         if block.run_by:
             is_of_a_folder = page.name == "README.md" and page.parent != ROOT
             named = str(page.parent.relative_to(ROOT)) if is_of_a_folder else page.name

@@ -178,6 +178,7 @@ class PageRunner:
             length, streams, *_ = socket.recv_fds(asking, 4, 2)
             with asking.makefile("rb") as asked:
                 words, folder, environment = json.loads(asked.read(int.from_bytes(length, "big")))
+            assert words[:1] != ["serve"] or "--dry-run" in words, "a block that serves is marked `run: until stopped`"
             with (
                 os.fdopen(streams[0], "w") as out,
                 os.fdopen(streams[1], "w") as error,
