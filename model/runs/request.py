@@ -79,6 +79,10 @@ class TrainRequest:
     def __post_init__(self) -> None:
         for name in ("seeds", "tasks"):  # a member or a column that is named twice would count twice
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        if len(self.seeds) == 1:
+            raise ValueError(
+                f"`seeds=` are those of an ensemble, two at least; for one model give `seed={self.seeds[0]}`"
+            )
         PromptSettings(template=self.prompt_template or "plain", cell_type=self.cell_type)  # refuses what is none
 
     def prompt_settings(self, chosen: PromptSettings | None) -> PromptSettings:

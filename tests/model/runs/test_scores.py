@@ -16,6 +16,7 @@ from model.predictors.ensemble import Ensemble, seed_ensemble
 from model.predictors.predictor import Predictor
 from model.runs.folder import Run, begin_run, finish_run, open_run
 from model.runs.genes import WindowRecord
+from model.runs.request import TrainRequest
 from model.runs.scores import ComparedRun, evaluate
 from model.runs.training_seeds import spread_over_seeds
 from model.testing import tiny_genes
@@ -118,3 +119,9 @@ def test_every_score_has_its_mean_and_spread_over_seeds() -> None:
     for name, score in (("mse", metrics.mse), ("mae", metrics.mae), ("pearson", metrics.pearson)):
         each = [score(one, observed) for one in seeds]
         assert found["statistics"][name] == pytest.approx({"mean": np.mean(each), "sd": np.std(each, ddof=1)})
+
+
+def test_one_seed_is_no_ensemble_and_the_error_names_the_option_for_it() -> None:
+    with pytest.raises(ValueError, match="`seed=2`"):
+        TrainRequest(seeds=(2, 2))
+    assert TrainRequest(seeds=(2, 22)).seeds == (2, 22)
