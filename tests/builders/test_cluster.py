@@ -80,6 +80,7 @@ def test_a_running_cluster_builds_what_this_machine_would(fasta: Path, tmp_path:
     assert verify(featurestore.open(tmp_path / "there"), crc=True).is_sound
 
 
+@pytest.mark.slow
 def test_shards_go_to_workers_with_a_gpu_where_there_are_some_and_overlap_on_it() -> None:
     def where(number: int) -> str:
         from distributed import get_worker

@@ -337,6 +337,7 @@ def test_records_of_2026_take_their_summaries() -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_summaries_by_symbol_reach_the_genes_that_still_have_that_symbol() -> None:
     path = NCBI / "refseq_summaries.talisman.tsv"
     records = add_summaries(read_annotations(NCBI / "Homo_sapiens.gene_info.2016.gz", tax_id=9606), path)

@@ -80,6 +80,7 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_the_other_verbs_work(
     assert reason in line
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_folder_that_is_gone_with_its_streams_closed(tmp_path: Path) -> None:
     built_store(tmp_path / "s", {"chr1": 100}, Grid(bin_size=16))
     script = f'mkdir gone && cd gone && rmdir ../gone && exec "{COMMAND}" status "{tmp_path / "s"}" <&- >&-'
@@ -96,6 +97,7 @@ def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, version("genomic-featurestore") + "\n", "")
 
 
+@pytest.mark.slow
 def test_a_shell_completes_verbs(tmp_path: Path) -> None:
     variables = {"_FEATURESTORE_COMPLETE": "complete_bash", "COMP_WORDS": "featurestore ve", "COMP_CWORD": "1"}
     assert run(folder=tmp_path, **variables).stdout.split() == ["verify"]

@@ -141,6 +141,7 @@ HARM: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
 
 @given(st.lists(st.sampled_from(sorted(HARM)), min_size=1, max_size=8), st.randoms(use_true_random=False))
 @settings(max_examples=30, deadline=None)
+@pytest.mark.slow
 def test_a_copy_mends_whatever_is_missing_or_not_whole(
     source: Store, tmp_path_factory: pytest.TempPathFactory, harms: list[str], chance: random.Random
 ) -> None:

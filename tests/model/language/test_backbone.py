@@ -96,6 +96,7 @@ print(json.dumps([peaks, names]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.slow
 def test_only_the_first_blocks_are_read_and_ever_in_memory(directories: dict[Family, Path], tmp_path: Path) -> None:
     shape = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
     whole = LlamaModel(LlamaConfig(vocab_size=300, num_hidden_layers=12, **shape)).to(torch.bfloat16)
