@@ -45,8 +45,9 @@ lint: setup
 test: lint
 	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
+SLOW ?= slow
 test-slow: setup
-	$(BIN)/pytest -m slow -n 2 --dist loadfile
+	$(BIN)/pytest -m '$(SLOW)' -n 2 --dist loadfile
 
 S3 ?= /tmp/featurestore-s3
 test-s3: setup

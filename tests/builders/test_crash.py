@@ -158,6 +158,7 @@ def record_of(shard: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_workers_and_clients_die_at_random_moments(trial: Trial, rng: random.Random) -> None:
     trial.die_at_random("client", rng, begun=True)
     trial.die_at_random("worker", rng, begun=True)
@@ -225,6 +226,7 @@ def test_a_death_during_seal_leaves_a_store_that_reads_and_that_seals(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("victim", ["self", "parent", "group"])
 def test_a_death_at_every_named_point_by_whoever(trial: Trial, rng: random.Random, victim: Victim) -> None:
     for point in (BEFORE_WRITE, AFTER_WRITE, AFTER_COMMIT, COMPUTING):
@@ -238,6 +240,7 @@ def test_a_death_at_every_named_point_by_whoever(trial: Trial, rng: random.Rando
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["worker", "client", "all"])
 def test_eight_deaths_at_random_moments(trial: Trial, rng: random.Random, kind: str) -> None:
     while trial.kills < 8:
@@ -249,6 +252,7 @@ def test_eight_deaths_at_random_moments(trial: Trial, rng: random.Random, kind: 
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["worker", "client", "all"])
 def test_deaths_between_two_commits(trial: Trial, rng: random.Random, kind: str) -> None:
     def has_committed(more: int) -> None:
@@ -270,6 +274,7 @@ def test_deaths_between_two_commits(trial: Trial, rng: random.Random, kind: str)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_deaths_around_a_remote_scheduler(trial: Trial, rng: random.Random) -> None:
     kinds = ["scheduler", "worker", "client", "all"] * 3
     rng.shuffle(kinds)
@@ -305,6 +310,7 @@ def _die_on_a_cluster(trial: Trial, kind: str, rng: random.Random) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_death_before_every_request_that_declares_a_store(trial: Trial) -> None:
     for passing in itertools.count(1):
         trial.order(Orders(point=ANY_REQUEST, passing=passing, victim="group"))
@@ -318,6 +324,7 @@ def test_a_death_before_every_request_that_declares_a_store(trial: Trial) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_death_before_every_request_that_seals_and_unseals(trial: Trial, reference: Path, sealed: Path) -> None:
     shutil.copytree(reference, trial.store)
     for passing in itertools.count(1):

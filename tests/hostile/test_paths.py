@@ -403,6 +403,7 @@ def test_verbs_of_models_find_what_was_meant(
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("spelling", SPELLINGS, indirect=True)
 def test_all_verbs_find_what_was_meant_however_it_is_spelt(
     spelling: Spelling, tmp_path: Path, capsys: pytest.CaptureFixture[str]
