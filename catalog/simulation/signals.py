@@ -143,8 +143,7 @@ def require_bigwig_writer() -> None:
     """Raise ModuleNotFoundError, with the mend, unless pybigtools is installed."""
     if find_spec("pybigtools") is None:
         raise ModuleNotFoundError(
-            "simulated signals are written as bigWig by pybigtools, which is not installed: "
-            f"{how_to_install('tracks')}",
+            f"pybigtools, which writes simulated signals as bigWig, is not installed: {how_to_install('tracks')}",
             name="pybigtools",
         )
 

@@ -42,9 +42,8 @@ def serve(
     from featurestore.web.serving.app import serve as run
 
     if request.model is not None:
-        print(
-            f"loading {plain(str(request.model))}", file=sys.stderr, flush=True
-        )  # torch and the model take up to a minute
+        # torch and the model take up to a minute
+        print(f"loading {plain(str(request.model))}", file=sys.stderr, flush=True)
     if dry_run:
         make_app(places, request)
         for place in places:

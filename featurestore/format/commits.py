@@ -4,11 +4,13 @@ Belongs here: the record, the log of one feature set, and the error for features
 (`featurestore.format.writer`).
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import google_crc32c
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.runtime.documents import parse_object
@@ -70,6 +72,10 @@ class Commit(BaseModel):
     def key(self) -> str:
         """Key of the record."""
         return layout.commit_key(self.feature_set, self.contig, self.phase, self.shard)
+
+    def is_of(self, data: bytes) -> bool:
+        """Tell whether these are the bytes that were committed, by both checksums."""
+        return f"{google_crc32c.value(data):08x}" == self.crc32c and hashlib.sha256(data).hexdigest() == self.sha256
 
     def to_json(self) -> bytes:
         """Encode the record, with a digest of itself that reveals a flipped bit."""

@@ -4,12 +4,9 @@ Belongs here: which shards there are to copy, and the order of object and record
 chosen (`featurestore.upkeep.transfer`).
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-
-import google_crc32c
 
 from catalog import FeatureSet
 from featurestore.anchored.declare import anchored_layout, anchored_names, declare_anchored
@@ -182,7 +179,7 @@ class ShardCopier:
             data = self._source.objects.get(shard.key)
         except FileNotFoundError as error:
             raise DamagedShard(f"{self._source.url}/{shard.key} is committed but not there; {mend}") from error
-        if f"{google_crc32c.value(data):08x}" != commit.crc32c or hashlib.sha256(data).hexdigest() != commit.sha256:
+        if not commit.is_of(data):
             raise DamagedShard(
                 f"{self._source.url}/{shard.key} has {len(data)} bytes that are not the {commit.size} that were "
                 f"committed; nothing was written: {mend}"

@@ -62,3 +62,14 @@ def ask_at_random(
         with suppress(Unsatisfiable):  # only a text of megabytes would be wrong there
             ask()
     return answered
+
+
+def ask_a_model_at_random(client: TestClient, mode: GenerationMode, put: Mapping[str, str | None]) -> None:
+    """Ask a model's routes, wrongly or rightly; `put` makes a query one that the run answers."""
+    paths = ("/v1/model", "/v1/predict")
+    answered = ask_at_random(client, mode, paths=paths, examples=60)
+    if mode is GenerationMode.NEGATIVE:
+        assert answered[422] > 20
+        return
+    answered = ask_at_random(client, mode, paths=paths, examples=60, put=put)
+    assert answered[200] > 20

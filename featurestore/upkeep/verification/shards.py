@@ -4,11 +4,8 @@ Belongs here: one record and its shard. Does not: which shards may be there, all
 (`featurestore.upkeep.verify`).
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
-
-import google_crc32c
 
 from featurestore.format import layout
 from featurestore.format.array_key import ArrayKey
@@ -84,7 +81,7 @@ class ShardCheck:
         if not self._crc:
             return None
         data = self._objects.get(key)
-        if f"{google_crc32c.value(data):08x}" != commit.crc32c or hashlib.sha256(data).hexdigest() != commit.sha256:
+        if not commit.is_of(data):
             return "its bytes are not those that were committed"
         return None
 

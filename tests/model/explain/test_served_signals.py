@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkout import ROOT
 from prism_stores import PrismFiles, write_prism_files
-from random_requests import ask_at_random
+from random_requests import ask_a_model_at_random
 from schemathesis import GenerationMode
 from served import client_of
 from starlette.testclient import TestClient
@@ -212,11 +212,5 @@ def test_what_a_run_of_signals_needs_is_asked_for_before_anything_is_served(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: f"{mode.value} requests")
 def test_random_requests_are_answered_as_the_document_says(client: TestClient, mode: GenerationMode) -> None:
-    paths = ("/v1/model", "/v1/predict")
-    answered = ask_at_random(client, mode, paths=paths, examples=60)
-    if mode is GenerationMode.NEGATIVE:
-        assert answered[422] > 20
-        return
     put = {"gene": PLUS, "at": None, "store": None, "bins": None, "overlay": None, "hide": None}
-    answered = ask_at_random(client, mode, paths=paths, examples=60, put=put)
-    assert answered[200] > 20
+    ask_a_model_at_random(client, mode, put)

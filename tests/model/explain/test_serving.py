@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from checkout import ROOT
-from random_requests import ask_at_random
+from random_requests import ask_a_model_at_random
 from schemathesis import GenerationMode
 from served import client_of
 from starlette.testclient import TestClient
@@ -155,14 +155,8 @@ def test_the_server_says_that_it_predicts(client: TestClient) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: f"{mode.value} requests")
 def test_random_requests_are_answered_as_the_document_says(client: TestClient, mode: GenerationMode) -> None:
-    paths = ("/v1/model", "/v1/predict")
-    answered = ask_at_random(client, mode, paths=paths, examples=60)
-    if mode is GenerationMode.NEGATIVE:
-        assert answered[422] > 20
-        return
     put = {"gene": "G4", "at": None, "store": None, "bins": "5", "context": None, "overlay": None, "hide": None}
-    answered = ask_at_random(client, mode, paths=paths, examples=60, put=put)
-    assert answered[200] > 20
+    ask_a_model_at_random(client, mode, put)
 
 
 def test_a_model_without_prototypes_or_mean_bin_says_so(genome: Path, tmp_path: Path) -> None:
